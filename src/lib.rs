@@ -1,1 +1,25 @@
-//! x
+//! mtls-watch: reads the certificate of every mTLS peer of an Envoy and reports, in Envoy's own stats,
+//! which certificate, at which layer of the hierarchy, will break mTLS.
+//!
+//! One way through the house: bytes ([`source`]) become facts ([`certificate`]), are put in order
+//! ([`chain`]), judged ([`policy`]) and leave as series ([`metrics`]) and log lines ([`report`]).
+//! [`inspector`] walks that way for one connection or request, over the [`host`] trait; `filter`
+//! (wasm only) ties it to Proxy-Wasm. Nothing but `filter` knows Proxy-Wasm, and nothing but
+//! `certificate` knows the X.509 parser. See docs/architecture.md.
+
+pub mod certificate;
+pub mod chain;
+pub mod config;
+pub mod host;
+pub mod inspector;
+pub mod metrics;
+pub mod policy;
+pub mod report;
+pub mod source;
+pub mod time;
+
+#[cfg(target_arch = "wasm32")]
+mod filter;
+
+/// Version of the module, as in `mtls_watch_info{version}`.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

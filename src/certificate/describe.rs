@@ -1,0 +1,142 @@
+//! A certificate in words, for the command line: what the module itself never needs.
+
+use super::name::{attribute_text, push_hex};
+use super::parse::{self, ParseError, read};
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+use x509_parser::prelude::*;
+
+/// What a person wants to know of a certificate beyond its [`super::Certificate`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Description {
+    /// Subject, `CN=..., O=...` in the order of the certificate.
+    pub subject: String,
+    /// Serial number in lower-case hex, as encoded: a leading 00 keeps it positive.
+    pub serial: String,
+    /// Names of the key usages (RFC 5280, section 4.2.1.3), `None` without the extension.
+    pub key_usage: Option<Vec<&'static str>>,
+    /// Names (or OIDs) of the extended key usages, `None` without the extension.
+    pub extended_key_usage: Option<Vec<String>>,
+    /// Name of the signature algorithm, or its OID.
+    pub signature_algorithm: String,
+    /// SHA-256 of the DER in hex.
+    pub sha256: String,
+    /// Subject alternative names, `URI:...`, `DNS:...`, `IP:...`.
+    pub subject_alt_names: Vec<String>,
+}
+
+/// Describes a certificate.
+///
+/// # Errors
+/// As [`super::parse()`].
+pub fn describe(der: &[u8]) -> Result<Description, ParseError> {
+    let certificate = parse::structure(der)?;
+    let tbs = &certificate.tbs_certificate;
+    let mut description = Description {
+        subject: distinguished_name(tbs.subject()),
+        serial: hex(tbs.raw_serial()),
+        key_usage: None,
+        extended_key_usage: None,
+        signature_algorithm: signature_algorithm(&certificate.signature_algorithm.algorithm),
+        sha256: hex(&Sha256::digest(der)),
+        subject_alt_names: Vec::new(),
+    };
+    for extension in tbs.extensions() {
+        let value = extension.value;
+        match extension.oid.as_bytes() {
+            [0x55, 0x1d, 15] => {
+                let usage = read::<KeyUsage>(value, "keyUsage")?;
+                description.key_usage = Some(key_usage_names(usage));
+            }
+            [0x55, 0x1d, 37] => {
+                let usage = read::<ExtendedKeyUsage<'_>>(value, "extKeyUsage")?;
+                description.extended_key_usage = Some(extended_key_usage_names(&usage));
+            }
+            [0x55, 0x1d, 17] => {
+                let names = read::<SubjectAlternativeName<'_>>(value, "subjectAltName")?;
+                description.subject_alt_names =
+                    names.general_names.iter().map(general_name).collect();
+            }
+            _ => {}
+        }
+    }
+    Ok(description)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    push_hex(&mut text, bytes, bytes.len());
+    text
+}
+
+fn distinguished_name(name: &X509Name<'_>) -> String {
+    let attributes = name.iter_attributes().map(|attribute| {
+        let oid = attribute.attr_type();
+        let key = objects::oid2abbrev(oid, objects::oid_registry())
+            .map_or_else(|_| oid.to_id_string(), str::to_owned);
+        format!("{key}={}", attribute_text(attribute))
+    });
+    attributes.collect::<Vec<_>>().join(", ")
+}
+
+fn key_usage_names(usage: KeyUsage) -> Vec<&'static str> {
+    [
+        (usage.digital_signature(), "digitalSignature"),
+        (usage.non_repudiation(), "nonRepudiation"),
+        (usage.key_encipherment(), "keyEncipherment"),
+        (usage.data_encipherment(), "dataEncipherment"),
+        (usage.key_agreement(), "keyAgreement"),
+        (usage.key_cert_sign(), "keyCertSign"),
+        (usage.crl_sign(), "cRLSign"),
+        (usage.encipher_only(), "encipherOnly"),
+        (usage.decipher_only(), "decipherOnly"),
+    ]
+    .into_iter()
+    .filter_map(|(set, name)| set.then_some(name))
+    .collect()
+}
+
+fn extended_key_usage_names(usage: &ExtendedKeyUsage<'_>) -> Vec<String> {
+    let known = [
+        (usage.any, "anyExtendedKeyUsage"),
+        (usage.server_auth, "serverAuth"),
+        (usage.client_auth, "clientAuth"),
+        (usage.code_signing, "codeSigning"),
+        (usage.email_protection, "emailProtection"),
+        (usage.time_stamping, "timeStamping"),
+        (usage.ocsp_signing, "OCSPSigning"),
+    ];
+    known
+        .into_iter()
+        .filter_map(|(set, name)| set.then(|| name.to_owned()))
+        .chain(usage.other.iter().map(|oid| oid.to_id_string()))
+        .collect()
+}
+
+fn signature_algorithm(oid: &der_parser::Oid<'_>) -> String {
+    objects::oid2sn(oid, objects::oid_registry())
+        .map_or_else(|_| oid.to_id_string(), str::to_owned)
+}
+
+fn general_name(name: &GeneralName<'_>) -> String {
+    match name {
+        GeneralName::URI(uri) => format!("URI:{uri}"),
+        GeneralName::DNSName(name) => format!("DNS:{name}"),
+        GeneralName::RFC822Name(name) => format!("email:{name}"),
+        GeneralName::IPAddress(bytes) => format!("IP:{}", ip_address(bytes)),
+        GeneralName::DirectoryName(name) => format!("dirName:{}", distinguished_name(name)),
+        GeneralName::RegisteredID(oid) => format!("RID:{oid}"),
+        GeneralName::OtherName(oid, _) => format!("otherName:{oid}"),
+        _ => "unreadable".to_owned(),
+    }
+}
+
+fn ip_address(bytes: &[u8]) -> String {
+    if let Ok(octets) = <[u8; 4]>::try_from(bytes) {
+        return std::net::Ipv4Addr::from(octets).to_string();
+    }
+    match <[u8; 16]>::try_from(bytes) {
+        Ok(octets) => std::net::Ipv6Addr::from(octets).to_string(),
+        Err(_) => hex(bytes),
+    }
+}

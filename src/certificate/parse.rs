@@ -1,0 +1,277 @@
+//! DER to facts.
+
+use std::fmt;
+
+use x509_parser::nom::Parser as _;
+use x509_parser::prelude::*;
+
+use super::name::{ca_name, common_name};
+use super::{
+    Certificate, ExtendedKeyUsage, KeyAlgorithm, KeyUsage, Links, PublicKey, SignatureDigest,
+    spiffe,
+};
+use crate::time::UnixTime;
+
+/// Longest DER that is parsed. Real certificates have one to three KB; Envoy itself refuses chains
+/// above a handshake message's limit.
+pub const MAX_DER_BYTES: usize = 64 * 1024;
+
+/// Why bytes are no certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ParseError {
+    /// More than [`MAX_DER_BYTES`]: this many.
+    TooLarge(usize),
+    /// Not the DER of a certificate.
+    Der,
+    /// This many bytes follow the certificate.
+    TrailingBytes(usize),
+    /// An extension that mTLS depends on is not readable: its name.
+    Extension(&'static str),
+}
+
+impl fmt::Display for ParseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLarge(bytes) => {
+                write!(f, "{bytes} bytes of DER, more than {MAX_DER_BYTES}")
+            }
+            Self::Der => f.write_str("not the DER of an X.509 certificate"),
+            Self::TrailingBytes(bytes) => write!(f, "{bytes} bytes after the certificate"),
+            Self::Extension(name) => write!(f, "unreadable extension {name}"),
+        }
+    }
+}
+
+impl std::error::Error for ParseError {}
+
+/// Reads the facts of one certificate (RFC 5280, section 4.1).
+///
+/// # Errors
+/// [`ParseError`] says what is wrong with the bytes. Nothing panics, whatever they are.
+pub fn parse(der: &[u8]) -> Result<Certificate, ParseError> {
+    let certificate = structure(der)?;
+    let tbs = &certificate.tbs_certificate;
+    let extensions = Extensions::read(tbs.extensions())?;
+    let uris: Vec<&str> = extensions.uris().collect();
+    Ok(Certificate {
+        identity: identity(&uris, &extensions, tbs.subject()),
+        subject_ca: ca_name(tbs.subject(), extensions.subject_key_id),
+        issuer_ca: ca_name(tbs.issuer(), extensions.authority_key_id),
+        links: Links {
+            subject: tbs.subject().as_raw().into(),
+            issuer: tbs.issuer().as_raw().into(),
+            subject_key_id: extensions.subject_key_id.map(Into::into),
+            authority_key_id: extensions.authority_key_id.map(Into::into),
+        },
+        not_before: UnixTime(tbs.validity().not_before.timestamp()),
+        not_after: UnixTime(tbs.validity().not_after.timestamp()),
+        version: tbs.version().0.saturating_add(1),
+        is_ca: extensions.is_ca,
+        key_usage: extensions.key_usage,
+        extended_key_usage: extensions.extended_key_usage,
+        public_key: public_key(tbs.public_key()),
+        signature_digest: signature_digest(&certificate.signature_algorithm.algorithm),
+        spiffe: spiffe::judge(&uris, extensions.is_ca),
+    })
+}
+
+/// The structure of a certificate, its extensions not yet looked into.
+pub(super) fn structure(der: &[u8]) -> Result<X509Certificate<'_>, ParseError> {
+    if der.len() > MAX_DER_BYTES {
+        return Err(ParseError::TooLarge(der.len()));
+    }
+    let mut parser = X509CertificateParser::new().with_deep_parse_extensions(false);
+    match parser.parse(der) {
+        Ok(([], certificate)) => Ok(certificate),
+        Ok((rest, _)) => Err(ParseError::TrailingBytes(rest.len())),
+        Err(_) => Err(ParseError::Der),
+    }
+}
+
+/// SPIFFE ID, else first other URI SAN, else first DNS SAN, else subject CN, else `unknown`.
+fn identity(uris: &[&str], extensions: &Extensions<'_>, subject: &X509Name<'_>) -> String {
+    let spiffe_id = uris.iter().find(|uri| spiffe::is_spiffe_uri(uri));
+    spiffe_id
+        .or(uris.first())
+        .copied()
+        .or_else(|| extensions.dns_names().next())
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .or_else(|| common_name(subject).filter(|name| !name.is_empty()))
+        .unwrap_or_else(|| "unknown".to_owned())
+}
+
+/// The extensions that matter here. Of a repeated one the first counts (RFC 5280, section 4.2,
+/// forbids repetition, and BoringSSL refuses it).
+#[derive(Default)]
+struct Extensions<'a> {
+    is_ca: bool,
+    key_usage: Option<KeyUsage>,
+    extended_key_usage: Option<ExtendedKeyUsage>,
+    subject_key_id: Option<&'a [u8]>,
+    authority_key_id: Option<&'a [u8]>,
+    alt_names: Option<Vec<GeneralName<'a>>>,
+}
+
+impl<'a> Extensions<'a> {
+    fn read(extensions: &[X509Extension<'a>]) -> Result<Self, ParseError> {
+        let mut found = Self::default();
+        let mut seen_basic_constraints = false;
+        for extension in extensions {
+            let value = extension.value;
+            match ExtensionKind::of(&extension.oid) {
+                Some(ExtensionKind::BasicConstraints) if !seen_basic_constraints => {
+                    seen_basic_constraints = true;
+                    found.is_ca = read::<BasicConstraints>(value, "basicConstraints")?.ca;
+                }
+                Some(ExtensionKind::KeyUsage) if found.key_usage.is_none() => {
+                    let usage = read::<x509_parser::prelude::KeyUsage>(value, "keyUsage")?;
+                    found.key_usage = Some(KeyUsage {
+                        digital_signature: usage.digital_signature(),
+                        cert_sign: usage.key_cert_sign(),
+                    });
+                }
+                Some(ExtensionKind::ExtendedKeyUsage) if found.extended_key_usage.is_none() => {
+                    let usage =
+                        read::<x509_parser::prelude::ExtendedKeyUsage<'_>>(value, "extKeyUsage")?;
+                    found.extended_key_usage = Some(ExtendedKeyUsage {
+                        server_auth: usage.server_auth,
+                        client_auth: usage.client_auth,
+                    });
+                }
+                Some(ExtensionKind::SubjectKeyId) if found.subject_key_id.is_none() => {
+                    let id = read::<KeyIdentifier<'_>>(value, "subjectKeyIdentifier")?;
+                    found.subject_key_id = Some(id.0);
+                }
+                Some(ExtensionKind::AuthorityKeyId) if found.authority_key_id.is_none() => {
+                    let id =
+                        read::<AuthorityKeyIdentifier<'_>>(value, "authorityKeyIdentifier")?;
+                    found.authority_key_id = id.key_identifier.map(|id| id.0);
+                }
+                Some(ExtensionKind::SubjectAltName) if found.alt_names.is_none() => {
+                    let names = read::<SubjectAlternativeName<'_>>(value, "subjectAltName")?;
+                    found.alt_names = Some(names.general_names);
+                }
+                _ => {}
+            }
+        }
+        // An empty key identifier identifies nothing.
+        found.subject_key_id = found.subject_key_id.filter(|id| !id.is_empty());
+        found.authority_key_id = found.authority_key_id.filter(|id| !id.is_empty());
+        Ok(found)
+    }
+
+    fn uris(&self) -> impl Iterator<Item = &'a str> {
+        self.alt_names.iter().flatten().filter_map(|name| match name {
+            GeneralName::URI(uri) => Some(*uri),
+            _ => None,
+        })
+    }
+
+    fn dns_names(&self) -> impl Iterator<Item = &'a str> {
+        self.alt_names.iter().flatten().filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some(*name),
+            _ => None,
+        })
+    }
+}
+
+/// The extensions that are read, by the last arc of their OID under id-ce (2.5.29).
+enum ExtensionKind {
+    SubjectKeyId,
+    KeyUsage,
+    SubjectAltName,
+    BasicConstraints,
+    AuthorityKeyId,
+    ExtendedKeyUsage,
+}
+
+impl ExtensionKind {
+    fn of(oid: &x509_parser::der_parser::Oid<'_>) -> Option<Self> {
+        match oid.as_bytes() {
+            [0x55, 0x1d, 14] => Some(Self::SubjectKeyId),
+            [0x55, 0x1d, 15] => Some(Self::KeyUsage),
+            [0x55, 0x1d, 17] => Some(Self::SubjectAltName),
+            [0x55, 0x1d, 19] => Some(Self::BasicConstraints),
+            [0x55, 0x1d, 35] => Some(Self::AuthorityKeyId),
+            [0x55, 0x1d, 37] => Some(Self::ExtendedKeyUsage),
+            _ => None,
+        }
+    }
+}
+
+pub(super) fn read<'a, T: FromDer<'a, X509Error>>(
+    value: &'a [u8],
+    name: &'static str,
+) -> Result<T, ParseError> {
+    T::from_der(value)
+        .map(|(_, extension)| extension)
+        .map_err(|_| ParseError::Extension(name))
+}
+
+fn public_key(info: &SubjectPublicKeyInfo<'_>) -> PublicKey {
+    // RFC 3279 (RSA, DSA), RFC 4055 (RSA-PSS), RFC 5480 (EC), RFC 8410 (Ed25519, Ed448).
+    let algorithm = match info.algorithm.algorithm.as_bytes() {
+        [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 1 | 10] => KeyAlgorithm::Rsa,
+        [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 1] => KeyAlgorithm::Ec,
+        [0x2b, 0x65, 0x70] => KeyAlgorithm::Ed25519,
+        [0x2b, 0x65, 0x71] => KeyAlgorithm::Ed448,
+        [0x2a, 0x86, 0x48, 0xce, 0x38, 0x04, 1] => KeyAlgorithm::Dsa,
+        _ => KeyAlgorithm::Other,
+    };
+    let bits = match algorithm {
+        KeyAlgorithm::Rsa => rsa_bits(&info.subject_public_key.data),
+        KeyAlgorithm::Ec => ec_bits(info),
+        KeyAlgorithm::Ed25519 => 256,
+        KeyAlgorithm::Ed448 => 456,
+        KeyAlgorithm::Dsa | KeyAlgorithm::Other => 0,
+    };
+    PublicKey { algorithm, bits }
+}
+
+fn rsa_bits(key: &[u8]) -> u32 {
+    let Ok((_, key)) = x509_parser::public_key::RSAPublicKey::from_der(key) else {
+        return 0;
+    };
+    let first = key.modulus.iter().position(|byte| *byte != 0);
+    let significant = first.and_then(|first| key.modulus.get(first..));
+    let Some([high, rest @ ..]) = significant else {
+        return 0;
+    };
+    let low_bits = u32::try_from(rest.len()).unwrap_or(u32::MAX).saturating_mul(8);
+    low_bits.saturating_add(8u32.saturating_sub(high.leading_zeros()))
+}
+
+/// Size of the curve's field: from its OID, or, for other curves, from the length of the point.
+fn ec_bits(info: &SubjectPublicKeyInfo<'_>) -> u32 {
+    let curve = info.algorithm.parameters.as_ref().map(|any| any.data);
+    match curve {
+        Some([0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 1]) => 192,
+        Some([0x2b, 0x81, 0x04, 0x00, 33]) => 224,
+        Some([0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 7]) => 256,
+        Some([0x2b, 0x81, 0x04, 0x00, 34]) => 384,
+        Some([0x2b, 0x81, 0x04, 0x00, 35]) => 521,
+        _ => {
+            let point: &[u8] = &info.subject_public_key.data;
+            let bytes = match point {
+                [4, coordinates @ ..] => coordinates.len() / 2,
+                [2 | 3, coordinate @ ..] => coordinate.len(),
+                _ => 0,
+            };
+            u32::try_from(bytes).unwrap_or(u32::MAX).saturating_mul(8)
+        }
+    }
+}
+
+/// RFC 8017 (RSA), RFC 5758 and 3279 (ECDSA, DSA).
+fn signature_digest(oid: &x509_parser::der_parser::Oid<'_>) -> SignatureDigest {
+    match oid.as_bytes() {
+        [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 2] => SignatureDigest::Md2,
+        [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 4] => SignatureDigest::Md5,
+        [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 5]
+        | [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 1]
+        | [0x2a, 0x86, 0x48, 0xce, 0x38, 0x04, 3] => SignatureDigest::Sha1,
+        _ => SignatureDigest::Other,
+    }
+}

@@ -1,0 +1,168 @@
+//! SPIFFE IDs and X.509-SVIDs, by the standards of the SPIFFE project (SPIFFE-ID, X509-SVID).
+
+use std::fmt;
+
+/// Longest SPIFFE ID in bytes (SPIFFE-ID, section 2.3).
+const MAX_ID_BYTES: usize = 2048;
+/// Longest trust domain in bytes (SPIFFE-ID, section 2.1).
+const MAX_TRUST_DOMAIN_BYTES: usize = 255;
+
+/// Whether a certificate is an X.509-SVID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Svid {
+    /// No `spiffe:` URI SAN: the rules do not apply.
+    No,
+    /// The rules for a leaf are kept.
+    Valid,
+    /// It has a `spiffe:` URI SAN, but a rule for leaves is broken.
+    Invalid(InvalidSvid),
+}
+
+/// Which rule for X.509-SVID leaves is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InvalidSvid {
+    /// More than one URI SAN (X509-SVID, section 2).
+    SeveralUris,
+    /// The ID is longer than 2048 bytes.
+    TooLong,
+    /// The trust domain is empty, too long or has other characters than `a-z 0-9 . - _`.
+    TrustDomain,
+    /// The path is empty, or a segment is empty, `.`, `..` or has other characters than
+    /// `A-Z a-z 0-9 . - _`.
+    Path,
+    /// A leaf with cA true (X509-SVID, section 4.1).
+    IsCa,
+}
+
+impl fmt::Display for InvalidSvid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::SeveralUris => "more than one URI SAN",
+            Self::TooLong => "SPIFFE ID longer than 2048 bytes",
+            Self::TrustDomain => "invalid trust domain",
+            Self::Path => "invalid path",
+            Self::IsCa => "cA is true in a leaf",
+        })
+    }
+}
+
+/// Whether a URI SAN claims to be a SPIFFE ID. The scheme is compared as URIs do (RFC 3986, section
+/// 3.1), so that `SPIFFE://` is a claim, though not a valid one.
+#[must_use]
+pub fn is_spiffe_uri(uri: &str) -> bool {
+    uri.get(..7)
+        .is_some_and(|scheme| scheme.eq_ignore_ascii_case("spiffe:"))
+}
+
+/// Judges the URI SANs of a leaf.
+#[must_use]
+pub fn judge(uris: &[&str], is_ca: bool) -> Svid {
+    let Some(id) = uris.iter().find(|uri| is_spiffe_uri(uri)) else {
+        return Svid::No;
+    };
+    if uris.len() > 1 {
+        return Svid::Invalid(InvalidSvid::SeveralUris);
+    }
+    if is_ca {
+        return Svid::Invalid(InvalidSvid::IsCa);
+    }
+    match validate_id(id) {
+        Ok(()) => Svid::Valid,
+        Err(broken) => Svid::Invalid(broken),
+    }
+}
+
+/// Checks the SPIFFE ID of a workload: `spiffe://<trust domain>/<path>`.
+///
+/// # Errors
+/// Names the rule that is broken.
+pub fn validate_id(id: &str) -> Result<(), InvalidSvid> {
+    if id.len() > MAX_ID_BYTES {
+        return Err(InvalidSvid::TooLong);
+    }
+    let rest = id
+        .strip_prefix("spiffe://")
+        .ok_or(InvalidSvid::TrustDomain)?;
+    let (trust_domain, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let domain_ok = !trust_domain.is_empty()
+        && trust_domain.len() <= MAX_TRUST_DOMAIN_BYTES
+        && trust_domain
+            .bytes()
+            .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_'));
+    if !domain_ok {
+        return Err(InvalidSvid::TrustDomain);
+    }
+    if path.split('/').all(valid_segment) {
+        Ok(())
+    } else {
+        Err(InvalidSvid::Path)
+    }
+}
+
+fn valid_segment(segment: &str) -> bool {
+    !matches!(segment, "" | "." | "..")
+        && segment
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepts_the_ids_of_workloads() {
+        for id in [
+            "spiffe://cluster.local/ns/shop/sa/pay",
+            "spiffe://a/b",
+            "spiffe://trust_domain-1/a.b/..c/Z_9",
+        ] {
+            assert_eq!(judge(&[id], false), Svid::Valid, "{id}");
+        }
+    }
+
+    #[test]
+    fn names_the_broken_rule() {
+        for (id, broken) in [
+            ("spiffe://", InvalidSvid::TrustDomain),
+            ("spiffe:///a", InvalidSvid::TrustDomain),
+            ("spiffe:a", InvalidSvid::TrustDomain),
+            ("SPIFFE://a/b", InvalidSvid::TrustDomain),
+            ("spiffe://Cluster.local/a", InvalidSvid::TrustDomain),
+            ("spiffe://a:80/b", InvalidSvid::TrustDomain),
+            ("spiffe://u@a/b", InvalidSvid::TrustDomain),
+            ("spiffe://a", InvalidSvid::Path),
+            ("spiffe://a/", InvalidSvid::Path),
+            ("spiffe://a/b/", InvalidSvid::Path),
+            ("spiffe://a//b", InvalidSvid::Path),
+            ("spiffe://a/../b", InvalidSvid::Path),
+            ("spiffe://a/b?q", InvalidSvid::Path),
+            ("spiffe://a/b#f", InvalidSvid::Path),
+            ("spiffe://a/b%41", InvalidSvid::Path),
+        ] {
+            assert_eq!(judge(&[id], false), Svid::Invalid(broken), "{id}");
+        }
+        let long = format!("spiffe://a/{}", "b".repeat(MAX_ID_BYTES));
+        assert_eq!(
+            judge(&[&long], false),
+            Svid::Invalid(InvalidSvid::TooLong)
+        );
+        let domain = format!("spiffe://{}/b", "a".repeat(256));
+        assert_eq!(
+            judge(&[&domain], false),
+            Svid::Invalid(InvalidSvid::TrustDomain)
+        );
+    }
+
+    #[test]
+    fn an_svid_has_one_uri_and_is_no_ca() {
+        let id = "spiffe://a/b";
+        assert_eq!(judge(&[], false), Svid::No);
+        assert_eq!(judge(&["https://a/b", "urn:x"], true), Svid::No);
+        assert_eq!(
+            judge(&["https://a/b", id], false),
+            Svid::Invalid(InvalidSvid::SeveralUris)
+        );
+        assert_eq!(judge(&[id], true), Svid::Invalid(InvalidSvid::IsCa));
+    }
+}

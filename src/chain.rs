@@ -1,0 +1,106 @@
+//! Certificates in order: which one is at which layer of the hierarchy, and which one signed which.
+
+use crate::certificate::Certificate;
+
+/// A certificate's place in the hierarchy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Layer {
+    /// The leaf.
+    Workload,
+    /// The CA that signed the leaf.
+    IssuingCa,
+    /// Any other CA that is not self-issued.
+    IntermediateCa,
+    /// A self-issued CA.
+    RootCa,
+}
+
+impl Layer {
+    /// All layers, from the leaf up.
+    pub const ALL: [Layer; 4] = [
+        Layer::Workload,
+        Layer::IssuingCa,
+        Layer::IntermediateCa,
+        Layer::RootCa,
+    ];
+
+    /// The label value.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Workload => "workload",
+            Self::IssuingCa => "issuing_ca",
+            Self::IntermediateCa => "intermediate_ca",
+            Self::RootCa => "root_ca",
+        }
+    }
+}
+
+/// A certificate in its chain.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// Its facts.
+    pub certificate: Certificate,
+    /// Its place.
+    pub layer: Layer,
+    /// Index in the chain of the certificate that signed it, where that is present. A self-issued
+    /// certificate has none.
+    pub issuer: Option<usize>,
+}
+
+impl Member {
+    /// The name under which the certificate is reported: a leaf's identity, a CA's name.
+    #[must_use]
+    pub fn identity(&self) -> &str {
+        match self.layer {
+            Layer::Workload => &self.certificate.identity,
+            _ => &self.certificate.subject_ca,
+        }
+    }
+}
+
+/// Puts certificates in order: the first is the leaf, the others are what came with it, in any
+/// order.
+#[must_use]
+pub fn link(certificates: Vec<Certificate>) -> Vec<Member> {
+    let issuers: Vec<Option<usize>> = certificates
+        .iter()
+        .map(|certificate| issuer_of(certificate, &certificates))
+        .collect();
+    let leaf_issuer = issuers.first().copied().flatten();
+    certificates
+        .into_iter()
+        .zip(issuers)
+        .enumerate()
+        .map(|(index, (certificate, issuer))| Member {
+            layer: layer(index, &certificate, leaf_issuer),
+            certificate,
+            issuer,
+        })
+        .collect()
+}
+
+fn issuer_of(certificate: &Certificate, all: &[Certificate]) -> Option<usize> {
+    if certificate.is_self_issued() {
+        return None;
+    }
+    // The first is the leaf: it signs nothing.
+    let signed = |(_, issuer): &(usize, &Certificate)| certificate.names_as_issuer(issuer);
+    all.iter()
+        .enumerate()
+        .skip(1)
+        .find(signed)
+        .map(|(index, _)| index)
+}
+
+fn layer(index: usize, certificate: &Certificate, leaf_issuer: Option<usize>) -> Layer {
+    if index == 0 {
+        Layer::Workload
+    } else if certificate.is_self_issued() {
+        Layer::RootCa
+    } else if leaf_issuer == Some(index) {
+        Layer::IssuingCa
+    } else {
+        Layer::IntermediateCa
+    }
+}

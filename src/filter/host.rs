@@ -1,0 +1,272 @@
+//! The Proxy-Wasm host calls (ABI 0.2.1), and [`Host`] on top of them.
+//!
+//! The SDK's own wrappers panic at any status they do not expect, and read it into an enum that lacks
+//! some of the codes. A panic here is an outage of the worker, so the calls are declared again, with
+//! the status as the number it is. The only file of the project with unsafe code.
+
+#![allow(unsafe_code)]
+
+use std::ptr;
+
+use crate::host::{Host, MetricId, MetricKind, Shared, Version};
+use crate::time::UnixTime;
+
+const OK: u32 = 0;
+const CAS_MISMATCH: u32 = 8;
+
+const MAP_REQUEST_HEADERS: u32 = 0;
+const MAP_RESPONSE_HEADERS: u32 = 2;
+const BUFFER_PLUGIN_CONFIGURATION: u32 = 7;
+const STREAM_DOWNSTREAM: u32 = 2;
+const NO_GRPC_STATUS: i32 = -1;
+
+#[link(wasm_import_module = "env")]
+unsafe extern "C" {
+    fn proxy_log(level: u32, message: *const u8, size: usize) -> u32;
+    fn proxy_get_log_level(level: *mut u32) -> u32;
+    fn proxy_get_current_time_nanoseconds(time: *mut u64) -> u32;
+    fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
+    fn proxy_get_property(
+        path: *const u8,
+        path_size: usize,
+        value: *mut *mut u8,
+        value_size: *mut usize,
+    ) -> u32;
+    fn proxy_set_property(
+        path: *const u8,
+        path_size: usize,
+        value: *const u8,
+        value_size: usize,
+    ) -> u32;
+    fn proxy_get_header_map_value(
+        map: u32,
+        key: *const u8,
+        key_size: usize,
+        value: *mut *mut u8,
+        value_size: *mut usize,
+    ) -> u32;
+    fn proxy_replace_header_map_value(
+        map: u32,
+        key: *const u8,
+        key_size: usize,
+        value: *const u8,
+        value_size: usize,
+    ) -> u32;
+    fn proxy_remove_header_map_value(map: u32, key: *const u8, key_size: usize) -> u32;
+    fn proxy_get_buffer_bytes(
+        buffer: u32,
+        start: usize,
+        max_size: usize,
+        value: *mut *mut u8,
+        value_size: *mut usize,
+    ) -> u32;
+    fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
+    fn proxy_increment_metric(id: u32, offset: i64) -> u32;
+    fn proxy_record_metric(id: u32, value: u64) -> u32;
+    fn proxy_get_shared_data(
+        key: *const u8,
+        key_size: usize,
+        value: *mut *mut u8,
+        value_size: *mut usize,
+        cas: *mut u32,
+    ) -> u32;
+    fn proxy_set_shared_data(
+        key: *const u8,
+        key_size: usize,
+        value: *const u8,
+        value_size: usize,
+        cas: u32,
+    ) -> u32;
+    fn proxy_send_local_response(
+        code: u32,
+        details: *const u8,
+        details_size: usize,
+        body: *const u8,
+        body_size: usize,
+        headers: *const u8,
+        headers_size: usize,
+        grpc_status: i32,
+    ) -> u32;
+    fn proxy_close_stream(stream: u32) -> u32;
+}
+
+/// The proxy around this VM.
+pub(super) struct Proxy;
+
+impl Host for Proxy {
+    fn now(&self) -> UnixTime {
+        let mut nanoseconds = 0;
+        // SAFETY: the pointer is valid for the call.
+        let status = unsafe { proxy_get_current_time_nanoseconds(&mut nanoseconds) };
+        let seconds = if status == OK { nanoseconds } else { 0 } / 1_000_000_000;
+        UnixTime(i64::try_from(seconds).unwrap_or(0))
+    }
+
+    fn property(&self, path: &[&str]) -> Option<Vec<u8>> {
+        let path = path.join("\0");
+        // SAFETY: the path is valid for the call; the result is handled by `received`.
+        received(|value, size| unsafe {
+            proxy_get_property(path.as_ptr(), path.len(), value, size)
+        })
+        .filter(|value| !value.is_empty())
+    }
+
+    fn set_filter_state(&self, name: &str, value: &str) {
+        // SAFETY: both are valid for the call.
+        unsafe { proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) };
+    }
+
+    fn request_header(&self, name: &str) -> Option<Vec<u8>> {
+        // SAFETY: the name is valid for the call; the result is handled by `received`.
+        received(|value, size| unsafe {
+            let (name, name_size) = (name.as_ptr(), name.len());
+            proxy_get_header_map_value(MAP_REQUEST_HEADERS, name, name_size, value, size)
+        })
+        .filter(|value| !value.is_empty())
+    }
+
+    fn set_request_header(&self, name: &str, value: Option<&[u8]>) {
+        set_header(MAP_REQUEST_HEADERS, name, value);
+    }
+
+    fn set_response_header(&self, name: &str, value: Option<&[u8]>) {
+        set_header(MAP_RESPONSE_HEADERS, name, value);
+    }
+
+    fn define_metric(&self, kind: MetricKind, name: &str) -> Option<MetricId> {
+        let kind = match kind {
+            MetricKind::Counter => 0,
+            MetricKind::Gauge => 1,
+            MetricKind::Histogram => 2,
+        };
+        let mut id = 0;
+        // SAFETY: name and id are valid for the call.
+        let status = unsafe { proxy_define_metric(kind, name.as_ptr(), name.len(), &mut id) };
+        (status == OK).then_some(MetricId(id))
+    }
+
+    fn increment(&self, metric: MetricId) {
+        // SAFETY: plain numbers.
+        unsafe { proxy_increment_metric(metric.0, 1) };
+    }
+
+    fn record(&self, metric: MetricId, value: u64) {
+        // SAFETY: plain numbers.
+        unsafe { proxy_record_metric(metric.0, value) };
+    }
+
+    fn shared(&self, key: &str) -> (Option<Vec<u8>>, Version) {
+        let mut cas = 0;
+        // SAFETY: key and version are valid for the call; the result is handled by `received`.
+        let value = received(|value, size| unsafe {
+            proxy_get_shared_data(key.as_ptr(), key.len(), value, size, &mut cas)
+        });
+        (value, Version(cas))
+    }
+
+    fn share(&self, key: &str, value: &[u8], version: Version) -> Shared {
+        // SAFETY: key and value are valid for the call.
+        let status = unsafe {
+            proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), version.0)
+        };
+        match status {
+            OK => Shared::Stored,
+            CAS_MISMATCH => Shared::Conflict,
+            _ => Shared::Refused,
+        }
+    }
+}
+
+/// The configuration of this plugin; empty if there is none.
+pub(super) fn plugin_configuration() -> Vec<u8> {
+    // SAFETY: plain numbers; the result is handled by `received`.
+    received(|value, size| unsafe {
+        proxy_get_buffer_bytes(BUFFER_PLUGIN_CONFIGURATION, 0, usize::MAX, value, size)
+    })
+    .unwrap_or_default()
+}
+
+/// Asks for a tick every so many milliseconds.
+pub(super) fn set_tick_period(milliseconds: u32) {
+    // SAFETY: a plain number.
+    unsafe { proxy_set_tick_period_milliseconds(milliseconds) };
+}
+
+/// Answers the request (or replaces the response) with 403.
+pub(super) fn deny_request() {
+    const DETAILS: &str = "mtls_watch_denied";
+    const BODY: &str = "peer certificate refused\n";
+    // SAFETY: the texts are static; there are no additional headers.
+    unsafe {
+        proxy_send_local_response(
+            403,
+            DETAILS.as_ptr(),
+            DETAILS.len(),
+            BODY.as_ptr(),
+            BODY.len(),
+            ptr::null(),
+            0,
+            NO_GRPC_STATUS,
+        )
+    };
+}
+
+/// Closes the connection with the client.
+pub(super) fn close_connection() {
+    // SAFETY: a plain number.
+    unsafe { proxy_close_stream(STREAM_DOWNSTREAM) };
+}
+
+/// The level that Envoy logs at.
+pub(super) fn log_level() -> log::LevelFilter {
+    let mut level = 0;
+    // SAFETY: the pointer is valid for the call.
+    let status = unsafe { proxy_get_log_level(&mut level) };
+    match (status, level) {
+        (OK, 0) => log::LevelFilter::Trace,
+        (OK, 1) => log::LevelFilter::Debug,
+        (OK, 2) => log::LevelFilter::Info,
+        (OK, 4) => log::LevelFilter::Error,
+        (OK, 5) => log::LevelFilter::Off,
+        _ => log::LevelFilter::Warn,
+    }
+}
+
+/// Writes a line to Envoy's log.
+pub(super) fn write_log(level: log::Level, line: &str) {
+    let level = match level {
+        log::Level::Trace => 0,
+        log::Level::Debug => 1,
+        log::Level::Info => 2,
+        log::Level::Warn => 3,
+        log::Level::Error => 4,
+    };
+    // SAFETY: the line is valid for the call.
+    unsafe { proxy_log(level, line.as_ptr(), line.len()) };
+}
+
+fn set_header(map: u32, name: &str, value: Option<&[u8]>) {
+    let (key, key_size) = (name.as_ptr(), name.len());
+    // SAFETY: name and value are valid for the call.
+    unsafe {
+        match value {
+            Some(value) => {
+                proxy_replace_header_map_value(map, key, key_size, value.as_ptr(), value.len())
+            }
+            None => proxy_remove_header_map_value(map, key, key_size),
+        }
+    };
+}
+
+/// Takes over the bytes that a host call returns. `None` if it failed or returned nothing.
+fn received(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Option<Vec<u8>> {
+    let mut value: *mut u8 = ptr::null_mut();
+    let mut size = 0;
+    let status = call(&mut value, &mut size);
+    if status != OK || value.is_null() {
+        return None;
+    }
+    // SAFETY: the host obtained the memory from `proxy_on_memory_allocate`, which is the allocator of
+    // Vec with exactly that size, and handed it over.
+    Some(unsafe { Vec::from_raw_parts(value, size, size) })
+}

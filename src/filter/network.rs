@@ -1,0 +1,46 @@
+//! The network filter.
+
+use proxy_wasm::traits::{Context, StreamContext};
+use proxy_wasm::types::{Action, PeerType};
+
+use super::host::{self, Proxy};
+use crate::inspector::{ConnectionDecision, ConnectionWatch, Event};
+
+pub(super) struct NetworkFilter {
+    watch: ConnectionWatch,
+}
+
+impl NetworkFilter {
+    pub(super) fn new(watch: ConnectionWatch) -> Self {
+        Self { watch }
+    }
+
+    fn on(&mut self, event: Event) -> Action {
+        match self.watch.on(&Proxy, event) {
+            ConnectionDecision::Continue => Action::Continue,
+            ConnectionDecision::Close => {
+                host::close_connection();
+                Action::Pause
+            }
+        }
+    }
+}
+
+impl Context for NetworkFilter {}
+
+/// Nothing happens in `on_new_connection`: it runs before the handshake, and to ask for a TLS
+/// property there makes Envoy keep the empty answers.
+impl StreamContext for NetworkFilter {
+    fn on_downstream_data(&mut self, _size: usize, _end_of_stream: bool) -> Action {
+        self.on(Event::DownstreamData)
+    }
+
+    fn on_upstream_data(&mut self, _size: usize, _end_of_stream: bool) -> Action {
+        self.on(Event::UpstreamData)
+    }
+
+    fn on_downstream_close(&mut self, _peer: PeerType) {
+        // Too late to refuse anyone.
+        self.watch.on(&Proxy, Event::Close);
+    }
+}

@@ -1,0 +1,365 @@
+//! One peer's way through the house: who is it, what is its certificate, how does it stand, which
+//! series move. Everything a filter does is decided here, over the [`Host`] trait.
+
+mod cache;
+mod connection;
+mod peer;
+mod request;
+
+use std::cell::{Cell, RefCell};
+use std::hash::{BuildHasher as _, RandomState};
+use std::rc::Rc;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::chain::{self, Layer};
+use crate::config::Config;
+use crate::host::{self, Host};
+use crate::metrics::admission;
+use crate::metrics::counters::{Counter, Outcome, Registry, Security};
+use crate::metrics::issuers::Issuers;
+use crate::metrics::sightings::Sightings;
+use crate::policy::{self, Direction, Findings, Status};
+use crate::report::Reporter;
+use crate::source::read::{Fingerprint, Question, Reading};
+use crate::source::xfcc;
+use crate::time::UnixTime;
+use cache::Cache;
+use peer::Judged;
+
+pub use connection::{ConnectionWatch, Decision as ConnectionDecision, Event};
+pub use peer::{Peer, Standing};
+pub use request::{Decision as RequestDecision, RequestWatch};
+
+/// Peers that a worker remembers (at most twice as many, see [`Cache`]). One takes about 1 KB.
+const MAX_PEERS: usize = 512;
+/// Connections of which a worker remembers the peer, for HTTP. One takes about 100 bytes.
+const MAX_CONNECTIONS: usize = 1024;
+
+/// Milliseconds between two ticks: how late gauges may be, and how stale the clock that data
+/// callbacks go by.
+pub const TICK_MILLISECONDS: u32 = 5000;
+
+/// The header with the certificates, as a proxy before or Envoy itself writes it.
+const XFCC: &str = "x-forwarded-client-cert";
+
+/// What is known of the other end of a connection.
+#[derive(Clone)]
+pub enum Party {
+    /// It presented a certificate.
+    Certified(Rc<Peer>),
+    /// It did not; how the connection is secured otherwise.
+    Anonymous(Security),
+}
+
+impl Party {
+    fn security(&self) -> Security {
+        match self {
+            Self::Certified(_) => Security::Mtls,
+            Self::Anonymous(security) => *security,
+        }
+    }
+}
+
+/// Which sides of a listener are inspected, by `xds.listener_direction`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listener {
+    /// Sidecar, towards the workload: the client is the peer.
+    Inbound,
+    /// Sidecar, from the workload: the server is the peer.
+    Outbound,
+    /// Gateway or plain Envoy: both are.
+    Unspecified,
+}
+
+impl Listener {
+    fn of(host: &dyn Host) -> Self {
+        match host::integer(host, &["xds", "listener_direction"]) {
+            Some(1) => Self::Inbound,
+            Some(2) => Self::Outbound,
+            _ => Self::Unspecified,
+        }
+    }
+
+    fn inspects_downstream(self) -> bool {
+        self != Self::Outbound
+    }
+
+    fn inspects_upstream(self) -> bool {
+        self != Self::Inbound
+    }
+}
+
+/// The inspector of one plugin configuration in one worker.
+pub struct Inspector {
+    config: Config,
+    registry: Rc<Registry>,
+    peers: RefCell<Cache<PeerKey, Rc<Peer>>>,
+    connections: RefCell<Cache<u64, Rc<Downstream>>>,
+    sightings: Sightings,
+    issuers: Issuers,
+    reporter: Reporter,
+    /// The time when a host call last asked for it; at most one tick old.
+    clock: Cell<UnixTime>,
+    last_tick: Cell<UnixTime>,
+    chain_hasher: RandomState,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct PeerKey {
+    direction: Direction,
+    fingerprint: Fingerprint,
+    /// Keyed hash of the header that may hold the chain; 0 without.
+    chain: u64,
+}
+
+/// The client of an HTTP connection, as remembered between its requests.
+struct Downstream {
+    listener: Listener,
+    party: Party,
+    /// Whether this hop's element of the XFCC header has certificates to take out.
+    strips_xfcc: bool,
+}
+
+impl Inspector {
+    /// An inspector with that configuration; `registry` is the VM's.
+    #[must_use]
+    pub fn new(config: Config, registry: Rc<Registry>) -> Self {
+        Self {
+            peers: RefCell::new(Cache::new(MAX_PEERS)),
+            connections: RefCell::new(Cache::new(MAX_CONNECTIONS)),
+            sightings: Sightings::new(config.identity_series),
+            issuers: Issuers::default(),
+            reporter: Reporter::new(config.log_repeat),
+            clock: Cell::default(),
+            last_tick: Cell::default(),
+            chain_hasher: RandomState::new(),
+            config,
+            registry,
+        }
+    }
+
+    /// The inspector is loaded: defines what exists from then on.
+    pub fn start(&self, host: &dyn Host) {
+        self.registry.define_at_load(host);
+        admission::prepare(host);
+        self.now(host);
+    }
+
+    /// Every [`TICK_MILLISECONDS`]: the gauges learn who was there.
+    pub fn tick(&self, host: &dyn Host) {
+        let since = self.last_tick.replace(self.now(host));
+        let now = self.clock.get();
+        let peers: Vec<_> = self.peers.borrow().values().cloned().collect();
+        for peer in peers {
+            peer.tell_gauges(since);
+        }
+        self.sightings.publish(host, &self.registry, now);
+        self.issuers.publish(host, &self.registry);
+        self.reporter.tick(now);
+    }
+
+    fn now(&self, host: &dyn Host) -> UnixTime {
+        let now = host.now();
+        self.clock.set(now);
+        now
+    }
+
+    /// The client of this connection.
+    fn downstream(&self, host: &dyn Host, xfcc: Option<&[u8]>) -> Party {
+        if host::boolean(host, &["connection", "mtls"]) {
+            let digest = host.property(&["connection", "sha256_peer_certificate_digest"]);
+            return Party::Certified(self.peer(host, Direction::Inbound, digest, xfcc));
+        }
+        let principal = host.property(&["filter_state", "io.istio.peer_principal"]);
+        Party::Anonymous(if principal.is_some() {
+            Security::Hbone
+        } else if host.property(&["connection", "tls_version"]).is_some() {
+            Security::Tls
+        } else {
+            Security::Plaintext
+        })
+    }
+
+    /// The server, once there is one: `None` before, and when the handshake with it failed.
+    fn upstream(&self, host: &dyn Host) -> Option<Party> {
+        let digest = host.property(&["upstream", "sha256_peer_certificate_digest"]);
+        if digest.is_some() || host.property(&["upstream", "peer_certificate"]).is_some() {
+            return Some(Party::Certified(self.peer(host, Direction::Outbound, digest, None)));
+        }
+        let failed = host.property(&["upstream", "transport_failure_reason"]).is_some();
+        if failed || host.property(&["upstream", "address"]).is_none() {
+            return None;
+        }
+        let tls = host.property(&["upstream", "tls_version"]).is_some();
+        Some(Party::Anonymous(match tls {
+            true => Security::Tls,
+            false => Security::Plaintext,
+        }))
+    }
+
+    /// The peer with that fingerprint: remembered, or read now.
+    fn peer(
+        &self,
+        host: &dyn Host,
+        direction: Direction,
+        digest: Option<Vec<u8>>,
+        xfcc: Option<&[u8]>,
+    ) -> Rc<Peer> {
+        let fingerprint = digest.as_deref().and_then(decode_fingerprint);
+        let key = PeerKey {
+            direction,
+            fingerprint: fingerprint.unwrap_or_else(|| unnamed_fingerprint(host, direction)),
+            chain: xfcc.map_or(0, |header| self.chain_key(header)),
+        };
+        let known = self.peers.borrow_mut().get(&key);
+        if let Some(peer) = known {
+            return peer;
+        }
+        let question = Question {
+            host,
+            config: &self.config,
+            direction,
+            fingerprint: fingerprint.as_ref(),
+            xfcc,
+        };
+        let peer = Rc::new(self.meet(host, direction, question.answer()));
+        self.peers.borrow_mut().insert(key, Rc::clone(&peer));
+        peer
+    }
+
+    /// What tells one chain of a leaf from another: only this hop's element, as others vary.
+    fn chain_key(&self, header: &[u8]) -> u64 {
+        let element = xfcc::last_element(header).ok();
+        let certificates = element.and_then(|element| element.certificates());
+        self.chain_hasher.hash_one(certificates.unwrap_or(header))
+    }
+
+    /// A peer that this worker has not met: judges it, gives it series, reports what is wrong.
+    fn meet(&self, host: &dyn Host, direction: Direction, reading: Reading) -> Peer {
+        let now = self.now(host);
+        for source in &reading.read {
+            self.count(host, Counter::Inspection(*source, Outcome::Ok));
+        }
+        for unreadable in &reading.unreadable {
+            self.count(host, Counter::Inspection(unreadable.source, Outcome::Failed));
+            let (layer, source) = (unreadable.layer, unreadable.source);
+            self.reporter
+                .unreadable(now, direction, layer, source, &unreadable.error);
+        }
+        let unreadable = match reading.certificates.is_empty() {
+            true => vec![Layer::Workload],
+            // Where the leaf came from a later source, an earlier one does not speak against it.
+            false => {
+                let layers = reading.unreadable.iter().map(|unreadable| unreadable.layer);
+                layers.filter(|layer| *layer != Layer::Workload).collect()
+            }
+        };
+        let members = chain::link(reading.certificates);
+        let issuer = members.first().map(|leaf| {
+            let ca = &leaf.certificate.issuer_ca;
+            self.issuers.of(host, &self.registry, direction, ca)
+        });
+        let judgements = policy::judge(&members, direction, &self.config.thresholds);
+        let chain = members
+            .into_iter()
+            .zip(judgements)
+            .map(|(member, judgement)| {
+                let identity = member.identity();
+                let series =
+                    self.sightings
+                        .of(host, &self.registry, direction, member.layer, identity);
+                Judged {
+                    member,
+                    judgement,
+                    series,
+                }
+            })
+            .collect();
+        let peer = Peer::new(direction, chain, unreadable, issuer);
+        peer.saw(now);
+        peer.publish(host, &self.registry, now);
+        peer
+    }
+
+    /// How the peer stands now. What has changed since it was last asked is reported.
+    fn standing(&self, peer: &Peer, now: UnixTime) -> Rc<Standing> {
+        peer.saw(now);
+        let (standing, anew) = peer.standing(now);
+        if anew {
+            for judged in peer.chain() {
+                for finding in judged.judgement.at(now).iter() {
+                    self.reporter
+                        .finding(now, peer.direction(), &judged.member, finding);
+                }
+            }
+        }
+        standing
+    }
+
+    /// Whether the configuration refuses a peer that stands so; if so it is reported.
+    fn denies(&self, now: UnixTime, peer: &Peer, standing: &Standing, what: &str) -> bool {
+        let denied = standing.all.intersects(self.config.deny);
+        if denied {
+            let (direction, who) = (peer.direction(), peer.identity());
+            self.reporter
+                .denied(now, direction, what, who, &standing.names);
+        }
+        denied
+    }
+
+    fn count(&self, host: &dyn Host, counter: Counter) {
+        self.registry.count(host, counter);
+    }
+
+    fn count_findings(
+        &self,
+        host: &dyn Host,
+        findings: &[(Layer, Findings)],
+        counter: impl Fn(Layer, policy::Finding) -> Counter,
+    ) {
+        for (layer, findings) in findings {
+            for finding in findings.iter() {
+                self.count(host, counter(*layer, finding));
+            }
+        }
+    }
+}
+
+/// Puts the peer's status where access logs find it: filter state `wasm.mtls_watch.*`.
+fn set_filter_state(host: &dyn Host, peer: &Peer, standing: &Standing) {
+    host.set_filter_state("mtls_watch.status", standing.status.as_str());
+    host.set_filter_state("mtls_watch.identity", peer.identity());
+    host.set_filter_state("mtls_watch.findings", &standing.names);
+}
+
+/// Status of a peer without a certificate.
+fn anonymous_status(security: Security) -> Status {
+    match security {
+        Security::Hbone => Status::Hbone,
+        Security::Mtls | Security::Tls | Security::Plaintext => Status::NoCertificate,
+    }
+}
+
+/// 64 hex digits.
+fn decode_fingerprint(digits: &[u8]) -> Option<Fingerprint> {
+    let mut fingerprint = Fingerprint::default();
+    if digits.len() != 2 * fingerprint.len() {
+        return None;
+    }
+    for (byte, pair) in fingerprint.iter_mut().zip(digits.chunks_exact(2)) {
+        let pair = std::str::from_utf8(pair).ok()?;
+        *byte = u8::from_str_radix(pair, 16).ok()?;
+    }
+    Some(fingerprint)
+}
+
+/// What stands for the fingerprint where Envoy gives none: the digest of the text it does give.
+fn unnamed_fingerprint(host: &dyn Host, direction: Direction) -> Fingerprint {
+    let root = match direction {
+        Direction::Inbound => "connection",
+        Direction::Outbound => "upstream",
+    };
+    let text = host.property(&[root, "peer_certificate"]);
+    Sha256::digest(text.unwrap_or_default()).into()
+}

@@ -1,0 +1,206 @@
+//! A peer's certificates, judged, as they are kept while the peer is known.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use crate::chain::{Layer, Member};
+use crate::host::Host;
+use crate::metrics::counters::Registry;
+use crate::metrics::issuers::IssuerSeries;
+use crate::metrics::sightings::IdentitySeries;
+use crate::policy::{Direction, Finding, Findings, Judgement, Status};
+use crate::time::UnixTime;
+
+/// A certificate of a peer's chain, with what was made of it.
+pub(super) struct Judged {
+    pub(super) member: Member,
+    pub(super) judgement: Judgement,
+    pub(super) series: Rc<IdentitySeries>,
+}
+
+/// A peer that presented a certificate.
+pub struct Peer {
+    direction: Direction,
+    chain: Vec<Judged>,
+    /// Layers of the certificates that could not be read.
+    unreadable: Vec<Layer>,
+    issuer: Option<Rc<IssuerSeries>>,
+    standing: RefCell<Rc<Standing>>,
+    last_seen: Cell<UnixTime>,
+    /// Whether its remaining lifetime has been recorded by nobody yet.
+    fresh: Cell<bool>,
+}
+
+/// How a peer stands, for as long as nothing changes.
+#[derive(Debug)]
+pub struct Standing {
+    /// The worst of all findings; `unreadable` if the leaf is.
+    pub status: Status,
+    /// The findings of each certificate that has any, leaf first.
+    pub findings: Vec<(Layer, Findings)>,
+    /// The findings of all certificates.
+    pub all: Findings,
+    /// Their names, separated by commas.
+    pub names: String,
+    /// From when this holds. A clock that is set back makes it invalid.
+    from: UnixTime,
+    /// Until when this holds, exclusive.
+    until: UnixTime,
+}
+
+impl Standing {
+    /// Whether nothing has changed at `now`.
+    #[must_use]
+    pub fn holds(&self, now: UnixTime) -> bool {
+        self.from <= now && now < self.until
+    }
+
+    /// The value of a flag header: `critical; client_auth_missing`.
+    #[must_use]
+    pub fn flag(&self) -> String {
+        match self.names.as_str() {
+            "" => self.status.as_str().to_owned(),
+            names => format!("{}; {names}", self.status.as_str()),
+        }
+    }
+
+    fn none() -> Rc<Standing> {
+        Rc::new(Standing {
+            status: Status::Unreadable,
+            findings: Vec::new(),
+            all: Findings::NONE,
+            names: String::new(),
+            from: UnixTime::NEVER,
+            until: UnixTime::NEVER,
+        })
+    }
+}
+
+impl Peer {
+    pub(super) fn new(
+        direction: Direction,
+        chain: Vec<Judged>,
+        unreadable: Vec<Layer>,
+        issuer: Option<Rc<IssuerSeries>>,
+    ) -> Self {
+        Self {
+            direction,
+            chain,
+            unreadable,
+            issuer,
+            standing: RefCell::new(Standing::none()),
+            last_seen: Cell::default(),
+            fresh: Cell::new(true),
+        }
+    }
+
+    /// The leaf's identity, or `unknown`.
+    #[must_use]
+    pub fn identity(&self) -> &str {
+        self.chain
+            .first()
+            .map_or("unknown", |leaf| leaf.member.identity())
+    }
+
+    pub(super) fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    pub(super) fn issuer(&self) -> Option<&IssuerSeries> {
+        self.issuer.as_deref()
+    }
+
+    pub(super) fn chain(&self) -> &[Judged] {
+        &self.chain
+    }
+
+    /// Seconds that the leaf has left.
+    pub(super) fn remaining(&self, now: UnixTime) -> Option<i64> {
+        let leaf = self.chain.first()?;
+        Some(leaf.member.certificate.not_after.since(now))
+    }
+
+    /// Whether this is asked for the first time.
+    pub(super) fn take_fresh(&self) -> bool {
+        self.fresh.replace(false)
+    }
+
+    /// Notes that the peer is there. The gauges learn of it at the next tick.
+    pub(super) fn saw(&self, now: UnixTime) {
+        self.last_seen.set(now);
+    }
+
+    /// Tells the gauges when the peer was last there, if that was after `since`.
+    pub(super) fn tell_gauges(&self, since: UnixTime) {
+        let last_seen = self.last_seen.get();
+        if last_seen < since {
+            return;
+        }
+        for judged in &self.chain {
+            let certificate = &judged.member.certificate;
+            judged
+                .series
+                .saw(certificate.not_before, certificate.not_after, last_seen);
+        }
+        if let Some(issuer) = &self.issuer {
+            issuer.saw(last_seen);
+        }
+    }
+
+    /// Writes the gauges at once, for a peer that is new.
+    pub(super) fn publish(&self, host: &dyn Host, registry: &Registry, now: UnixTime) {
+        self.tell_gauges(now);
+        for judged in &self.chain {
+            judged.series.publish(host, registry, now);
+        }
+        if let Some(issuer) = &self.issuer {
+            issuer.publish(host, registry);
+        }
+    }
+
+    /// The standing that holds at `now`, and whether it had to be judged anew. Judging again needs no
+    /// parsing, and happens only when a moment has passed at which some finding changes.
+    pub(super) fn standing(&self, now: UnixTime) -> (Rc<Standing>, bool) {
+        let standing = Rc::clone(&self.standing.borrow());
+        if standing.holds(now) {
+            return (standing, false);
+        }
+        let standing = Rc::new(self.judge(now));
+        self.standing.replace(Rc::clone(&standing));
+        (standing, true)
+    }
+
+    fn judge(&self, now: UnixTime) -> Standing {
+        let readable = self
+            .chain
+            .iter()
+            .map(|judged| (judged.member.layer, judged.judgement.at(now)));
+        let unreadable = self
+            .unreadable
+            .iter()
+            .map(|layer| (*layer, Findings::NONE.with(Finding::Unreadable)));
+        let findings: Vec<_> = readable
+            .chain(unreadable)
+            .filter(|(_, findings)| !findings.is_empty())
+            .collect();
+        let all = findings
+            .iter()
+            .fold(Findings::NONE, |all, (_, findings)| all.union(*findings));
+        let changes = self
+            .chain
+            .iter()
+            .map(|judged| judged.judgement.next_change(now));
+        let names: Vec<_> = all.iter().map(Finding::as_str).collect();
+        Standing {
+            status: match self.chain.is_empty() {
+                true => Status::Unreadable,
+                false => all.status(),
+            },
+            findings,
+            all,
+            names: names.join(","),
+            from: now,
+            until: changes.min().unwrap_or(UnixTime::NEVER),
+        }
+    }
+}

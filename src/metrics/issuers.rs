@@ -1,0 +1,102 @@
+//! Series by the CA that signed the peers' leaves.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use super::admission::{self, Kind, MAX_CAS, OTHER};
+use super::counters::{Counter, Registry};
+use super::{CONNECTIONS_BY_ISSUER, ISSUER_LAST_SEEN, name};
+use crate::host::{Host, MetricKind};
+use crate::policy::Direction;
+use crate::time::UnixTime;
+
+/// The series of one CA as issuer of peers' leaves.
+pub struct IssuerSeries {
+    direction: Direction,
+    label: String,
+    last_seen: Cell<UnixTime>,
+    published: Cell<UnixTime>,
+}
+
+impl IssuerSeries {
+    /// Counts a connection of a peer whose leaf this CA signed.
+    pub fn count_connection(&self, host: &dyn Host, registry: &Registry) {
+        let series = CONNECTIONS_BY_ISSUER.series(&[self.direction.as_str(), &self.label]);
+        if let Some(id) = registry.named(host, MetricKind::Counter, series) {
+            host.increment(id);
+        }
+    }
+
+    /// Notes that a leaf of this CA is in use.
+    pub fn saw(&self, now: UnixTime) {
+        self.last_seen.set(now.max(self.last_seen.get()));
+    }
+
+    /// Writes the gauge, if a leaf was in use since it was last written.
+    pub fn publish(&self, host: &dyn Host, registry: &Registry) {
+        let last_seen = self.last_seen.get();
+        if last_seen <= self.published.get() {
+            return;
+        }
+        self.published.set(last_seen);
+        let series = ISSUER_LAST_SEEN.series(&[self.direction.as_str(), &self.label]);
+        if let Some(id) = registry.named(host, MetricKind::Gauge, series) {
+            host.record(id, last_seen.gauge());
+        }
+    }
+}
+
+/// All issuers that this worker has met.
+#[derive(Default)]
+pub struct Issuers {
+    series: RefCell<HashMap<(Direction, String), Rc<IssuerSeries>>>,
+}
+
+impl Issuers {
+    /// The series of a CA: its own, or the one of `other` beyond the limit.
+    pub fn of(
+        &self,
+        host: &dyn Host,
+        registry: &Registry,
+        direction: Direction,
+        ca: &str,
+    ) -> Rc<IssuerSeries> {
+        let ca = &*name::label_value(ca);
+        if let Some(series) = self.find(direction, ca) {
+            return series;
+        }
+        let admitted = admission::admit(host, Kind::Ca, ca, MAX_CAS);
+        if !admitted {
+            registry.count(host, Counter::SeriesOverflow);
+        }
+        let label = if admitted { ca } else { OTHER };
+        self.find(direction, label).unwrap_or_else(|| {
+            let series = Rc::new(IssuerSeries {
+                direction,
+                label: label.to_owned(),
+                last_seen: Cell::new(UnixTime::default()),
+                published: Cell::new(UnixTime::default()),
+            });
+            self.series
+                .borrow_mut()
+                .insert((direction, label.to_owned()), Rc::clone(&series));
+            series
+        })
+    }
+
+    /// Writes the gauges that have news.
+    pub fn publish(&self, host: &dyn Host, registry: &Registry) {
+        let all: Vec<_> = self.series.borrow().values().cloned().collect();
+        for series in all {
+            series.publish(host, registry);
+        }
+    }
+
+    fn find(&self, direction: Direction, label: &str) -> Option<Rc<IssuerSeries>> {
+        self.series
+            .borrow()
+            .get(&(direction, label.to_owned()))
+            .cloned()
+    }
+}

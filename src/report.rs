@@ -1,0 +1,196 @@
+//! Log lines: logfmt, bounded, and safe to print whatever a peer put into its certificate.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::fmt::{self, Write as _};
+use std::hash::{DefaultHasher, Hash, Hasher as _};
+
+use log::Level;
+
+use crate::chain::{Layer, Member};
+use crate::policy::{Direction, Finding, Status};
+use crate::source::Source;
+use crate::time::UnixTime;
+
+/// Longest value in a log line, in bytes before escaping.
+const MAX_VALUE_BYTES: usize = 200;
+/// Different lines that are remembered so as not to be repeated.
+const MAX_REMEMBERED: usize = 1024;
+/// Lines per worker in a minute. More are counted, not written.
+const MAX_LINES_A_MINUTE: u32 = 60;
+const MINUTE: i64 = 60;
+
+/// A value of a peer's, quoted: control characters, quotes and backslashes escaped, cut at 200
+/// bytes.
+pub struct Quoted<'a>(pub &'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut bytes = 0usize;
+        f.write_char('"')?;
+        for c in self.0.chars() {
+            bytes = bytes.saturating_add(c.len_utf8());
+            if bytes > MAX_VALUE_BYTES {
+                f.write_str("...")?;
+                break;
+            }
+            match c {
+                '"' | '\\' => write!(f, "\\{c}")?,
+                // Escapes of terminals and line breaks, and marks that reorder text.
+                c if c.is_control() || is_format_mark(c) => write!(f, "{}", c.escape_unicode())?,
+                c => f.write_char(c)?,
+            }
+        }
+        f.write_char('"')
+    }
+}
+
+/// Line and paragraph separators, zero-width and bidirectional marks (Unicode general categories Zl,
+/// Zp and the Cf of bidirectional text).
+fn is_format_mark(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// Writes log lines, each at most once in `log_repeat`, and not more than a few a second.
+pub struct Reporter {
+    repeat: i64,
+    written: RefCell<HashMap<u64, UnixTime>>,
+    minute: Cell<UnixTime>,
+    lines: Cell<u32>,
+    suppressed: Cell<u64>,
+}
+
+impl Reporter {
+    /// A line may come again after `repeat` seconds.
+    #[must_use]
+    pub fn new(repeat: i64) -> Self {
+        Self {
+            repeat,
+            written: RefCell::default(),
+            minute: Cell::default(),
+            lines: Cell::default(),
+            suppressed: Cell::default(),
+        }
+    }
+
+    /// A finding of a certificate.
+    pub fn finding(&self, now: UnixTime, direction: Direction, member: &Member, finding: Finding) {
+        let identity = member.identity();
+        let not_after = member.certificate.not_after;
+        let level = match finding.status() >= Status::Critical {
+            true => Level::Error,
+            false => Level::Warn,
+        };
+        self.write(
+            now,
+            level,
+            (direction, member.layer, finding, identity, not_after),
+            || {
+                format!(
+                    "mtls-watch: certificate finding direction={} finding={} layer={} identity={} issuer={} not_after={not_after} hint={}",
+                    direction.as_str(),
+                    finding.as_str(),
+                    member.layer.as_str(),
+                    Quoted(identity),
+                    Quoted(&member.certificate.issuer_ca),
+                    Quoted(finding.hint()),
+                )
+            },
+        );
+    }
+
+    /// A certificate that could not be read.
+    pub fn unreadable(
+        &self,
+        now: UnixTime,
+        direction: Direction,
+        layer: Layer,
+        source: Source,
+        cause: &dyn fmt::Display,
+    ) {
+        let cause = cause.to_string();
+        self.write(
+            now,
+            Level::Warn,
+            (direction, layer, source, &cause),
+            || {
+                format!(
+                    "mtls-watch: certificate finding direction={} finding={} layer={} source={} cause={}",
+                    direction.as_str(),
+                    Finding::Unreadable.as_str(),
+                    layer.as_str(),
+                    source.as_str(),
+                    Quoted(&cause),
+                )
+            },
+        );
+    }
+
+    /// A request or connection that was refused because of `deny`.
+    pub fn denied(&self, now: UnixTime, direction: Direction, what: &str, who: &str, why: &str) {
+        self.write(now, Level::Warn, (direction, what, who, why), || {
+            format!(
+                "mtls-watch: {what} denied direction={} identity={} findings={}",
+                direction.as_str(),
+                Quoted(who),
+                Quoted(why),
+            )
+        });
+    }
+
+    /// Says how many lines were left out, once the minute in which that happened is over.
+    pub fn tick(&self, now: UnixTime) {
+        let suppressed = self.suppressed.get();
+        if suppressed > 0 && now.since(self.minute.get()) >= MINUTE {
+            self.suppressed.set(0);
+            log::warn!("mtls-watch: log lines suppressed count={suppressed}");
+        }
+    }
+
+    fn write(
+        &self,
+        now: UnixTime,
+        level: Level,
+        subject: impl Hash,
+        line: impl FnOnce() -> String,
+    ) {
+        if level > log::max_level() || !self.is_due(now, &subject) {
+            return;
+        }
+        if self.has_budget(now) {
+            log::log!(level, "{}", line());
+        } else {
+            self.suppressed.set(self.suppressed.get().saturating_add(1));
+        }
+    }
+
+    /// Whether a line about this subject was not written within `repeat`; if so it counts as written.
+    fn is_due(&self, now: UnixTime, subject: &impl Hash) -> bool {
+        let mut hasher = DefaultHasher::new();
+        subject.hash(&mut hasher);
+        let key = hasher.finish();
+        let recent = |written: &UnixTime| (0..self.repeat).contains(&now.since(*written));
+        let mut written = self.written.borrow_mut();
+        if written.get(&key).is_some_and(recent) {
+            return false;
+        }
+        if written.len() >= MAX_REMEMBERED {
+            written.retain(|_, at| recent(at));
+        }
+        // With the memory full of recent lines, the budget alone limits.
+        if written.len() < MAX_REMEMBERED {
+            written.insert(key, now);
+        }
+        true
+    }
+
+    fn has_budget(&self, now: UnixTime) -> bool {
+        if !(0..MINUTE).contains(&now.since(self.minute.get())) {
+            self.minute.set(now);
+            self.lines.set(0);
+        }
+        let lines = self.lines.get();
+        self.lines.set(lines.saturating_add(1));
+        lines < MAX_LINES_A_MINUTE
+    }
+}
