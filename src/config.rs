@@ -15,7 +15,7 @@ const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
 
 /// Most identities that may be given a series of their own.
-const MAX_IDENTITY_SERIES: u64 = 100_000;
+const MAX_IDENTITY_SERIES: usize = 100_000;
 
 /// Everything an operator can set. [`Config::default`] is what an empty configuration means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -523,14 +523,12 @@ impl<'a> Field<'a> {
 
     /// A count. A configuration that came through a protobuf Struct has only doubles.
     fn count(&self) -> Result<usize, ConfigError> {
-        let whole = self.value.as_u64().or_else(|| {
-            let double = self.value.as_f64()?;
-            let whole = format!("{double}").parse().ok()?;
-            Some(whole)
-        });
-        let count = whole
-            .filter(|count| *count <= MAX_IDENTITY_SERIES)
-            .and_then(|count| usize::try_from(count).ok());
+        let text = self.value.as_number().map(ToString::to_string);
+        let count = text
+            .as_deref()
+            .map(|text| text.strip_suffix(".0").unwrap_or(text))
+            .and_then(|digits| digits.parse().ok())
+            .filter(|count| *count <= MAX_IDENTITY_SERIES);
         self.expected(count, "a whole number from 0 to 100000")
     }
 
@@ -554,9 +552,9 @@ impl<'a> Field<'a> {
     }
 }
 
+/// One log line, whatever was written.
 fn quote(text: &str) -> String {
-    // One log line, whatever was written.
-    shorten(text).escape_debug().to_string().replace("\\\"", "\"")
+    shorten(text).replace(char::is_control, " ")
 }
 
 fn shorten(text: &str) -> String {

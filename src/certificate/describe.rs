@@ -1,7 +1,8 @@
 //! A certificate in words, for the command line: what the module itself never needs.
 
 use super::name::{attribute_text, push_hex};
-use super::parse::{self, ParseError, read};
+use super::parse::{ParseError, read};
+use super::structure::structure;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use x509_parser::prelude::*;
@@ -30,20 +31,19 @@ pub struct Description {
 /// # Errors
 /// As [`super::parse()`].
 pub fn describe(der: &[u8]) -> Result<Description, ParseError> {
-    let certificate = parse::structure(der)?;
-    let tbs = &certificate.tbs_certificate;
+    let structure = structure(der)?;
     let mut description = Description {
-        subject: distinguished_name(tbs.subject()),
-        serial: hex(tbs.raw_serial()),
+        subject: distinguished_name(&structure.subject),
+        serial: hex(structure.raw_serial),
         key_usage: None,
         extended_key_usage: None,
-        signature_algorithm: signature_algorithm(&certificate.signature_algorithm.algorithm),
+        signature_algorithm: signature_algorithm(&structure.signature_algorithm),
         sha256: hex(&Sha256::digest(der)),
         subject_alt_names: Vec::new(),
     };
-    for extension in tbs.extensions() {
+    for extension in &structure.extensions {
         let value = extension.value;
-        match extension.oid.as_bytes() {
+        match extension.oid {
             [0x55, 0x1d, 15] => {
                 let usage = read::<KeyUsage>(value, "keyUsage")?;
                 description.key_usage = Some(key_usage_names(usage));

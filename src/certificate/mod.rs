@@ -5,6 +5,7 @@ mod name;
 mod parse;
 pub mod pem;
 pub mod spiffe;
+mod structure;
 
 use crate::time::UnixTime;
 

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use x509_parser::nom::Parser as _;
 use x509_parser::prelude::*;
 
 use super::name::{ca_name, common_name};
@@ -10,6 +9,7 @@ use super::{
     Certificate, ExtendedKeyUsage, KeyAlgorithm, KeyUsage, Links, PublicKey, SignatureDigest,
     spiffe,
 };
+use super::structure::{Extension, structure};
 use crate::time::UnixTime;
 
 /// Longest DER that is parsed. Real certificates have one to three KB; Envoy itself refuses chains
@@ -50,43 +50,29 @@ impl std::error::Error for ParseError {}
 /// # Errors
 /// [`ParseError`] says what is wrong with the bytes. Nothing panics, whatever they are.
 pub fn parse(der: &[u8]) -> Result<Certificate, ParseError> {
-    let certificate = structure(der)?;
-    let tbs = &certificate.tbs_certificate;
-    let extensions = Extensions::read(tbs.extensions())?;
+    let structure = structure(der)?;
+    let extensions = Extensions::read(&structure.extensions)?;
     let uris: Vec<&str> = extensions.uris().collect();
     Ok(Certificate {
-        identity: identity(&uris, &extensions, tbs.subject()),
-        subject_ca: ca_name(tbs.subject(), extensions.subject_key_id),
-        issuer_ca: ca_name(tbs.issuer(), extensions.authority_key_id),
+        identity: identity(&uris, &extensions, &structure.subject),
+        subject_ca: ca_name(&structure.subject, extensions.subject_key_id),
+        issuer_ca: ca_name(&structure.issuer, extensions.authority_key_id),
         links: Links {
-            subject: tbs.subject().as_raw().into(),
-            issuer: tbs.issuer().as_raw().into(),
+            subject: structure.subject.as_raw().into(),
+            issuer: structure.issuer.as_raw().into(),
             subject_key_id: extensions.subject_key_id.map(Into::into),
             authority_key_id: extensions.authority_key_id.map(Into::into),
         },
-        not_before: UnixTime(tbs.validity().not_before.timestamp()),
-        not_after: UnixTime(tbs.validity().not_after.timestamp()),
-        version: tbs.version().0.saturating_add(1),
+        not_before: UnixTime(structure.validity.not_before.timestamp()),
+        not_after: UnixTime(structure.validity.not_after.timestamp()),
+        version: structure.version,
         is_ca: extensions.is_ca,
         key_usage: extensions.key_usage,
         extended_key_usage: extensions.extended_key_usage,
-        public_key: public_key(tbs.public_key()),
-        signature_digest: signature_digest(&certificate.signature_algorithm.algorithm),
+        public_key: public_key(&structure.public_key),
+        signature_digest: signature_digest(&structure.signature_algorithm),
         spiffe: spiffe::judge(&uris, extensions.is_ca),
     })
-}
-
-/// The structure of a certificate, its extensions not yet looked into.
-pub(super) fn structure(der: &[u8]) -> Result<X509Certificate<'_>, ParseError> {
-    if der.len() > MAX_DER_BYTES {
-        return Err(ParseError::TooLarge(der.len()));
-    }
-    let mut parser = X509CertificateParser::new().with_deep_parse_extensions(false);
-    match parser.parse(der) {
-        Ok(([], certificate)) => Ok(certificate),
-        Ok((rest, _)) => Err(ParseError::TrailingBytes(rest.len())),
-        Err(_) => Err(ParseError::Der),
-    }
 }
 
 /// SPIFFE ID, else first other URI SAN, else first DNS SAN, else subject CN, else `unknown`.
@@ -115,12 +101,12 @@ struct Extensions<'a> {
 }
 
 impl<'a> Extensions<'a> {
-    fn read(extensions: &[X509Extension<'a>]) -> Result<Self, ParseError> {
+    fn read(extensions: &[Extension<'a>]) -> Result<Self, ParseError> {
         let mut found = Self::default();
         let mut seen_basic_constraints = false;
         for extension in extensions {
             let value = extension.value;
-            match ExtensionKind::of(&extension.oid) {
+            match ExtensionKind::of(extension.oid) {
                 Some(ExtensionKind::BasicConstraints) if !seen_basic_constraints => {
                     seen_basic_constraints = true;
                     found.is_ca = read::<BasicConstraints>(value, "basicConstraints")?.ca;
@@ -188,8 +174,8 @@ enum ExtensionKind {
 }
 
 impl ExtensionKind {
-    fn of(oid: &x509_parser::der_parser::Oid<'_>) -> Option<Self> {
-        match oid.as_bytes() {
+    fn of(oid: &[u8]) -> Option<Self> {
+        match oid {
             [0x55, 0x1d, 14] => Some(Self::SubjectKeyId),
             [0x55, 0x1d, 15] => Some(Self::KeyUsage),
             [0x55, 0x1d, 17] => Some(Self::SubjectAltName),

@@ -49,8 +49,8 @@ impl Record {
         match same {
             Some(known) => known.last_seen = known.last_seen.max(seen.last_seen),
             None => {
-                self.0.push(seen);
-                self.0.sort_unstable();
+                let place = self.0.partition_point(|known| *known < seen);
+                self.0.insert(place, seen);
                 self.0.truncate(MAX_SIGHTINGS);
             }
         }

@@ -1,1 +1,48 @@
-//! x
+//! What the end-to-end tests and the demo of mtls-watch stand on: a PKI that issues good and
+//! bad certificates, a real Envoy, real mTLS clients and the upstreams behind them.
+//!
+//! Everything is synchronous at the surface, so that a test is a plain `#[test]`. Do not call
+//! it from inside an async runtime: the façade blocks on its own.
+
+pub mod client;
+pub mod envoy;
+pub mod key;
+pub mod module;
+pub mod pki;
+mod runtime;
+pub mod sample;
+pub mod servers;
+pub mod stats;
+
+pub use client::Client;
+pub use envoy::Envoy;
+pub use pki::{Ca, Hierarchy, Identity, Lifetime, TrustBundle};
+pub use sample::Sample;
+pub use servers::Server;
+pub use stats::Stats;
+
+use std::path::{Path, PathBuf};
+
+/// The root of the workspace, where `envoy-config/` and `target/` are.
+pub fn workspace_root() -> PathBuf {
+    let testbed = Path::new(env!("CARGO_MANIFEST_DIR"));
+    testbed.ancestors().nth(2).unwrap_or(testbed).to_owned()
+}
+
+/// A TLS protocol version to pin a client or a server to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// TLS 1.2 (RFC 5246).
+    V1_2,
+    /// TLS 1.3 (RFC 8446).
+    V1_3,
+}
+
+impl TlsVersion {
+    pub(crate) fn rustls(self) -> &'static rustls::SupportedProtocolVersion {
+        match self {
+            Self::V1_2 => &rustls::version::TLS12,
+            Self::V1_3 => &rustls::version::TLS13,
+        }
+    }
+}

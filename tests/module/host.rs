@@ -1,0 +1,482 @@
+//! A stand-in for Envoy: runs the module as a worker thread's VM and answers its host calls.
+//!
+//! It is written after proxy-wasm-cpp-host and Envoy's own `Context`, whose oddities it keeps: a
+//! metric that is defined twice has two ids, an empty value comes back as a null pointer, and a
+//! callback that is not exported is silently not called.
+
+mod imports;
+pub mod offered;
+mod wasi;
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use wasmtime::{
+    Config, Engine, Instance, Linker, Memory, Module, Result, Store, TypedFunc, WasmParams,
+    WasmResults,
+};
+
+use crate::attributes::Attributes;
+
+/// A status of the Proxy-Wasm ABI, as it goes over the wire.
+pub type Status = u32;
+
+pub const OK: Status = 0;
+pub const NOT_FOUND: Status = 1;
+pub const BAD_ARGUMENT: Status = 2;
+pub const INVALID_MEMORY_ACCESS: Status = 6;
+pub const CAS_MISMATCH: Status = 8;
+
+/// What a stream callback returns when the stream may go on.
+pub const CONTINUE: u32 = 0;
+
+/// A log level of the ABI.
+pub const ERROR: u32 = 4;
+
+/// When the tests begin: 2026-06-01T00:00:00Z, in Unix seconds.
+pub const START: u64 = 1_780_272_000;
+
+const ROOT: u32 = 1;
+const PEER_REMOTE: u32 = 2;
+
+/// The module under test, compiled once for all tests.
+static MODULE: LazyLock<Module> = LazyLock::new(|| {
+    let engine = Engine::new(Config::new().wasm_backtrace(true)).expect("a wasmtime engine");
+    Module::from_file(&engine, path()).expect("a valid module")
+});
+
+pub fn module() -> &'static Module {
+    &MODULE
+}
+
+/// Where the module is: `MTLS_WATCH_WASM`, or where the build leaves it.
+pub fn path() -> PathBuf {
+    let built = "target/wasm32-wasip1/release/mtls_watch.wasm";
+    let path = std::env::var_os("MTLS_WATCH_WASM").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join(built),
+        PathBuf::from,
+    );
+    assert!(
+        path.is_file(),
+        "no module at {}: run `make build` first",
+        path.display()
+    );
+    path
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Metric {
+    Counter(u64),
+    Gauge(Option<u64>),
+    Histogram(Vec<u64>),
+}
+
+/// What all worker threads of one proxy have in common.
+struct Shared {
+    nanoseconds: u64,
+    data: HashMap<Vec<u8>, (Vec<u8>, u32)>,
+    last_cas: u32,
+    metrics: BTreeMap<String, Metric>,
+}
+
+/// One Envoy process: a clock, a metrics store, shared data, and as many workers as a test wants.
+#[derive(Clone)]
+pub struct Proxy(Rc<RefCell<Shared>>);
+
+impl Proxy {
+    pub fn new() -> Self {
+        Self(Rc::new(RefCell::new(Shared {
+            nanoseconds: START * 1_000_000_000,
+            data: HashMap::new(),
+            last_cas: 0,
+            metrics: BTreeMap::new(),
+        })))
+    }
+
+    /// A worker that has loaded the module, with a configuration that must be accepted.
+    pub fn worker(&self, configuration: &str) -> Result<Worker> {
+        let mut worker = self.unconfigured()?;
+        let accepted = worker.configure(configuration)?;
+        assert!(accepted, "refused {configuration}: {:?}", worker.logs());
+        Ok(worker)
+    }
+
+    /// A worker whose VM has started, but has no plugin configuration yet.
+    pub fn unconfigured(&self) -> Result<Worker> {
+        Worker::start(self.clone(), BTreeMap::new())
+    }
+
+    /// The same, with host calls that fail from the very first on.
+    pub fn unconfigured_with(&self, faults: Faults) -> Result<Worker> {
+        Worker::start(self.clone(), faults)
+    }
+
+    pub fn advance(&self, by: Duration) {
+        self.0.borrow_mut().nanoseconds += u64::try_from(by.as_nanos()).expect("a short time");
+    }
+
+    /// The present, in Unix seconds.
+    pub fn now(&self) -> u64 {
+        self.0.borrow().nanoseconds / 1_000_000_000
+    }
+
+    /// Everything defined so far that has a value: a counter of any value, a gauge once set, a
+    /// histogram once recorded to.
+    pub fn metrics(&self) -> BTreeMap<String, Metric> {
+        let mut metrics = self.0.borrow().metrics.clone();
+        metrics.retain(|_, metric| match metric {
+            Metric::Counter(_) => true,
+            Metric::Gauge(value) => value.is_some(),
+            Metric::Histogram(values) => !values.is_empty(),
+        });
+        metrics
+    }
+
+    /// The counter of that name; 0 when it is not there.
+    pub fn counter(&self, name: &str) -> u64 {
+        match self.0.borrow().metrics.get(name) {
+            Some(Metric::Counter(value)) => *value,
+            None => 0,
+            Some(other) => panic!("{name} is {other:?}"),
+        }
+    }
+
+    pub fn gauge(&self, name: &str) -> Option<u64> {
+        match self.0.borrow().metrics.get(name) {
+            Some(Metric::Gauge(value)) => *value,
+            None => None,
+            Some(other) => panic!("{name} is {other:?}"),
+        }
+    }
+
+    /// Replaces every value in shared data by these bytes.
+    pub fn overwrite_shared_data(&self, bytes: &[u8]) {
+        let mut shared = self.0.borrow_mut();
+        for (value, _) in shared.data.values_mut() {
+            *value = bytes.to_vec();
+        }
+    }
+
+    /// The sum of all counters whose name ends in `suffix`.
+    pub fn total(&self, suffix: &str) -> u64 {
+        let metrics = self.metrics();
+        let values = metrics.iter().filter_map(|(name, metric)| match metric {
+            Metric::Counter(value) if name.ends_with(suffix) => Some(value),
+            _ => None,
+        });
+        values.sum()
+    }
+}
+
+/// How a host function misbehaves.
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// It does nothing and answers with this status.
+    Status(Status),
+    /// It answers OK. A function that hands memory over gives these bytes (none: a null pointer);
+    /// any other does nothing, and leaves what it should have written as it was.
+    Lie(Vec<u8>),
+}
+
+pub type Faults = BTreeMap<&'static str, Fault>;
+
+pub type Headers = Vec<(String, Vec<u8>)>;
+
+/// One connection or HTTP stream.
+#[derive(Default)]
+pub struct Stream {
+    pub attributes: Attributes,
+    /// Absent while Envoy has no such headers to give.
+    pub request_headers: Option<Headers>,
+    pub response_headers: Option<Headers>,
+    pub filter_state: BTreeMap<String, Vec<u8>>,
+    /// HTTP status codes of the responses that the module sent itself.
+    pub local_responses: Vec<u32>,
+    /// Stream types that the module closed.
+    pub closed: Vec<u32>,
+}
+
+/// One VM as seen from its host functions.
+pub struct Host {
+    proxy: Proxy,
+    memory: Option<Memory>,
+    allocate: Option<TypedFunc<u32, u32>>,
+    /// False while `_initialize` runs, when Envoy allows logging and WASI only.
+    initialized: bool,
+    active: u32,
+    streams: HashMap<u32, Stream>,
+    configuration: Vec<u8>,
+    metric_ids: HashMap<u32, String>,
+    last_metric: u32,
+    /// The name of each metric defined, once per definition.
+    pub definitions: Vec<String>,
+    pub logs: Vec<(u32, String)>,
+    /// How often each host function was called.
+    pub calls: BTreeMap<&'static str, u64>,
+    /// How often each property was read, by its dotted path.
+    pub reads: BTreeMap<String, u64>,
+    pub faults: Faults,
+    pub tick_period: Option<Duration>,
+    /// The clusters called.
+    pub http_calls: Vec<String>,
+}
+
+impl Host {
+    fn stream(&mut self) -> &mut Stream {
+        self.streams.entry(self.active).or_default()
+    }
+
+    /// Counts a call, and tells how it is to misbehave.
+    fn enter(&mut self, function: &'static str) -> Option<Fault> {
+        assert!(
+            self.initialized || function == "proxy_log",
+            "{function} called from _initialize, where Envoy refuses it"
+        );
+        *self.calls.entry(function).or_default() += 1;
+        self.faults.get(function).cloned()
+    }
+}
+
+/// One worker thread's VM.
+pub struct Worker {
+    store: Store<Host>,
+    instance: Instance,
+    last_context: u32,
+}
+
+impl Worker {
+    fn start(proxy: Proxy, faults: Faults) -> Result<Self> {
+        let engine = module().engine();
+        let mut linker = Linker::new(engine);
+        linker.allow_shadowing(true);
+        offered::forbid(&mut linker, module())?;
+        imports::define(&mut linker)?;
+        wasi::define(&mut linker)?;
+        let host = Host {
+            proxy,
+            memory: None,
+            allocate: None,
+            initialized: false,
+            active: 0,
+            streams: HashMap::new(),
+            configuration: Vec::new(),
+            metric_ids: HashMap::new(),
+            last_metric: 0,
+            definitions: Vec::new(),
+            logs: Vec::new(),
+            calls: BTreeMap::new(),
+            reads: BTreeMap::new(),
+            faults,
+            tick_period: None,
+            http_calls: Vec::new(),
+        };
+        let mut store = Store::new(engine, host);
+        let instance = linker.instantiate(&mut store, module())?;
+        let mut worker = Self {
+            store,
+            instance,
+            last_context: ROOT,
+        };
+        worker.boot()?;
+        Ok(worker)
+    }
+
+    fn boot(&mut self) -> Result<()> {
+        let memory = self.instance.get_memory(&mut self.store, "memory");
+        let allocate = ["proxy_on_memory_allocate", "malloc"]
+            .into_iter()
+            .find_map(|name| {
+                let function = self.instance.get_func(&mut self.store, name)?;
+                function.typed(&self.store).ok()
+            });
+        self.host().memory = memory;
+        self.host().allocate = allocate;
+        self.call::<(), ()>("_initialize", ())?;
+        self.host().initialized = true;
+        self.enter::<_, ()>(ROOT, "proxy_on_context_create", (ROOT, 0))?;
+        self.enter::<_, u32>(ROOT, "proxy_on_vm_start", (ROOT, 0))?;
+        Ok(())
+    }
+
+    /// Calls an export, if there is one.
+    fn call<P: WasmParams, R: WasmResults>(
+        &mut self,
+        name: &str,
+        parameters: P,
+    ) -> Result<Option<R>> {
+        let Some(function) = self.instance.get_func(&mut self.store, name) else {
+            return Ok(None);
+        };
+        let function = function.typed::<P, R>(&self.store)?;
+        function
+            .call(&mut self.store, parameters)
+            .map(Some)
+            .map_err(|trap| trap.context(format!("{name} trapped; log: {:?}", self.logs())))
+    }
+
+    /// The same on behalf of a context.
+    fn enter<P: WasmParams, R: WasmResults>(
+        &mut self,
+        context: u32,
+        name: &str,
+        parameters: P,
+    ) -> Result<Option<R>> {
+        self.host().active = context;
+        self.call(name, parameters)
+    }
+
+    pub fn host(&mut self) -> &mut Host {
+        self.store.data_mut()
+    }
+
+    pub fn logs(&self) -> &[(u32, String)] {
+        &self.store.data().logs
+    }
+
+    /// Size of the linear memory in bytes. It never shrinks.
+    pub fn memory(&self) -> usize {
+        let memory = self.store.data().memory;
+        memory.map_or(0, |memory| memory.data_size(&self.store))
+    }
+
+    /// All host calls since the last time, by function.
+    pub fn take_calls(&mut self) -> BTreeMap<&'static str, u64> {
+        std::mem::take(&mut self.host().calls)
+    }
+
+    /// Hands the plugin configuration over; says whether the module accepts it.
+    pub fn configure(&mut self, configuration: impl AsRef<[u8]>) -> Result<bool> {
+        self.configure_root(ROOT, configuration.as_ref())
+    }
+
+    /// The same for a further plugin that shares the VM: a root context of its own.
+    pub fn configure_another(&mut self, configuration: &str) -> Result<bool> {
+        let root = self.next_context();
+        self.enter::<_, ()>(root, "proxy_on_context_create", (root, 0))?;
+        self.enter::<_, u32>(root, "proxy_on_vm_start", (root, 0))?;
+        self.configure_root(root, configuration.as_bytes())
+    }
+
+    fn configure_root(&mut self, root: u32, configuration: &[u8]) -> Result<bool> {
+        self.host().configuration = configuration.to_vec();
+        let size = u32::try_from(configuration.len())?;
+        let accepted = self.enter::<_, u32>(root, "proxy_on_configure", (root, size))?;
+        Ok(accepted.is_none_or(|accepted| accepted != 0))
+    }
+
+    pub fn tick(&mut self) -> Result<()> {
+        self.enter::<_, ()>(ROOT, "proxy_on_tick", ROOT)?;
+        Ok(())
+    }
+
+    /// Opens a context. Envoy has the attributes by then: those of an HTTP stream all, those of a
+    /// connection but for its TLS properties, which nobody reads before data arrives.
+    pub fn open(&mut self, attributes: &Attributes) -> Result<u32> {
+        let context = self.next_context();
+        let stream = Stream {
+            attributes: attributes.clone(),
+            ..Stream::default()
+        };
+        self.host().streams.insert(context, stream);
+        self.enter::<_, ()>(context, "proxy_on_context_create", (context, ROOT))?;
+        Ok(context)
+    }
+
+    fn next_context(&mut self) -> u32 {
+        self.last_context += 1;
+        self.last_context
+    }
+
+    pub fn stream(&mut self, context: u32) -> &mut Stream {
+        self.host().streams.entry(context).or_default()
+    }
+
+    pub fn request_headers(&mut self, context: u32, headers: Headers) -> Result<u32> {
+        let parameters = (context, u32::try_from(headers.len())?, 1_u32);
+        self.stream(context).request_headers = Some(headers);
+        let action = self.enter(context, "proxy_on_request_headers", parameters)?;
+        Ok(action.unwrap_or(CONTINUE))
+    }
+
+    pub fn response_headers(&mut self, context: u32, headers: Headers) -> Result<u32> {
+        let parameters = (context, u32::try_from(headers.len())?, 1_u32);
+        self.stream(context).response_headers = Some(headers);
+        let action = self.enter(context, "proxy_on_response_headers", parameters)?;
+        Ok(action.unwrap_or(CONTINUE))
+    }
+
+    pub fn new_connection(&mut self, context: u32) -> Result<u32> {
+        let action = self.enter(context, "proxy_on_new_connection", context)?;
+        Ok(action.unwrap_or(CONTINUE))
+    }
+
+    pub fn downstream_data(&mut self, context: u32) -> Result<u32> {
+        let parameters = (context, 100_u32, 0_u32);
+        let action = self.enter(context, "proxy_on_downstream_data", parameters)?;
+        Ok(action.unwrap_or(CONTINUE))
+    }
+
+    pub fn upstream_data(&mut self, context: u32) -> Result<u32> {
+        let parameters = (context, 100_u32, 0_u32);
+        let action = self.enter(context, "proxy_on_upstream_data", parameters)?;
+        Ok(action.unwrap_or(CONTINUE))
+    }
+
+    /// The first event of a stream or connection at which its client's certificate is known.
+    pub fn request_or_data(&mut self, context: u32) -> Result<u32> {
+        if self.stream(context).attributes.is_http() {
+            self.request_headers(context, Vec::new())
+        } else {
+            self.downstream_data(context)
+        }
+    }
+
+    /// The end of a connection, by the other side.
+    pub fn disconnect(&mut self, context: u32) -> Result<Stream> {
+        let name = "proxy_on_downstream_connection_close";
+        self.enter::<_, ()>(context, name, (context, PEER_REMOTE))?;
+        self.finish(context)
+    }
+
+    /// The end of any context. Gives back what has become of its stream.
+    pub fn finish(&mut self, context: u32) -> Result<Stream> {
+        self.enter::<_, u32>(context, "proxy_on_done", context)?;
+        self.enter::<_, ()>(context, "proxy_on_log", context)?;
+        self.enter::<_, ()>(context, "proxy_on_delete", context)?;
+        Ok(self.host().streams.remove(&context).unwrap_or_default())
+    }
+
+    /// A whole HTTP exchange with one request. The request must not be held up.
+    pub fn exchange(&mut self, attributes: &Attributes) -> Result<Stream> {
+        self.exchange_with(attributes, Vec::new())
+    }
+
+    pub fn exchange_with(&mut self, attributes: &Attributes, headers: Headers) -> Result<Stream> {
+        let context = self.open(attributes)?;
+        assert_eq!(self.request_headers(context, headers)?, CONTINUE);
+        assert_eq!(self.response_headers(context, Vec::new())?, CONTINUE);
+        self.finish(context)
+    }
+
+    /// A whole connection: two packets each way. It must not be held up.
+    pub fn connection(&mut self, attributes: &Attributes) -> Result<Stream> {
+        let context = self.open(attributes)?;
+        assert_eq!(self.new_connection(context)?, CONTINUE);
+        for _ in 0..2 {
+            assert_eq!(self.downstream_data(context)?, CONTINUE);
+            assert_eq!(self.upstream_data(context)?, CONTINUE);
+        }
+        self.disconnect(context)
+    }
+
+    /// A connection that ends before the first byte of data, as a refused handshake does.
+    pub fn refused_handshake(&mut self, attributes: &Attributes) -> Result<Stream> {
+        let context = self.open(attributes)?;
+        assert_eq!(self.new_connection(context)?, CONTINUE);
+        self.disconnect(context)
+    }
+}

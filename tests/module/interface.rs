@@ -1,0 +1,106 @@
+//! What the module asks of Envoy, and what it offers.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use wasmtime::Result;
+
+use crate::attributes::{Attributes, INBOUND};
+use crate::host::{Proxy, module, offered, path};
+use crate::pki::Certificate;
+
+/// Each of the callbacks costs an entry into the VM per event; see tools/trim-exports.
+const EXPORTS: [&str; 15] = [
+    "_initialize",
+    "memory",
+    "proxy_abi_version_0_2_1",
+    "proxy_on_configure",
+    "proxy_on_context_create",
+    "proxy_on_delete",
+    "proxy_on_done",
+    "proxy_on_downstream_connection_close",
+    "proxy_on_downstream_data",
+    "proxy_on_memory_allocate",
+    "proxy_on_request_headers",
+    "proxy_on_response_headers",
+    "proxy_on_tick",
+    "proxy_on_upstream_data",
+    "proxy_on_vm_start",
+];
+
+const MAXIMUM_SIZE: u64 = 400_000;
+
+#[test]
+fn imports_only_what_envoy_offers() {
+    let foreign: Vec<_> = module()
+        .imports()
+        .filter(|import| !offered::is_offered(import.module(), import.name()))
+        .map(|import| format!("{}.{}", import.module(), import.name()))
+        .collect();
+    assert_eq!(foreign, [""; 0]);
+}
+
+#[test]
+fn exports_exactly_what_it_needs() {
+    let exports: BTreeSet<_> = module().exports().map(|export| export.name()).collect();
+    assert_eq!(exports, BTreeSet::from(EXPORTS));
+}
+
+#[test]
+fn is_small() {
+    let size = fs::metadata(path()).expect("a file").len();
+    assert!(size < MAXIMUM_SIZE, "{size} bytes");
+}
+
+#[test]
+fn request_protocol_tells_http_from_network() -> Result<()> {
+    let client = Certificate::workload("spiffe://cluster.local/ns/shop/sa/pay");
+
+    let http = Proxy::new();
+    http.worker("")?
+        .exchange(&Attributes::http().client(&client))?;
+    assert_eq!(http.total("mtls_requests_total"), 1);
+    assert_eq!(http.total("mtls_connections_total"), 0);
+
+    let network = Proxy::new();
+    network
+        .worker("")?
+        .connection(&Attributes::network().client(&client))?;
+    assert_eq!(network.total("mtls_requests_total"), 0);
+    assert_eq!(network.total("mtls_connections_total"), 1);
+    Ok(())
+}
+
+#[test]
+fn both_filters_of_one_vm_do_not_disturb_each_other() -> Result<()> {
+    let proxy = Proxy::new();
+    let mut worker = proxy.worker("")?;
+    let client = Certificate::workload("spiffe://cluster.local/ns/shop/sa/pay");
+    let connection = worker.open(&Attributes::network().client(&client))?;
+    let request = worker.open(&Attributes::http().client(&client))?;
+    worker.downstream_data(connection)?;
+    worker.request_headers(request, Vec::new())?;
+    worker.response_headers(request, Vec::new())?;
+    worker.upstream_data(connection)?;
+    worker.disconnect(connection)?;
+    worker.finish(request)?;
+    assert_eq!(proxy.total("mtls_requests_total"), 1);
+    assert_eq!(proxy.total("mtls_connections_total"), 1);
+    Ok(())
+}
+
+/// Reading one there freezes it for the life of the connection, with the wrong value.
+#[test]
+fn no_tls_property_is_read_before_data_arrives() -> Result<()> {
+    let mut worker = Proxy::new().worker("")?;
+    let connection = worker.open(&Attributes::network().direction(INBOUND))?;
+    worker.new_connection(connection)?;
+    let read: Vec<_> = worker.host().reads.keys().cloned().collect();
+    let tls = |path: &String| {
+        ["mtls", "tls", "certificate"]
+            .iter()
+            .any(|part| path.contains(part))
+    };
+    assert!(!read.iter().any(tls), "read {read:?}");
+    Ok(())
+}

@@ -1,0 +1,20 @@
+//! The built module, driven through the Proxy-Wasm ABI by a small host in Envoy's place.
+//!
+//! What is tested here is what only the artifact has: its imports and exports, what it does when a
+//! host call fails, how it shares a proxy with other workers, how much memory it takes. Real
+//! Envoys are the testbed's business.
+
+mod attributes;
+mod caps;
+mod configuration;
+mod faults;
+mod headers;
+mod host;
+mod hostile;
+mod hot_path;
+mod interface;
+mod logs;
+mod memory;
+mod metrics;
+mod pki;
+mod workers;

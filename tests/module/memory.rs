@@ -1,0 +1,73 @@
+//! Memory: a proxy runs for months, and linear memory never shrinks.
+
+use wasmtime::Result;
+
+use crate::attributes::Attributes;
+use crate::host::Proxy;
+use crate::pki::Certificate;
+
+const PAGE: usize = 65_536;
+const MAXIMUM: usize = 4 << 20;
+
+const PEERS: usize = 3_000;
+
+/// Different certificates of different identities, made of one by changing four digits.
+fn peers() -> Vec<Attributes> {
+    let template = Certificate::workload("spiffe://cluster.local/ns/shop/sa/w-0000");
+    (0..PEERS)
+        .map(|number| {
+            let digits = format!("w-{number:04}");
+            let peer = template.patched(b"w-0000", digits.as_bytes());
+            Attributes::http().client(&peer)
+        })
+        .collect()
+}
+
+#[test]
+fn memory_is_flat_over_100_000_contexts() -> Result<()> {
+    let http = peers();
+    let network: Vec<_> = http
+        .iter()
+        .map(|peer| peer.clone().without("request.protocol"))
+        .collect();
+    let proxy = Proxy::new();
+    let mut worker = proxy.worker("")?;
+    let mut serve = |contexts: std::ops::Range<usize>| -> Result<usize> {
+        for number in contexts {
+            if number % 2 == 0 {
+                worker.exchange(&http[number / 2 % PEERS].clone().reconnected())?;
+            } else {
+                worker.connection(&network[number / 2 % PEERS].clone().reconnected())?;
+            }
+            if number % 1000 == 0 {
+                worker.tick()?;
+            }
+        }
+        Ok(worker.memory())
+    };
+    let early = serve(0..20_000)?;
+    let late = serve(20_000..100_000)?;
+    assert!(late < early + PAGE, "{early} bytes grew to {late}");
+    assert!(late < MAXIMUM, "{late} bytes");
+    let series = proxy.metrics().len();
+    assert!(series < 1000, "{series} series");
+    assert_eq!(proxy.total("mtls_requests_total"), 50_000);
+    assert_eq!(proxy.total("mtls_connections_total"), 50_000);
+    Ok(())
+}
+
+/// Connections that stay open while others come and go cost little each.
+#[test]
+fn an_open_connection_costs_little() -> Result<()> {
+    const CONNECTIONS: usize = 20_000;
+    let peer = Attributes::network().client(&Certificate::workload("spiffe://d/x"));
+    let mut worker = Proxy::new().worker("")?;
+    let before = worker.memory();
+    for _ in 0..CONNECTIONS {
+        let connection = worker.open(&peer)?;
+        worker.downstream_data(connection)?;
+    }
+    let each = (worker.memory() - before) / CONNECTIONS;
+    assert!(each < 500, "{each} bytes each");
+    Ok(())
+}

@@ -1,0 +1,278 @@
+//! A real Envoy as a child process.
+
+use std::fs::{self, File};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+use std::{env, process};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::stats::{self, eventually};
+use crate::{Client, Stats, workspace_root};
+
+/// The version that `make envoy` installs, unless `ENVOY_VERSION` says otherwise.
+pub const DEFAULT_VERSION: &str = "1.40.0";
+
+/// Generous, for V8 compiles every module on a machine that is busy with other tests.
+const START_DEADLINE: Duration = Duration::from_secs(60);
+const STOP_DEADLINE: Duration = Duration::from_secs(10);
+const LOG_TAIL_LINES: usize = 40;
+
+/// A running Envoy. Dropping it kills the process and removes its files.
+#[derive(Debug)]
+pub struct Envoy {
+    process: Child,
+    admin: SocketAddr,
+    directory: TempDir,
+}
+
+impl Envoy {
+    /// The Envoy to run: `ENVOY` if set, else the one that `make envoy` installed for
+    /// `ENVOY_VERSION` (default [`DEFAULT_VERSION`]).
+    ///
+    /// # Errors
+    /// If there is none; the error names the command that installs it.
+    pub fn binary() -> Result<PathBuf> {
+        if let Some(path) = env::var_os("ENVOY") {
+            return Ok(path.into());
+        }
+        let version = env::var("ENVOY_VERSION").unwrap_or_else(|_| DEFAULT_VERSION.to_owned());
+        let path = workspace_root().join(format!("target/envoy/{version}/envoy/_bin/envoy"));
+        ensure!(
+            path.is_file(),
+            "no Envoy {version} at {}; run `make envoy ENVOY_VERSION={version}`",
+            path.display()
+        );
+        Ok(path)
+    }
+
+    /// Major and minor version of [`Envoy::binary`], for tests of what only newer ones can do.
+    ///
+    /// # Errors
+    /// If there is none, or it does not tell.
+    pub fn release() -> Result<(u32, u32)> {
+        let output = Command::new(Self::binary()?).arg("--version").output()?;
+        // `…/envoy  version: <commit>/1.40.0/Clean/RELEASE/BoringSSL`
+        let text = String::from_utf8_lossy(&output.stdout);
+        let text = text
+            .split_once("version: ")
+            .map_or("", |(_, version)| version);
+        let mut numbers = text.split('/').nth(1).unwrap_or_default().split('.');
+        let mut number = || numbers.next()?.parse().ok();
+        let release = number().zip(number());
+        release.with_context(|| format!("no version in {text:?}"))
+    }
+
+    /// Starts Envoy with this bootstrap (YAML) and `concurrency` worker threads and waits until
+    /// it is ready.
+    ///
+    /// # Errors
+    /// If it exits or is not ready within a minute; the error ends with the tail of its log.
+    pub fn start(bootstrap: &str, concurrency: u32) -> Result<Self> {
+        let directory = tempfile::Builder::new().prefix("envoy-").tempdir()?;
+        let mut process = spawn(directory.path(), bootstrap, concurrency)?;
+        let admin = eventually(START_DEADLINE, || {
+            Ok(match process.try_wait()? {
+                Some(status) => Err(anyhow!("exited with {status}")),
+                None => ready(directory.path()).map(Ok)?,
+            })
+        });
+        match admin.and_then(|admin| admin) {
+            Ok(admin) => Ok(Self {
+                process,
+                admin,
+                directory,
+            }),
+            Err(error) => {
+                kill(&mut process);
+                Err(error.context(format!(
+                    "Envoy did not start:\n{}",
+                    tail(&read_log(directory.path()))
+                )))
+            }
+        }
+    }
+
+    /// Checks a bootstrap (YAML) as `envoy --mode validate` does, without listening.
+    ///
+    /// # Errors
+    /// If Envoy refuses it; the error is what Envoy printed.
+    pub fn validate(bootstrap: &str) -> Result<()> {
+        let directory = tempfile::Builder::new().prefix("envoy-").tempdir()?;
+        let output = Command::new(Self::binary()?)
+            .args([
+                "--mode",
+                "validate",
+                "--log-level",
+                "warning",
+                "--config-path",
+            ])
+            .arg(write_bootstrap(directory.path(), bootstrap)?)
+            .output()?;
+        if !output.status.success() {
+            bail!("refused:\n{}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(())
+    }
+
+    /// The address of the admin interface.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// The process identifier, to read the process's CPU time or memory.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// The body of a GET request to the admin interface.
+    ///
+    /// # Errors
+    /// If it does not answer with 200.
+    pub fn admin_get(&self, path: &str) -> Result<String> {
+        admin_get(self.admin, path)
+    }
+
+    /// The port that the listener of this name is bound to, where the bootstrap says 0.
+    ///
+    /// # Errors
+    /// If there is no such listener.
+    pub fn listener_port(&self, listener: &str) -> Result<u16> {
+        let all: Value = serde_json::from_str(&self.admin_get("/listeners?format=json")?)?;
+        let statuses = all["listener_statuses"]
+            .as_array()
+            .context("no listeners")?;
+        let status = statuses.iter().find(|status| status["name"] == listener);
+        let status = status.with_context(|| format!("no listener {listener:?} in {all}"))?;
+        let port = &status["local_address"]["socket_address"]["port_value"];
+        Ok(port.as_u64().context("no port")?.try_into()?)
+    }
+
+    /// A scrape of `/stats/prometheus`.
+    ///
+    /// # Errors
+    /// If the admin interface does not answer, or its answer is malformed.
+    pub fn stats(&self) -> Result<Stats> {
+        Stats::parse(&self.admin_get("/stats/prometheus")?)
+    }
+
+    /// All that Envoy and its modules have logged so far.
+    pub fn log(&self) -> String {
+        read_log(self.directory.path())
+    }
+
+    /// Waits for a log line that contains `text` and returns it.
+    ///
+    /// # Errors
+    /// After [`stats::DEADLINE`]; the error shows the log's tail.
+    pub fn wait_for_log(&self, text: &str) -> Result<String> {
+        eventually(stats::DEADLINE, || {
+            let log = self.log();
+            let line = log.lines().find(|line| line.contains(text));
+            let missing = || format!("{text:?} was not logged:\n{}", tail(&log));
+            line.map(str::to_owned).with_context(missing)
+        })
+    }
+
+    /// Ends the process in an orderly manner and returns its whole log.
+    ///
+    /// # Errors
+    /// If the admin interface does not answer or the process goes on for ten seconds; it is
+    /// killed then.
+    pub fn stop(mut self) -> Result<String> {
+        let mut admin = Client::plaintext().http(self.admin.port())?;
+        admin.request("POST", "/quitquitquit", &[])?;
+        eventually(STOP_DEADLINE, || {
+            self.process.try_wait()?.context("still running")
+        })?;
+        Ok(self.log())
+    }
+}
+
+impl Drop for Envoy {
+    fn drop(&mut self) {
+        kill(&mut self.process);
+    }
+}
+
+/// A port of 127.0.0.1 that nothing listens on. Each call of a process returns another one.
+///
+/// # Errors
+/// If none is free.
+pub fn free_port() -> Result<u16> {
+    // Below the ports that the system gives to outgoing connections, lest one of those take it
+    // before its user has bound it; and elsewhere for each process that tests run in.
+    const FIRST: u16 = 15_500;
+    const COUNT: u16 = 16_000;
+    static CALLS: AtomicU16 = AtomicU16::new(0);
+    let start = (process::id() % u32::from(COUNT)) as u16;
+    (0..COUNT)
+        .map(|_| {
+            let call = CALLS.fetch_add(1, Ordering::Relaxed);
+            FIRST + start.wrapping_mul(37).wrapping_add(call) % COUNT
+        })
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .context("no free port")
+}
+
+fn spawn(directory: &Path, bootstrap: &str, concurrency: u32) -> Result<Child> {
+    let binary = Envoy::binary()?;
+    Command::new(&binary)
+        .arg("--config-path")
+        .arg(write_bootstrap(directory, bootstrap)?)
+        .arg("--admin-address-path")
+        .arg(directory.join("admin"))
+        .arg("--concurrency")
+        .arg(concurrency.to_string())
+        .args(["--use-dynamic-base-id", "--log-level", "info"])
+        // At info it lists every extension there is.
+        .args(["--component-log-level", "main:warning"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(File::create(directory.join("log"))?)
+        .spawn()
+        .with_context(|| format!("{}: cannot run", binary.display()))
+}
+
+fn write_bootstrap(directory: &Path, bootstrap: &str) -> Result<PathBuf> {
+    let path = directory.join("envoy.yaml");
+    fs::write(&path, bootstrap)?;
+    Ok(path)
+}
+
+/// The admin address, once Envoy answers there that it is ready and its workers accept.
+fn ready(directory: &Path) -> Result<SocketAddr> {
+    let admin: SocketAddr = fs::read_to_string(directory.join("admin"))?.parse()?;
+    admin_get(admin, "/ready")?;
+    // Ready comes first: for a moment, connections are still refused.
+    let started = admin_get(admin, "/stats?filter=listener_manager.workers_started")?;
+    ensure!(started.trim_end().ends_with(": 1"), "workers not started");
+    Ok(admin)
+}
+
+fn admin_get(admin: SocketAddr, path: &str) -> Result<String> {
+    let response = Client::plaintext().get(admin.port(), path, &[])?;
+    ensure!(response.status == 200, "{path}: {}", response.status);
+    Ok(response.text())
+}
+
+fn read_log(directory: &Path) -> String {
+    let bytes = fs::read(directory.join("log")).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn tail(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n")
+}
+
+fn kill(process: &mut Child) {
+    // Both fail only if it has ended already.
+    let _ = process.kill();
+    let _ = process.wait();
+}

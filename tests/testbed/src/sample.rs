@@ -1,0 +1,274 @@
+//! The samples of `envoy-config/`, with what an operator would edit set for this machine. Tests
+//! and demo thereby run the very files that operators copy.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde_json::{Value as Json, json};
+use serde_yaml_ng::Mapping;
+
+use crate::envoy::free_port;
+use crate::{Envoy, module, workspace_root};
+
+pub use serde_yaml_ng::Value;
+
+const MODULE: &str = "/etc/mtls-watch/mtls_watch.wasm";
+const CERTIFICATES: &str = "/etc/certs";
+/// The files that `sidecar.yaml` takes its secrets from.
+const SECRETS: [&str; 2] = ["secret-default.yaml", "secret-rootca.yaml"];
+const ADMIN_CLUSTER: &str = "prometheus_stats";
+
+/// A sample in the making.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    root: Value,
+}
+
+impl Sample {
+    /// Loads `envoy-config/<file>` as it is.
+    ///
+    /// # Errors
+    /// If there is no such file, or it is not YAML.
+    pub fn load(file: &str) -> Result<Self> {
+        let path = workspace_root().join("envoy-config").join(file);
+        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        let root = serde_yaml_ng::from_str(&text).with_context(|| path.display().to_string())?;
+        Ok(Self { root })
+    }
+
+    /// Loads `envoy-config/<file>` for this machine: with the module that was built here, with
+    /// `tls.crt`, `tls.key` and `ca.crt` of `certificates`, with a free admin port and all
+    /// listeners on ports that the system chooses ([`Envoy::listener_port`] tells). The upstream
+    /// ports are left to [`Sample::upstream`].
+    ///
+    /// # Errors
+    /// As [`Sample::load`], if the module has not been built, or the secrets that go with the
+    /// samples cannot be written to `certificates`.
+    pub fn local(file: &str, certificates: &Path) -> Result<Self> {
+        let sample = Self::load(file)?.module(&module::path()?);
+        sample.on_this_machine(certificates)
+    }
+
+    /// As [`Sample::local`], without the module's filters.
+    ///
+    /// # Errors
+    /// As [`Sample::local`]; the module need not have been built.
+    pub fn local_without_module(file: &str, certificates: &Path) -> Result<Self> {
+        let sample = Self::load(file)?.without_module();
+        sample.on_this_machine(certificates)
+    }
+
+    fn on_this_machine(self, certificates: &Path) -> Result<Self> {
+        for file in SECRETS {
+            let secret = Self::load(file)?.certificates(certificates);
+            fs::write(certificates.join(file), secret.yaml()?)?;
+        }
+        let sample = self
+            .certificates(certificates)
+            .admin_port(free_port()?)
+            .any_listener_ports();
+        Ok(sample.scraped_at_once())
+    }
+
+    /// The path of the module.
+    pub fn module(self, path: &Path) -> Self {
+        let path = path.display().to_string();
+        self.edit_strings(|text| text.replace(MODULE, &path))
+    }
+
+    /// The directory that holds `tls.crt`, `tls.key`, `ca.crt` and, for the samples with named
+    /// secrets, `secret-*.yaml`.
+    pub fn certificates(self, directory: &Path) -> Self {
+        let directory = directory.display().to_string();
+        self.edit_strings(|text| text.replace(CERTIFICATES, &directory))
+    }
+
+    /// The port of the admin interface, and of the cluster that leads to it.
+    pub fn admin_port(mut self, port: u16) -> Self {
+        set_local_port(&mut self.root["admin"], port);
+        self.upstream(ADMIN_CLUSTER, port)
+    }
+
+    /// The port of the listener of this name, on 127.0.0.1. No effect if there is none.
+    pub fn listen(mut self, listener: &str, port: u16) -> Self {
+        self.edit_named("listeners", listener, |node| {
+            set_local_port(&mut node["address"], port);
+        });
+        self
+    }
+
+    /// Where the cluster of this name leads to: a port of 127.0.0.1. No effect if there is none.
+    pub fn upstream(mut self, cluster: &str, port: u16) -> Self {
+        self.edit_named("clusters", cluster, |node| {
+            set_local_port(&mut node["load_assignment"], port);
+        });
+        self
+    }
+
+    /// The plugin configuration (JSON) of every filter of the module.
+    pub fn configuration(self, text: &str) -> Self {
+        let configuration = yaml(json!({
+            "@type": "type.googleapis.com/google.protobuf.StringValue",
+            "value": text,
+        }));
+        self.edit_mappings(|node| {
+            if node.contains_key("vm_config") {
+                node.insert("configuration".into(), configuration.clone());
+            }
+        })
+    }
+
+    /// Writes a line in this format to `path` for every request and TCP connection.
+    pub fn access_log(self, path: &Path, format: &str) -> Self {
+        let log = yaml(json!([{
+            "name": "envoy.access_loggers.file",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
+                "path": path.display().to_string(),
+                "log_format": { "text_format_source": { "inline_string": format!("{format}\n") } },
+            },
+        }]));
+        self.edit_mappings(|node| {
+            let kind = node
+                .get("@type")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
+            if kind.ends_with(".HttpConnectionManager") || kind.ends_with(".TcpProxy") {
+                node.insert("access_log".into(), log.clone());
+            }
+        })
+    }
+
+    /// Gives every occurrence of the key `key` this value: `replace("traffic_direction",
+    /// "UNSPECIFIED")`. No effect where the key is absent.
+    pub fn replace(self, key: &str, value: impl Into<Json>) -> Self {
+        let value = yaml(value.into());
+        self.edit_mappings(|node| {
+            if let Some(old) = node.get_mut(key) {
+                *old = value.clone();
+            }
+        })
+    }
+
+    /// Sets `key` within every mapping that `parent` is the key of: `insert("common_tls_context",
+    /// "tls_params", json!({"tls_minimum_protocol_version": "TLSv1_3"}))`.
+    pub fn insert(self, parent: &str, key: &str, value: impl Into<Json>) -> Self {
+        let value = yaml(value.into());
+        self.edit_mappings(|node| {
+            if let Some(Value::Mapping(parent)) = node.get_mut(parent) {
+                parent.insert(key.into(), value.clone());
+            }
+        })
+    }
+
+    /// Removes every occurrence of the key `key`.
+    pub fn remove(self, key: &str) -> Self {
+        self.edit_mappings(|node| {
+            node.remove(key);
+        })
+    }
+
+    /// Removes the module's filters.
+    pub fn without_module(self) -> Self {
+        self.edit(|node| {
+            if let Value::Sequence(items) = node {
+                items.retain(|item| !is_module_filter(item));
+            }
+        })
+    }
+
+    /// Calls `change` with every node of the configuration, parents before children: for what
+    /// the other methods cannot do.
+    pub fn edit(mut self, mut change: impl FnMut(&mut Value)) -> Self {
+        walk(&mut self.root, &mut change);
+        self
+    }
+
+    /// The configuration as YAML.
+    ///
+    /// # Errors
+    /// If an edit has left something that YAML cannot express.
+    pub fn yaml(&self) -> Result<String> {
+        Ok(serde_yaml_ng::to_string(&self.root)?)
+    }
+
+    /// Starts an Envoy with it.
+    ///
+    /// # Errors
+    /// As [`Envoy::start`].
+    pub fn start(&self, concurrency: u32) -> Result<Envoy> {
+        Envoy::start(&self.yaml()?, concurrency)
+    }
+
+    fn any_listener_ports(mut self) -> Self {
+        let listeners = &mut self.root["static_resources"]["listeners"];
+        for listener in listeners.as_sequence_mut().into_iter().flatten() {
+            set_local_port(&mut listener["address"], 0);
+        }
+        self
+    }
+
+    /// Without this, a scrape shows histograms only up to the last flush, every five seconds.
+    fn scraped_at_once(mut self) -> Self {
+        self.root["stats_flush_on_admin"] = Value::Bool(true);
+        self
+    }
+
+    fn edit_named(&mut self, list: &str, name: &str, mut change: impl FnMut(&mut Value)) {
+        let items = self.root["static_resources"][list].as_sequence_mut();
+        let named = items
+            .into_iter()
+            .flatten()
+            .filter(|item| item["name"] == name);
+        named.for_each(&mut change);
+    }
+
+    fn edit_mappings(self, mut change: impl FnMut(&mut Mapping)) -> Self {
+        self.edit(|node| {
+            if let Value::Mapping(mapping) = node {
+                change(mapping);
+            }
+        })
+    }
+
+    fn edit_strings(self, change: impl Fn(&str) -> String) -> Self {
+        self.edit(|node| {
+            if let Value::String(text) = node {
+                *text = change(text);
+            }
+        })
+    }
+}
+
+fn yaml(json: Json) -> Value {
+    serde_yaml_ng::to_value(json).expect("all JSON is YAML")
+}
+
+fn set_local_port(node: &mut Value, port: u16) {
+    walk(node, &mut |node| {
+        if let Value::Mapping(mapping) = node
+            && mapping.contains_key("port_value")
+        {
+            mapping.insert("address".into(), "127.0.0.1".into());
+            mapping.insert("port_value".into(), port.into());
+        }
+    });
+}
+
+fn is_module_filter(item: &Value) -> bool {
+    let name = item.get("name").and_then(Value::as_str);
+    matches!(
+        name,
+        Some("envoy.filters.http.wasm" | "envoy.filters.network.wasm")
+    )
+}
+
+fn walk(node: &mut Value, change: &mut impl FnMut(&mut Value)) {
+    change(node);
+    match node {
+        Value::Mapping(mapping) => mapping.values_mut().for_each(|child| walk(child, change)),
+        Value::Sequence(items) => items.iter_mut().for_each(|child| walk(child, change)),
+        _ => {}
+    }
+}

@@ -1,0 +1,264 @@
+//! Envoy's `/stats/prometheus`, parsed, and waiting until it says what a test expects.
+//!
+//! The parser is our own because the values of our labels hold `=`, `,` and `}`, on which the
+//! crates for it stumble.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+
+use crate::Envoy;
+
+/// How long [`wait_for`] waits for a metric.
+pub const DEADLINE: Duration = Duration::from_secs(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// One sample of a scrape.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Series {
+    /// The metric's name; for histograms with its `_bucket`, `_sum` or `_count`.
+    pub name: String,
+    /// The labels.
+    pub labels: BTreeMap<String, String>,
+    /// The value.
+    pub value: f64,
+}
+
+impl Series {
+    fn matches(&self, name: &str, labels: &[(&str, &str)]) -> bool {
+        let has = |(key, value): &(&str, &str)| self.labels.get(*key).is_some_and(|v| v == value);
+        self.name == name && labels.iter().all(has)
+    }
+}
+
+impl fmt::Display for Series {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pair = |(key, value)| format!("{key}={value:?}");
+        let labels: Vec<String> = self.labels.iter().map(pair).collect();
+        write!(f, "{}{{{}}} {}", self.name, labels.join(","), self.value)
+    }
+}
+
+/// One scrape.
+#[derive(Clone, Debug, Default)]
+pub struct Stats {
+    series: Vec<Series>,
+    kinds: BTreeMap<String, String>,
+}
+
+impl Stats {
+    /// Parses the Prometheus text format.
+    ///
+    /// # Errors
+    /// If a line is malformed; the error shows it.
+    pub fn parse(text: &str) -> Result<Self> {
+        let mut stats = Self::default();
+        for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            stats
+                .line(line)
+                .with_context(|| format!("bad line: {line}"))?;
+        }
+        Ok(stats)
+    }
+
+    /// The value of the one series of this name that has at least these labels; `None` if there
+    /// is none.
+    ///
+    /// # Panics
+    /// If several match: the test does not say which it means.
+    pub fn value(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+        let mut matching = self.matching(name, labels);
+        let first = matching.next()?;
+        if let Some(second) = matching.next() {
+            panic!("several series match {name} {labels:?}: {first}, {second}");
+        }
+        Some(first.value)
+    }
+
+    /// The sum over all series of this name that have at least these labels; 0 if there is none.
+    pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        self.matching(name, labels).map(|series| series.value).sum()
+    }
+
+    /// All series of this name.
+    pub fn series(&self, name: &str) -> Vec<&Series> {
+        self.matching(name, &[]).collect()
+    }
+
+    /// All series whose name begins with `prefix`. A histogram counts with each of its buckets.
+    pub fn with_prefix(&self, prefix: &str) -> Vec<&Series> {
+        let begins = |series: &&Series| series.name.starts_with(prefix);
+        self.series.iter().filter(begins).collect()
+    }
+
+    /// The number of series whose name begins with `prefix`, as [`Stats::with_prefix`].
+    pub fn count(&self, prefix: &str) -> usize {
+        self.with_prefix(prefix).len()
+    }
+
+    /// The metric's type: `counter`, `gauge` or `histogram`.
+    pub fn kind(&self, name: &str) -> Option<&str> {
+        self.kinds.get(name).map(String::as_str)
+    }
+
+    fn matching(&self, name: &str, labels: &[(&str, &str)]) -> impl Iterator<Item = &Series> {
+        self.series.iter().filter(move |s| s.matches(name, labels))
+    }
+
+    fn line(&mut self, line: &str) -> Result<()> {
+        if let Some(declaration) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = declaration.split_once(' ').context("no type")?;
+            self.kinds.insert(name.to_owned(), kind.to_owned());
+        } else if !line.starts_with('#') {
+            self.series.push(parse_series(line)?);
+        }
+        Ok(())
+    }
+}
+
+fn parse_series(line: &str) -> Result<Series> {
+    let end = line.find(['{', ' ']).context("no value")?;
+    let (name, rest) = line.split_at(end);
+    let (labels, value) = match rest.strip_prefix('{') {
+        Some(rest) => parse_labels(rest)?,
+        None => (BTreeMap::new(), rest),
+    };
+    // A timestamp may follow the value.
+    let value = value.split_whitespace().next().context("no value")?;
+    Ok(Series {
+        name: name.to_owned(),
+        labels,
+        value: value.parse()?,
+    })
+}
+
+/// Reads labels up to the closing brace; returns them and what follows.
+fn parse_labels(mut rest: &str) -> Result<(BTreeMap<String, String>, &str)> {
+    let mut labels = BTreeMap::new();
+    loop {
+        rest = rest.trim_start_matches([',', ' ']);
+        if let Some(after) = rest.strip_prefix('}') {
+            return Ok((labels, after));
+        }
+        let (key, after) = rest.split_once("=\"").context("label without a value")?;
+        let (value, after) = parse_quoted(after)?;
+        labels.insert(key.to_owned(), value);
+        rest = after;
+    }
+}
+
+/// Reads an escaped string up to its closing quote; returns it and what follows.
+fn parse_quoted(text: &str) -> Result<(String, &str)> {
+    let mut value = String::new();
+    let mut characters = text.char_indices();
+    while let Some((at, character)) = characters.next() {
+        match character {
+            '"' => return Ok((value, &text[at + 1..])),
+            '\\' => match characters.next().map(|(_, escaped)| escaped) {
+                Some('n') => value.push('\n'),
+                Some(escaped) => value.push(escaped),
+                None => break,
+            },
+            other => value.push(other),
+        }
+    }
+    bail!("label value without an end")
+}
+
+/// Tries until it succeeds.
+///
+/// # Errors
+/// The last attempt's error, once `deadline` has passed.
+pub fn eventually<T>(deadline: Duration, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+    let start = Instant::now();
+    loop {
+        match attempt() {
+            Err(error) if start.elapsed() >= deadline => {
+                return Err(error.context(format!("not within {deadline:?}")));
+            }
+            Err(_) => std::thread::sleep(POLL_INTERVAL),
+            success => return success,
+        }
+    }
+}
+
+/// Scrapes `envoy` until the one series of this name and labels has a value that `expected`
+/// holds for, and returns that value.
+///
+/// # Errors
+/// After [`DEADLINE`]; the error lists every `mtls_` series that was there instead.
+pub fn wait_for(
+    envoy: &Envoy,
+    name: &str,
+    labels: &[(&str, &str)],
+    expected: impl Fn(f64) -> bool,
+) -> Result<f64> {
+    eventually(DEADLINE, || {
+        let stats = envoy.stats()?;
+        let value = stats.value(name, labels).filter(|value| expected(*value));
+        value.ok_or_else(|| unmet(&stats, name, labels))
+    })
+}
+
+fn unmet(stats: &Stats, name: &str, labels: &[(&str, &str)]) -> anyhow::Error {
+    let seen: Vec<String> = stats
+        .with_prefix("mtls_")
+        .into_iter()
+        .filter(|series| !series.name.ends_with("_bucket"))
+        .map(|series| format!("\n  {series}"))
+        .collect();
+    anyhow!(
+        "{name} {labels:?} is not as expected; seen:{}",
+        seen.concat()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = r#"
+# TYPE mtls_requests_total counter
+mtls_requests_total{direction="inbound",status="ok"} 3
+mtls_requests_total{direction="inbound",status="expired"} 1 1700000000
+# TYPE mtls_watch_info gauge
+mtls_watch_info{} 1
+envoy_plain 2
+odd{ca="O=x, \"y\"}:1f2e",other="a\\b"} 1e3
+"#;
+
+    #[test]
+    fn picks_series_by_a_subset_of_their_labels() {
+        let stats = Stats::parse(TEXT).unwrap();
+        let name = "mtls_requests_total";
+        assert_eq!(stats.value(name, &[("status", "ok")]), Some(3.0));
+        assert_eq!(stats.value(name, &[("status", "absent")]), None);
+        assert_eq!(stats.value("envoy_plain", &[]), Some(2.0));
+        assert_eq!(stats.sum(name, &[("direction", "inbound")]), 4.0);
+        assert_eq!(stats.kind(name), Some("counter"));
+        assert_eq!(stats.count("mtls_"), 3);
+    }
+
+    #[test]
+    fn reads_any_character_in_a_label_value() {
+        let stats = Stats::parse(TEXT).unwrap();
+        let labels = [("ca", r#"O=x, "y"}:1f2e"#), ("other", r"a\b")];
+        assert_eq!(stats.value("odd", &labels), Some(1000.0));
+    }
+
+    #[test]
+    #[should_panic(expected = "several series match")]
+    fn refuses_to_choose() {
+        Stats::parse(TEXT)
+            .unwrap()
+            .value("mtls_requests_total", &[]);
+    }
+
+    #[test]
+    fn names_the_line_it_cannot_read() {
+        let error = Stats::parse("mtls_x{a=\"b} 1").unwrap_err();
+        assert!(format!("{error:#}").contains("mtls_x{a="));
+    }
+}
