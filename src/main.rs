@@ -1,1 +1,13 @@
-fn main(){}
+//! `mtls-watch`: the module's parser and policy on the command line.
+
+#[cfg(not(target_arch = "wasm32"))]
+mod cli;
+
+#[cfg(not(target_arch = "wasm32"))]
+fn main() -> std::process::ExitCode {
+    cli::run()
+}
+
+/// There is no command line in a proxy. `cargo build --target wasm32-wasip1` builds this anyway.
+#[cfg(target_arch = "wasm32")]
+fn main() {}
