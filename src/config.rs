@@ -229,7 +229,9 @@ fn parse_hundredths(text: &str) -> Option<i64> {
         2 => parse_digits(decimals)?,
         _ => return None,
     };
-    let hundredths = parse_digits(whole)?.checked_mul(100)?.checked_add(decimals)?;
+    let hundredths = parse_digits(whole)?
+        .checked_mul(100)?
+        .checked_add(decimals)?;
     (hundredths <= 10_000).then_some(hundredths)
 }
 
@@ -543,10 +545,12 @@ impl<'a> Field<'a> {
 
     /// A header's name (RFC 9110, section 5.1), in the lower case of HTTP/2; empty: none.
     fn header(&self) -> Result<Option<String>, ConfigError> {
-        let is_token = |byte: u8| {
-            byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
-        };
-        let name = self.value.as_str().filter(|name| name.bytes().all(is_token));
+        let is_token =
+            |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        let name = self
+            .value
+            .as_str()
+            .filter(|name| name.bytes().all(is_token));
         let name = self.expected(name, "a header name, or \"\" for none")?;
         Ok((!name.is_empty()).then(|| name.to_ascii_lowercase()))
     }

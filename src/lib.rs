@@ -7,6 +7,22 @@
 //! (wasm only) ties it to Proxy-Wasm. Nothing but `filter` knows Proxy-Wasm, and nothing but
 //! `certificate` knows the X.509 parser. See docs/architecture.md.
 
+#![deny(missing_docs, unsafe_code, unreachable_pub)]
+// A panic kills the VM of its worker, for every stream on it: none may be written by accident.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::todo,
+        clippy::unimplemented,
+        clippy::unreachable
+    )
+)]
+
 pub mod certificate;
 pub mod chain;
 pub mod config;

@@ -113,7 +113,9 @@ impl Finding {
     /// The finding of that name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Finding> {
-        Self::ALL.into_iter().find(|finding| finding.as_str() == name)
+        Self::ALL
+            .into_iter()
+            .find(|finding| finding.as_str() == name)
     }
 
     /// What the finding makes of the peer's status.
@@ -145,7 +147,9 @@ impl Finding {
         match self {
             Self::Expired => "renew the certificate and find out why its rotation did not run",
             Self::ExpiresCritical => "renew now: the usual time of rotation has passed",
-            Self::ExpiresWarning => "check that rotation runs: the certificate should be new by now",
+            Self::ExpiresWarning => {
+                "check that rotation runs: the certificate should be new by now"
+            }
             Self::NotYetValid => "compare the clocks of issuer and proxy, or wait for not_before",
             Self::ClientAuthMissing => "add clientAuth to extendedKeyUsage",
             Self::ServerAuthMissing => "add serverAuth to extendedKeyUsage",
@@ -154,10 +158,16 @@ impl Finding {
             }
             Self::DigitalSignatureMissing => "add digitalSignature to keyUsage",
             Self::CertSignMissing => "reissue the CA with keyCertSign in keyUsage",
-            Self::LeafIsCa => "reissue the leaf with cA false: whoever holds its key can sign certificates",
+            Self::LeafIsCa => {
+                "reissue the leaf with cA false: whoever holds its key can sign certificates"
+            }
             Self::CaFlagMissing => "reissue the CA with cA true in basicConstraints",
-            Self::SpiffeIdInvalid => "give the leaf exactly one valid spiffe://trust-domain/path URI SAN and cA false",
-            Self::OutlivesIssuer => "rotate the CA before its not_after, or issue shorter certificates",
+            Self::SpiffeIdInvalid => {
+                "give the leaf exactly one valid spiffe://trust-domain/path URI SAN and cA false"
+            }
+            Self::OutlivesIssuer => {
+                "rotate the CA before its not_after, or issue shorter certificates"
+            }
             Self::WeakKey => "use EC P-256, or RSA of 2048 bits or more",
             Self::WeakSignature => "sign with SHA-256 or better",
             Self::Unreadable => "check the certificate with openssl x509 -text",

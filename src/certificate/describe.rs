@@ -108,14 +108,14 @@ fn extended_key_usage_names(usage: &ExtendedKeyUsage<'_>) -> Vec<String> {
     ];
     known
         .into_iter()
-        .filter_map(|(set, name)| set.then(|| name.to_owned()))
+        .filter(|(set, _)| *set)
+        .map(|(_, name)| name.to_owned())
         .chain(usage.other.iter().map(|oid| oid.to_id_string()))
         .collect()
 }
 
 fn signature_algorithm(oid: &der_parser::Oid<'_>) -> String {
-    objects::oid2sn(oid, objects::oid_registry())
-        .map_or_else(|_| oid.to_id_string(), str::to_owned)
+    objects::oid2sn(oid, objects::oid_registry()).map_or_else(|_| oid.to_id_string(), str::to_owned)
 }
 
 fn general_name(name: &GeneralName<'_>) -> String {

@@ -61,10 +61,7 @@ impl Certificate {
     /// key identifiers do not contradict. The signature itself is Envoy's to verify.
     #[must_use]
     pub fn names_as_issuer(&self, issuer: &Certificate) -> bool {
-        let same_key = match (
-            &self.links.authority_key_id,
-            &issuer.links.subject_key_id,
-        ) {
+        let same_key = match (&self.links.authority_key_id, &issuer.links.subject_key_id) {
             (Some(authority), Some(subject)) => authority == subject,
             _ => true,
         };

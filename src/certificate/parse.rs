@@ -5,11 +5,11 @@ use std::fmt;
 use x509_parser::prelude::*;
 
 use super::name::{ca_name, common_name};
+use super::structure::{Extension, structure};
 use super::{
     Certificate, ExtendedKeyUsage, KeyAlgorithm, KeyUsage, Links, PublicKey, SignatureDigest,
     spiffe,
 };
-use super::structure::{Extension, structure};
 use crate::time::UnixTime;
 
 /// Longest DER that is parsed. Real certificates have one to three KB; Envoy itself refuses chains
@@ -131,8 +131,7 @@ impl<'a> Extensions<'a> {
                     found.subject_key_id = Some(id.0);
                 }
                 Some(ExtensionKind::AuthorityKeyId) if found.authority_key_id.is_none() => {
-                    let id =
-                        read::<AuthorityKeyIdentifier<'_>>(value, "authorityKeyIdentifier")?;
+                    let id = read::<AuthorityKeyIdentifier<'_>>(value, "authorityKeyIdentifier")?;
                     found.authority_key_id = id.key_identifier.map(|id| id.0);
                 }
                 Some(ExtensionKind::SubjectAltName) if found.alt_names.is_none() => {
@@ -149,17 +148,23 @@ impl<'a> Extensions<'a> {
     }
 
     fn uris(&self) -> impl Iterator<Item = &'a str> {
-        self.alt_names.iter().flatten().filter_map(|name| match name {
-            GeneralName::URI(uri) => Some(*uri),
-            _ => None,
-        })
+        self.alt_names
+            .iter()
+            .flatten()
+            .filter_map(|name| match name {
+                GeneralName::URI(uri) => Some(*uri),
+                _ => None,
+            })
     }
 
     fn dns_names(&self) -> impl Iterator<Item = &'a str> {
-        self.alt_names.iter().flatten().filter_map(|name| match name {
-            GeneralName::DNSName(name) => Some(*name),
-            _ => None,
-        })
+        self.alt_names
+            .iter()
+            .flatten()
+            .filter_map(|name| match name {
+                GeneralName::DNSName(name) => Some(*name),
+                _ => None,
+            })
     }
 }
 
@@ -225,7 +230,9 @@ fn rsa_bits(key: &[u8]) -> u32 {
     let Some([high, rest @ ..]) = significant else {
         return 0;
     };
-    let low_bits = u32::try_from(rest.len()).unwrap_or(u32::MAX).saturating_mul(8);
+    let low_bits = u32::try_from(rest.len())
+        .unwrap_or(u32::MAX)
+        .saturating_mul(8);
     low_bits.saturating_add(8u32.saturating_sub(high.leading_zeros()))
 }
 

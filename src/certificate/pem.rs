@@ -11,6 +11,9 @@ const DASHES: &[u8] = b"-----";
 /// bundle a few dozen.
 pub const MAX_CERTIFICATES: usize = 64;
 
+/// The certificates of a text: each as DER, or why it is none.
+pub type Ders = Vec<Result<Vec<u8>, PemError>>;
+
 /// Why a text gave no certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -98,7 +101,8 @@ impl Iterator for Blocks<'_> {
             let end = split_at_match(body, END);
             // A block that runs into the next BEGIN has lost its end: only it is broken.
             let cut = split_at_match(body, BEGIN).filter(|(before, _)| {
-                end.as_ref().is_none_or(|(block, _)| before.len() < block.len())
+                end.as_ref()
+                    .is_none_or(|(block, _)| before.len() < block.len())
             });
             let block = match (&cut, end) {
                 (Some((before, _)), _) => {

@@ -143,10 +143,7 @@ mod tests {
             assert_eq!(judge(&[id], false), Svid::Invalid(broken), "{id}");
         }
         let long = format!("spiffe://a/{}", "b".repeat(MAX_ID_BYTES));
-        assert_eq!(
-            judge(&[&long], false),
-            Svid::Invalid(InvalidSvid::TooLong)
-        );
+        assert_eq!(judge(&[&long], false), Svid::Invalid(InvalidSvid::TooLong));
         let domain = format!("spiffe://{}/b", "a".repeat(256));
         assert_eq!(
             judge(&[&domain], false),

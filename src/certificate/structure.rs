@@ -6,7 +6,9 @@
 use x509_parser::asn1_rs::{Any, Class, Tag};
 use x509_parser::certificate::Validity;
 use x509_parser::der_parser::Oid;
-use x509_parser::prelude::{AlgorithmIdentifier, FromDer, SubjectPublicKeyInfo, X509Error, X509Name};
+use x509_parser::prelude::{
+    AlgorithmIdentifier, FromDer, SubjectPublicKeyInfo, X509Error, X509Name,
+};
 
 use super::parse::{MAX_DER_BYTES, ParseError};
 

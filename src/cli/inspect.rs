@@ -130,7 +130,10 @@ fn inspect(
             // Without the leaf there is nothing to judge.
             Err(error) if position == 0 => return Err(Error::Content(error)),
             Err(error) => {
-                unreadable.push(format!("certificate {}: {error}", position.saturating_add(1)));
+                unreadable.push(format!(
+                    "certificate {}: {error}",
+                    position.saturating_add(1)
+                ));
             }
         }
     }
@@ -193,7 +196,9 @@ fn ders(input: &[u8]) -> Result<Ders, Error> {
         }
     };
     match certificates.is_empty() {
-        true => Err(content(&"no certificate: expected PEM, DER or an XFCC header")),
+        true => Err(content(
+            &"no certificate: expected PEM, DER or an XFCC header",
+        )),
         false => Ok(certificates
             .into_iter()
             .map(|der| der.map_err(|error| error.to_string()))
@@ -243,7 +248,11 @@ fn write_entry(text: &mut String, entry: &Entry, now: UnixTime) -> std::fmt::Res
     let usage = |names: Option<Vec<&str>>| {
         names.map_or("any (no extension)".to_owned(), |names| names.join(", "))
     };
-    writeln!(text, "  key usage    {}", usage(description.key_usage.clone()))?;
+    writeln!(
+        text,
+        "  key usage    {}",
+        usage(description.key_usage.clone())
+    )?;
     let extended = description.extended_key_usage.as_ref();
     let extended = extended.map(|names| names.iter().map(String::as_str).collect());
     writeln!(text, "  ext. usage   {}", usage(extended))?;

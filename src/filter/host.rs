@@ -167,7 +167,13 @@ impl Host for Proxy {
     fn share(&self, key: &str, value: &[u8], version: Version) -> Shared {
         // SAFETY: key and value are valid for the call.
         let status = unsafe {
-            proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), version.0)
+            proxy_set_shared_data(
+                key.as_ptr(),
+                key.len(),
+                value.as_ptr(),
+                value.len(),
+                version.0,
+            )
         };
         match status {
             OK => Shared::Stored,

@@ -5,10 +5,10 @@ use std::rc::Rc;
 use proxy_wasm::traits::{Context, HttpContext, RootContext, StreamContext};
 use proxy_wasm::types::ContextType;
 
+use super::REGISTRY;
 use super::host::{self, Proxy};
 use super::http::HttpFilter;
 use super::network::NetworkFilter;
-use super::REGISTRY;
 use crate::config::Config;
 use crate::host::Host as _;
 use crate::inspector::{ConnectionWatch, Inspector, RequestWatch, TICK_MILLISECONDS};
@@ -39,6 +39,9 @@ impl RootContext for Root {
         log::set_max_level(host::log_level());
         match Config::parse(&host::plugin_configuration()) {
             Ok(config) => {
+                if config.hierarchy.is_some() {
+                    log::warn!("mtls-watch: hierarchy is not read by this version");
+                }
                 let inspector = inspector(config);
                 inspector.start(&Proxy);
                 self.inspector = Some(inspector);
@@ -69,7 +72,9 @@ impl RootContext for Root {
     }
 
     fn create_http_context(&self, _context_id: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(HttpFilter::new(RequestWatch::new(self.inspector()))))
+        Some(Box::new(HttpFilter::new(RequestWatch::new(
+            self.inspector(),
+        ))))
     }
 
     fn create_stream_context(&self, _context_id: u32) -> Option<Box<dyn StreamContext>> {

@@ -185,9 +185,16 @@ impl Inspector {
     fn upstream(&self, host: &dyn Host) -> Option<Party> {
         let digest = host.property(&["upstream", "sha256_peer_certificate_digest"]);
         if digest.is_some() || host.property(&["upstream", "peer_certificate"]).is_some() {
-            return Some(Party::Certified(self.peer(host, Direction::Outbound, digest, None)));
+            return Some(Party::Certified(self.peer(
+                host,
+                Direction::Outbound,
+                digest,
+                None,
+            )));
         }
-        let failed = host.property(&["upstream", "transport_failure_reason"]).is_some();
+        let failed = host
+            .property(&["upstream", "transport_failure_reason"])
+            .is_some();
         if failed || host.property(&["upstream", "address"]).is_none() {
             return None;
         }
@@ -242,7 +249,10 @@ impl Inspector {
             self.count(host, Counter::Inspection(*source, Outcome::Ok));
         }
         for unreadable in &reading.unreadable {
-            self.count(host, Counter::Inspection(unreadable.source, Outcome::Failed));
+            self.count(
+                host,
+                Counter::Inspection(unreadable.source, Outcome::Failed),
+            );
             let (layer, source) = (unreadable.layer, unreadable.source);
             self.reporter
                 .unreadable(now, direction, layer, source, &unreadable.error);

@@ -105,7 +105,10 @@ impl RequestWatch {
                 if !self.client_certified {
                     host.set_filter_state("mtls_watch.status", status.as_str());
                 }
-                (self.flags().then(|| status.as_str().to_owned()), Decision::Continue)
+                (
+                    self.flags().then(|| status.as_str().to_owned()),
+                    Decision::Continue,
+                )
             }
             Party::Certified(peer) => {
                 let now = inspector.now(host);
@@ -170,7 +173,10 @@ impl Inspector {
                 strips_xfcc: false,
             };
         }
-        let xfcc = self.reads_xfcc().then(|| host.request_header(XFCC)).flatten();
+        let xfcc = self
+            .reads_xfcc()
+            .then(|| host.request_header(XFCC))
+            .flatten();
         let header_counts = self.config.certificate_sources.contains(&Source::Xfcc);
         let party = self.downstream(host, xfcc.as_deref().filter(|_| header_counts));
         if let Party::Certified(peer) = &party {

@@ -15,8 +15,9 @@ const DIGEST_SUFFIX_BYTES: usize = 9;
 /// text, so that different values stay different.
 #[must_use]
 pub fn label_value(text: &str) -> Cow<'_, str> {
-    let allowed =
-        |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '~' | ':' | '/' | '@' | '+' | '-');
+    let allowed = |c: char| {
+        c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '~' | ':' | '/' | '@' | '+' | '-')
+    };
     if text.len() <= MAX_VALUE_BYTES && text.chars().all(allowed) {
         return Cow::Borrowed(text);
     }

@@ -43,9 +43,10 @@ struct Record(Vec<Sighting>);
 
 impl Record {
     fn merge(&mut self, seen: Sighting) {
-        let same = self.0.iter_mut().find(|known| {
-            known.not_after == seen.not_after && known.not_before == seen.not_before
-        });
+        let same = self
+            .0
+            .iter_mut()
+            .find(|known| known.not_after == seen.not_after && known.not_before == seen.not_before);
         match same {
             Some(known) => known.last_seen = known.last_seen.max(seen.last_seen),
             None => {
@@ -86,7 +87,12 @@ impl Record {
                 last_seen: number(entry, 2)?,
             })
         };
-        Record(bytes.chunks_exact(ENTRY_BYTES).filter_map(sighting).collect())
+        Record(
+            bytes
+                .chunks_exact(ENTRY_BYTES)
+                .filter_map(sighting)
+                .collect(),
+        )
     }
 }
 

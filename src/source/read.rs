@@ -5,7 +5,7 @@ use std::fmt;
 use sha2::{Digest as _, Sha256};
 
 use super::{Source, xfcc};
-use crate::certificate::pem::{self, PemError};
+use crate::certificate::pem::{self, Ders, PemError};
 use crate::certificate::{self, Certificate, ParseError};
 use crate::chain::Layer;
 use crate::config::Config;
@@ -78,8 +78,6 @@ pub struct Unreadable {
     /// Why.
     pub error: ReadError,
 }
-
-type Ders = Vec<Result<Vec<u8>, PemError>>;
 
 /// Where a peer's certificates may be found.
 pub struct Question<'a> {

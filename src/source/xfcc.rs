@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use crate::certificate::pem::{self, PemError};
+use crate::certificate::pem::{self, Ders, PemError};
 
 /// Why the header gives no certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -158,7 +158,7 @@ fn split_outside_quotes(text: &[u8]) -> impl Iterator<Item = &[u8]> {
 ///
 /// # Errors
 /// [`XfccError`] if the header or the encoding is not readable at all.
-pub fn certificates(header: &[u8]) -> Result<Option<Vec<Result<Vec<u8>, PemError>>>, XfccError> {
+pub fn certificates(header: &[u8]) -> Result<Option<Ders>, XfccError> {
     let Some(text) = last_element(header)?.certificates() else {
         return Ok(None);
     };
