@@ -50,6 +50,10 @@ lint: toolchain ## Formatting, and clippy on native and wasm
 	$(CARGO) clippy --lib --target $(WASM_TARGET) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --no-deps --document-private-items -p mtls-watch
 
+.PHONY: docs
+docs: ## Rewrite the generated parts of the documentation
+	UPDATE_DOCS=1 $(CARGO) test --test docs -- --test-threads=1
+
 .PHONY: clean
 clean: ## Remove what was built and fetched
 	$(CARGO) clean

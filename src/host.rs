@@ -36,8 +36,8 @@ pub enum Shared {
 /// The proxy. No method fails: what the host refuses is absent, or did not happen, and the caller
 /// goes on without it.
 pub trait Host {
-    /// Current time, whole seconds.
-    fn now(&self) -> UnixTime;
+    /// Current time, whole seconds; `None` if the clock cannot be read.
+    fn now(&self) -> Option<UnixTime>;
 
     /// An attribute (Envoy: "Attributes"); `None` if absent, empty or refused.
     fn property(&self, path: &[&str]) -> Option<Vec<u8>>;

@@ -331,10 +331,12 @@ pub struct Judgement {
 }
 
 impl Judgement {
-    /// The findings at a moment.
+    /// The findings at a moment. A clock that was never read ([`UnixTime::default`]) finds nothing.
     #[must_use]
     pub fn at(&self, now: UnixTime) -> Findings {
-        let by_time = if now > self.not_after {
+        let by_time = if now == UnixTime::default() {
+            None
+        } else if now > self.not_after {
             Some(Finding::Expired)
         } else if now < self.not_before {
             Some(Finding::NotYetValid)

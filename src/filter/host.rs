@@ -12,6 +12,7 @@ use crate::host::{Host, MetricId, MetricKind, Shared, Version};
 use crate::time::UnixTime;
 
 const OK: u32 = 0;
+const NOT_FOUND: u32 = 1;
 const CAS_MISMATCH: u32 = 8;
 
 const MAP_REQUEST_HEADERS: u32 = 0;
@@ -94,12 +95,12 @@ unsafe extern "C" {
 pub(super) struct Proxy;
 
 impl Host for Proxy {
-    fn now(&self) -> UnixTime {
+    fn now(&self) -> Option<UnixTime> {
         let mut nanoseconds = 0;
         // SAFETY: the pointer is valid for the call.
         let status = unsafe { proxy_get_current_time_nanoseconds(&mut nanoseconds) };
-        let seconds = if status == OK { nanoseconds } else { 0 } / 1_000_000_000;
-        UnixTime(i64::try_from(seconds).unwrap_or(0))
+        let seconds = i64::try_from(nanoseconds / 1_000_000_000).ok()?;
+        (status == OK && seconds > 0).then_some(UnixTime(seconds))
     }
 
     fn property(&self, path: &[&str]) -> Option<Vec<u8>> {
@@ -180,6 +181,22 @@ impl Host for Proxy {
             CAS_MISMATCH => Shared::Conflict,
             _ => Shared::Refused,
         }
+    }
+}
+
+/// Whether an attribute is there; `None` if Envoy does not say.
+pub(super) fn has_property(path: &[&str]) -> Option<bool> {
+    let path = path.join("\0");
+    let mut status = OK;
+    let value = received(|value, size| unsafe {
+        // SAFETY: the path is valid for the call; the result is handled by `received`.
+        status = proxy_get_property(path.as_ptr(), path.len(), value, size);
+        status
+    });
+    match (status, value) {
+        (OK, value) => Some(value.is_some_and(|value| !value.is_empty())),
+        (NOT_FOUND, _) => Some(false),
+        _ => None,
     }
 }
 

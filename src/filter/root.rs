@@ -1,5 +1,6 @@
 //! One plugin configuration in one VM.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use proxy_wasm::traits::{Context, HttpContext, RootContext, StreamContext};
@@ -10,12 +11,13 @@ use super::host::{self, Proxy};
 use super::http::HttpFilter;
 use super::network::NetworkFilter;
 use crate::config::Config;
-use crate::host::Host as _;
 use crate::inspector::{ConnectionWatch, Inspector, RequestWatch, TICK_MILLISECONDS};
 
 #[derive(Default)]
 pub(super) struct Root {
     inspector: Option<Rc<Inspector>>,
+    /// Whether the last context was an HTTP stream.
+    http: Cell<bool>,
 }
 
 impl Root {
@@ -64,10 +66,14 @@ impl RootContext for Root {
 
     /// Whether the new context is an HTTP stream or a connection: the module finds out by itself.
     /// Measured: `request.protocol` is there at creation of the one, and not of the other.
+    /// A wrong guess kills the VM, so where Envoy does not say, it is what the last one was.
     fn get_type(&self) -> Option<ContextType> {
-        Some(match Proxy.property(&["request", "protocol"]) {
-            Some(_) => ContextType::HttpContext,
-            None => ContextType::StreamContext,
+        if let Some(http) = host::has_property(&["request", "protocol"]) {
+            self.http.set(http);
+        }
+        Some(match self.http.get() {
+            true => ContextType::HttpContext,
+            false => ContextType::StreamContext,
         })
     }
 

@@ -159,10 +159,12 @@ impl Inspector {
         self.reporter.tick(now);
     }
 
+    /// The time; where the clock fails, the time that was read last.
     fn now(&self, host: &dyn Host) -> UnixTime {
-        let now = host.now();
-        self.clock.set(now);
-        now
+        if let Some(now) = host.now() {
+            self.clock.set(now);
+        }
+        self.clock.get()
     }
 
     /// The client of this connection.
@@ -292,11 +294,12 @@ impl Inspector {
         peer
     }
 
-    /// How the peer stands now. What has changed since it was last asked is reported.
+    /// How the peer stands now. What is wrong with it is reported when it appears, and from time to
+    /// time while it lasts.
     fn standing(&self, peer: &Peer, now: UnixTime) -> Rc<Standing> {
         peer.saw(now);
-        let (standing, anew) = peer.standing(now);
-        if anew {
+        let standing = peer.standing(now);
+        if peer.is_report_due(now, self.config.log_repeat) {
             for judged in peer.chain() {
                 for finding in judged.judgement.at(now).iter() {
                     self.reporter

@@ -27,6 +27,8 @@ pub struct Peer {
     issuer: Option<Rc<IssuerSeries>>,
     standing: RefCell<Rc<Standing>>,
     last_seen: Cell<UnixTime>,
+    /// From when its findings may be reported again.
+    report_at: Cell<UnixTime>,
     /// Whether its remaining lifetime has been recorded by nobody yet.
     fresh: Cell<bool>,
 }
@@ -90,6 +92,7 @@ impl Peer {
             issuer,
             standing: RefCell::new(Standing::none()),
             last_seen: Cell::default(),
+            report_at: Cell::default(),
             fresh: Cell::new(true),
         }
     }
@@ -158,16 +161,26 @@ impl Peer {
         }
     }
 
-    /// The standing that holds at `now`, and whether it had to be judged anew. Judging again needs no
-    /// parsing, and happens only when a moment has passed at which some finding changes.
-    pub(super) fn standing(&self, now: UnixTime) -> (Rc<Standing>, bool) {
+    /// The standing that holds at `now`. Judging again needs no parsing, and happens only when a
+    /// moment has passed at which some finding changes.
+    pub(super) fn standing(&self, now: UnixTime) -> Rc<Standing> {
         let standing = Rc::clone(&self.standing.borrow());
         if standing.holds(now) {
-            return (standing, false);
+            return standing;
         }
         let standing = Rc::new(self.judge(now));
         self.standing.replace(Rc::clone(&standing));
-        (standing, true)
+        self.report_at.set(now);
+        standing
+    }
+
+    /// Whether the findings should be reported: when they change, and every `repeat` seconds.
+    pub(super) fn is_report_due(&self, now: UnixTime, repeat: i64) -> bool {
+        let due = now >= self.report_at.get() && !self.standing.borrow().all.is_empty();
+        if due {
+            self.report_at.set(now.plus(repeat));
+        }
+        due
     }
 
     fn judge(&self, now: UnixTime) -> Standing {

@@ -9,15 +9,16 @@ use crate::pki::Certificate;
 const PAGE: usize = 65_536;
 const MAXIMUM: usize = 4 << 20;
 
-const PEERS: usize = 3_000;
+/// More than the first measurement is taken after, so that those that come later would show.
+const PEERS: usize = 12_000;
 
-/// Different certificates of different identities, made of one by changing four digits.
+/// Different certificates of different identities, made of one by changing five digits.
 fn peers() -> Vec<Attributes> {
-    let template = Certificate::workload("spiffe://cluster.local/ns/shop/sa/w-0000");
+    let template = Certificate::workload("spiffe://cluster.local/ns/shop/sa/w-00000");
     (0..PEERS)
         .map(|number| {
-            let digits = format!("w-{number:04}");
-            let peer = template.patched(b"w-0000", digits.as_bytes());
+            let digits = format!("w-{number:05}");
+            let peer = template.patched(b"w-00000", digits.as_bytes());
             Attributes::http().client(&peer)
         })
         .collect()

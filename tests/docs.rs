@@ -1,0 +1,110 @@
+//! The documentation says what the code says. `make docs` rewrites the generated parts.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use mtls_watch::config::{Config, Hierarchy};
+use mtls_watch::host::MetricKind;
+use mtls_watch::metrics::CATALOGUE;
+use mtls_watch::policy::Finding;
+
+fn project(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(file)
+}
+
+/// Compares the part of a file between `<!-- name:begin -->` and `<!-- name:end -->` with what it
+/// should be, or, with UPDATE_DOCS set, makes it so.
+fn check_generated(file: &str, name: &str, expected: &str) {
+    let path = project(file);
+    let text = fs::read_to_string(&path).unwrap();
+    let (begin, end) = (
+        format!("<!-- {name}:begin -->\n"),
+        format!("<!-- {name}:end -->"),
+    );
+    let (before, rest) = text.split_once(&begin).expect("begin marker");
+    let (found, after) = rest.split_once(&end).expect("end marker");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, format!("{before}{begin}{expected}{end}{after}")).unwrap();
+    } else {
+        assert_eq!(found, expected, "{file} is stale: run `make docs`");
+    }
+}
+
+fn part<'a>(text: &'a str, begin: &str, end: &str) -> &'a str {
+    let (_, rest) = text.split_once(begin).expect(begin);
+    rest.split_once(end).expect(end).0
+}
+
+#[test]
+fn the_readme_lists_the_metrics() {
+    let rows = CATALOGUE.iter().map(|metric| {
+        let kind = match metric.kind {
+            MetricKind::Counter => "counter",
+            MetricKind::Gauge => "gauge",
+            MetricKind::Histogram => "histogram",
+        };
+        let labels: Vec<_> = metric.labels.iter().map(|label| label.as_str()).collect();
+        format!(
+            "| `{}` | {kind} | {} | {} |\n",
+            metric.name,
+            labels.join(", "),
+            metric.help
+        )
+    });
+    let table = format!(
+        "| metric | type | labels | what |\n|---|---|---|---|\n{}",
+        rows.collect::<String>()
+    );
+    check_generated("README.md", "metrics", &table);
+}
+
+#[test]
+fn the_readme_lists_the_findings() {
+    let rows = Finding::ALL.map(|finding| {
+        format!(
+            "| `{}` | {} | {} |\n",
+            finding.as_str(),
+            finding.status().as_str(),
+            finding.hint()
+        )
+    });
+    let table = format!(
+        "| finding | makes the status | what to do |\n|---|---|---|\n{}",
+        rows.concat()
+    );
+    check_generated("README.md", "findings", &table);
+}
+
+#[test]
+fn the_readme_shows_the_defaults() {
+    let readme = fs::read_to_string(project("README.md")).unwrap();
+    let block = part(
+        &readme,
+        "<!-- configuration:begin -->",
+        "<!-- configuration:end -->",
+    );
+    let shown = Config::parse(part(block, "```json\n", "```").as_bytes()).unwrap();
+    let defaults = Config {
+        hierarchy: Some(Hierarchy::default()),
+        ..Config::default()
+    };
+    assert_eq!(shown, defaults);
+}
+
+#[test]
+fn links_in_the_documentation_lead_somewhere() {
+    for file in ["README.md", "CHANGELOG.md", "docs/architecture.md"] {
+        let text = fs::read_to_string(project(file)).unwrap();
+        let folder = project(file).parent().unwrap().to_owned();
+        for link in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split_once(')'))
+            .map(|(link, _)| link)
+            .filter(|link| !link.starts_with("http") && !link.starts_with('#'))
+        {
+            let target = link.split('#').next().unwrap_or_default();
+            assert!(folder.join(target).exists(), "{file}: {link}");
+        }
+    }
+}
