@@ -229,7 +229,8 @@ fn spawn(directory: &Path, bootstrap: &str, concurrency: u32) -> Result<Child> {
         .arg(directory.join("admin"))
         .arg("--concurrency")
         .arg(concurrency.to_string())
-        .args(["--use-dynamic-base-id", "--log-level", "info"])
+        // Hot restart needs shared memory, which an Envoy that is killed would leave behind.
+        .args(["--disable-hot-restart", "--log-level", "info"])
         // At info it lists every extension there is.
         .args(["--component-log-level", "main:warning"])
         .stdin(Stdio::null())

@@ -496,6 +496,20 @@ impl Identity {
         self
     }
 
+    /// The same identity with `from` for `to` in its leaf, which must be as long; the signature
+    /// does not verify any more. For what no library writes.
+    pub fn with_replaced(mut self, from: &[u8], to: &[u8]) -> Self {
+        assert_eq!(from.len(), to.len(), "lengths are part of the encoding");
+        let mut der = self.leaf.to_vec();
+        for at in 0..=der.len().saturating_sub(from.len()) {
+            if der[at..].starts_with(from) {
+                der[at..at + to.len()].copy_from_slice(to);
+            }
+        }
+        self.leaf = der.into();
+        self
+    }
+
     /// Writes `tls.crt` (the chain) and `tls.key` into `directory`, replacing what is there.
     ///
     /// # Errors

@@ -121,21 +121,26 @@ impl Sample {
 
     /// Writes a line in this format to `path` for every request and TCP connection.
     pub fn access_log(self, path: &Path, format: &str) -> Self {
-        let log = yaml(json!([{
+        let log = json!([{
             "name": "envoy.access_loggers.file",
             "typed_config": {
                 "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
                 "path": path.display().to_string(),
                 "log_format": { "text_format_source": { "inline_string": format!("{format}\n") } },
             },
-        }]));
+        }]);
+        self.set("HttpConnectionManager", "access_log", log.clone())
+            .set("TcpProxy", "access_log", log)
+    }
+
+    /// Sets `key` in every message of this type: `set("HttpConnectionManager",
+    /// "forward_client_cert_details", "FORWARD_ONLY")`.
+    pub fn set(self, message: &str, key: &str, value: impl Into<Json>) -> Self {
+        let value = yaml(value.into());
         self.edit_mappings(|node| {
-            let kind = node
-                .get("@type")
-                .and_then(Value::as_str)
-                .unwrap_or_default();
-            if kind.ends_with(".HttpConnectionManager") || kind.ends_with(".TcpProxy") {
-                node.insert("access_log".into(), log.clone());
+            let full_name = node.get("@type").and_then(Value::as_str);
+            if full_name.and_then(|name| name.rsplit('.').next()) == Some(message) {
+                node.insert(key.into(), value.clone());
             }
         })
     }
@@ -176,6 +181,19 @@ impl Sample {
                 items.retain(|item| !is_module_filter(item));
             }
         })
+    }
+
+    /// Adds copies of the listeners and clusters of these names, under their names with `suffix`;
+    /// the copies lead to each other as the originals do. One more service of the same kind.
+    pub fn with_copies(mut self, names: &[&str], suffix: &str) -> Self {
+        for list in ["listeners", "clusters"] {
+            if let Some(items) = self.root["static_resources"][list].as_sequence_mut() {
+                let originals = items.iter().filter(|item| is_named(item, names));
+                let copies: Vec<Value> = originals.cloned().collect();
+                items.extend(copies.into_iter().map(|copy| renamed(copy, names, suffix)));
+            }
+        }
+        self
     }
 
     /// Calls `change` with every node of the configuration, parents before children: for what
@@ -241,7 +259,8 @@ impl Sample {
     }
 }
 
-fn yaml(json: Json) -> Value {
+/// A piece of configuration, for [`Sample::edit`].
+pub fn yaml(json: Json) -> Value {
     serde_yaml_ng::to_value(json).expect("all JSON is YAML")
 }
 
@@ -264,11 +283,43 @@ fn is_module_filter(item: &Value) -> bool {
     )
 }
 
+fn is_named(item: &Value, names: &[&str]) -> bool {
+    let name = item.get("name").and_then(Value::as_str);
+    name.is_some_and(|name| names.contains(&name))
+}
+
+fn renamed(mut item: Value, names: &[&str], suffix: &str) -> Value {
+    walk(&mut item, &mut |node| {
+        if let Value::String(text) = node
+            && names.contains(&text.as_str())
+        {
+            text.push_str(suffix);
+        }
+    });
+    item
+}
+
 fn walk(node: &mut Value, change: &mut impl FnMut(&mut Value)) {
     change(node);
     match node {
         Value::Mapping(mapping) => mapping.values_mut().for_each(|child| walk(child, change)),
         Value::Sequence(items) => items.iter_mut().for_each(|child| walk(child, change)),
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_lead_to_each_other() -> Result<()> {
+        let sample = Sample::load("sidecar.yaml")?;
+        let names = ["outbound_http", "peer_http"];
+        let yaml = sample.with_copies(&names, "-db").yaml()?;
+        assert_eq!(yaml.matches("name: outbound_http-db").count(), 1);
+        assert_eq!(yaml.matches("cluster: peer_http-db").count(), 1);
+        assert_eq!(yaml.matches("cluster: peer_http\n").count(), 1);
+        Ok(())
     }
 }

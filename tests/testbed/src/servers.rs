@@ -2,7 +2,7 @@
 //! a TCP echo, a TCP server that speaks first; each in plaintext, TLS or mTLS.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Result;
 use bytes::Bytes;
@@ -72,6 +72,9 @@ impl ServerTls {
     }
 }
 
+/// How connections are secured; `None`: in plaintext.
+type Security = Option<Arc<ServerConfig>>;
+
 /// What a server says on a connection.
 #[derive(Clone, Debug)]
 enum Protocol {
@@ -83,6 +86,7 @@ enum Protocol {
 #[derive(Debug)]
 pub struct Server {
     port: u16,
+    tls: Arc<Mutex<Security>>,
     accepting: JoinHandle<()>,
 }
 
@@ -119,15 +123,26 @@ impl Server {
         self.port
     }
 
+    /// Serves new connections this way from now on, as after a rotation. Sessions of before are
+    /// not resumed.
+    ///
+    /// # Errors
+    /// If the TLS settings are not usable.
+    pub fn present(&self, tls: &ServerTls) -> Result<()> {
+        *lock(&self.tls) = Some(Arc::new(tls.config()?));
+        Ok(())
+    }
+
     fn start(protocol: Protocol, tls: Option<ServerTls>) -> Result<Self> {
         let config = tls.map(|tls| tls.config()).transpose()?;
-        let acceptor = config.map(|config| TlsAcceptor::from(Arc::new(config)));
+        let tls = Arc::new(Mutex::new(config.map(Arc::new)));
         let listener = block_on("listen", async {
             Ok(TcpListener::bind(("127.0.0.1", 0)).await?)
         })?;
         Ok(Self {
             port: listener.local_addr()?.port(),
-            accepting: spawn(accept_all(listener, acceptor, protocol)),
+            accepting: spawn(accept_all(listener, tls.clone(), protocol)),
+            tls,
         })
     }
 }
@@ -138,9 +153,14 @@ impl Drop for Server {
     }
 }
 
-async fn accept_all(listener: TcpListener, acceptor: Option<TlsAcceptor>, protocol: Protocol) {
+fn lock(tls: &Mutex<Security>) -> MutexGuard<'_, Security> {
+    tls.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn accept_all(listener: TcpListener, tls: Arc<Mutex<Security>>, protocol: Protocol) {
     while let Ok((tcp, _)) = listener.accept().await {
-        let (acceptor, protocol) = (acceptor.clone(), protocol.clone());
+        let acceptor = lock(&tls).clone().map(TlsAcceptor::from);
+        let protocol = protocol.clone();
         // A connection that fails concerns nobody but its client, who sees it.
         tokio::spawn(async move { drop(serve(tcp, acceptor, protocol).await) });
     }

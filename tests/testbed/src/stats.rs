@@ -27,6 +27,11 @@ pub struct Series {
 }
 
 impl Series {
+    /// The value of a label; empty, as in PromQL, if the series does not have it.
+    pub fn label(&self, key: &str) -> &str {
+        self.labels.get(key).map_or("", String::as_str)
+    }
+
     fn matches(&self, name: &str, labels: &[(&str, &str)]) -> bool {
         let has = |(key, value): &(&str, &str)| self.labels.get(*key).is_some_and(|v| v == value);
         self.name == name && labels.iter().all(has)
@@ -103,7 +108,8 @@ impl Stats {
         self.kinds.get(name).map(String::as_str)
     }
 
-    fn matching(&self, name: &str, labels: &[(&str, &str)]) -> impl Iterator<Item = &Series> {
+    /// All series of this name that have at least these labels.
+    pub fn matching(&self, name: &str, labels: &[(&str, &str)]) -> impl Iterator<Item = &Series> {
         self.series.iter().filter(move |s| s.matches(name, labels))
     }
 

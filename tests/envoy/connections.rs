@@ -1,0 +1,195 @@
+//! `mtls_connections_total` and `mtls_connections_by_issuer_total`: each connection once, whatever
+//! goes over it.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use testbed::pki::{HOUR, Lifetime};
+use testbed::stats::eventually;
+use testbed::{Client, Server};
+
+use crate::setup::{
+    BY_ISSUER, CONNECTION_FINDINGS, CONNECTIONS, Counted, INBOUND, INSPECTIONS, NOT_AFTER,
+    OUTBOUND, PAY, Pki, Proxy, REQUESTS, Variant, ca_label, gauge,
+};
+
+/// Both filters in one proxy: each connection is counted once, by the one, and each request once,
+/// by the other.
+#[test]
+fn count_by_security_and_their_requests_by_status() -> Result<()> {
+    let pki = Pki::new()?;
+    let sample = || pki.sample("both.yaml");
+    let tls = Proxy::http(sample()?.accepting_anonymous())?;
+    let plaintext = Proxy::http(sample()?.remove("transport_socket"))?;
+    let hbone = sample()?
+        .remove("transport_socket")
+        .filter_state("io.istio.peer_principal", PAY);
+    let hbone = Proxy::http(hbone)?;
+    for (proxy, client, security, status) in [
+        (&tls, pki.client()?, "mtls", "ok"),
+        (&tls, Client::tls(), "tls", "no_certificate"),
+        (&plaintext, Client::plaintext(), "plaintext", "no_certificate"),
+        (&hbone, Client::plaintext(), "hbone", "hbone"),
+    ] {
+        let counted = Counted::by(&proxy.envoy, || {
+            let mut connection = proxy.open(&client)?;
+            connection.get("/", &[])?;
+            connection.get("/", &[])?;
+            Ok(())
+        })?;
+        let connections = [INBOUND, ("security", security)];
+        assert_eq!(counted.sum(CONNECTIONS, &connections), 1.0, "{security}");
+        assert_eq!(counted.sum(CONNECTIONS, &[]), 1.0, "{security}");
+        let requests = [INBOUND, ("status", status)];
+        assert_eq!(counted.sum(REQUESTS, &requests), 2.0, "{security}");
+        assert_eq!(counted.sum(REQUESTS, &[]), 2.0, "{security}");
+    }
+    Ok(())
+}
+
+/// TCP, from the first byte of the client on; and a session that is resumed, in whose handshake
+/// no certificate is sent, has the certificate of the first.
+#[test]
+fn count_once_however_much_goes_over_them() -> Result<()> {
+    let pki = Pki::new()?;
+    let proxy = Proxy::tcp(pki.sample("network.yaml")?)?;
+    let client = pki.client()?.resuming()?;
+    let mut first = proxy.echo(&client)?;
+    first.echo(b"again")?;
+    let mut resumed = proxy.echo(&client)?;
+    resumed.echo(b"again")?;
+    ensure!(!first.resumed() && resumed.resumed(), "no session was resumed");
+    let stats = proxy.stats()?;
+    assert_eq!(stats.value(CONNECTIONS, &[INBOUND, ("security", "mtls")]), Some(2.0));
+    assert_eq!(stats.sum(CONNECTIONS, &[]), 2.0);
+    let issuer = ca_label("Issuing CA", &pki.cas.issuing);
+    assert_eq!(stats.value(BY_ISSUER, &[INBOUND, ("issuer", &issuer)]), Some(2.0));
+    let labels = gauge(INBOUND, "workload", PAY);
+    assert!(stats.value(NOT_AFTER, &labels).is_some());
+    Ok(())
+}
+
+/// The client sends nothing; the server's banner is the first that the filter sees.
+#[test]
+fn count_where_the_server_speaks_first() -> Result<()> {
+    let pki = Pki::new()?;
+    let server = Server::server_first(b"220 ready", None)?;
+    let proxy = Proxy::start(pki.sample("network.yaml")?, ("inbound", "app"), server, 1)?;
+    let mut connection = pki.client()?.tcp(proxy.port)?;
+    assert_eq!(connection.receive(9)?, b"220 ready");
+    let mtls = [INBOUND, ("security", "mtls")];
+    assert_eq!(proxy.stats()?.value(CONNECTIONS, &mtls), Some(1.0));
+    connection.echo(b"EHLO")?;
+    assert_eq!(proxy.stats()?.sum(CONNECTIONS, &[]), 1.0);
+    Ok(())
+}
+
+/// A handshake that completed is a connection, though no byte followed. One that was refused is
+/// none, and so is a port scan of a plaintext listener.
+#[test]
+fn count_without_a_byte_if_the_handshake_completed() -> Result<()> {
+    let pki = Pki::new()?;
+    let proxy = Proxy::tcp(pki.sample("network.yaml")?)?;
+    drop(pki.client()?.tcp(proxy.port)?);
+    let stats = proxy.wait_until_closed(1)?;
+    assert_eq!(stats.value(CONNECTIONS, &[INBOUND, ("security", "mtls")]), Some(1.0));
+
+    Client::tls().tcp(proxy.port)?.closed_by_peer()?;
+    drop(Client::plaintext().tcp(proxy.port)?);
+    let stats = proxy.wait_until_closed(3)?;
+    assert_eq!(stats.sum("envoy_listener_ssl_fail_verify_no_cert", &[]), 1.0);
+    assert_eq!(stats.sum(CONNECTIONS, &[]), 1.0);
+
+    let plaintext = pki.sample("network.yaml")?.remove("transport_socket");
+    let proxy = Proxy::tcp(plaintext)?;
+    drop(Client::plaintext().tcp(proxy.port)?);
+    let stats = proxy.wait_until_closed(1)?;
+    assert_eq!(stats.sum(CONNECTIONS, &[]), 0.0);
+    Ok(())
+}
+
+/// A TCP connection that goes on sending is judged again as time passes, and each new finding is
+/// counted once. The certificate is read but once.
+#[test]
+fn follow_a_certificate_that_expires_while_they_send() -> Result<()> {
+    let pki = Pki::new()?;
+    let proxy = Proxy::tcp(pki.sample("network.yaml")?)?;
+    let leaf = pki.pay().lifetime(Lifetime::from_now(-HOUR, 4)).issue()?;
+    let mut connection = Client::mtls(&leaf).tcp(proxy.port)?;
+    let finding = |name| [INBOUND, ("layer", "workload"), ("finding", name)];
+    let stats = eventually(Duration::from_secs(30), || {
+        connection.echo(b"still here")?;
+        let stats = proxy.stats()?;
+        let expired = stats.value(CONNECTION_FINDINGS, &finding("expired"));
+        ensure!(expired.is_some(), "has not expired");
+        Ok(stats)
+    })?;
+    connection.echo(b"still here")?;
+    assert_eq!(stats.value(CONNECTION_FINDINGS, &finding("expired")), Some(1.0));
+    let before = stats.value(CONNECTION_FINDINGS, &finding("expires_critical"));
+    assert_eq!(before, Some(1.0));
+    assert_eq!(stats.sum(CONNECTION_FINDINGS, &[]), 2.0);
+    assert_eq!(stats.sum(CONNECTIONS, &[]), 1.0);
+    assert_eq!(stats.sum(INSPECTIONS, &[]), 1.0);
+    Ok(())
+}
+
+/// Connections to servers. `tls` and `hbone` have no outbound case: a TLS server always shows a
+/// certificate, and Istio's principal is that of a client.
+#[test]
+fn count_outbound_by_the_security_of_the_server() -> Result<()> {
+    let pki = Pki::new()?;
+    let proxy = |sample, server| Proxy::start(sample, ("outbound_tcp", "peer_tcp"), server, 1);
+    let sample = || pki.sample("upstream.yaml");
+    let plaintext = sample()?.remove("transport_socket");
+    for (proxy, security) in [
+        (proxy(sample()?, Server::tcp_echo(Some(pki.server_tls()?))?)?, "mtls"),
+        (proxy(plaintext, Server::tcp_echo(None)?)?, "plaintext"),
+    ] {
+        let mut connection = proxy.echo(&Client::plaintext())?;
+        connection.echo(b"again")?;
+        let stats = proxy.stats()?;
+        let labels = [OUTBOUND, ("security", security)];
+        assert_eq!(stats.value(CONNECTIONS, &labels), Some(1.0), "{security}");
+        assert_eq!(stats.sum(CONNECTIONS, &[]), 1.0, "{security}");
+    }
+    Ok(())
+}
+
+/// The server's banner is the first byte of all.
+#[test]
+fn count_outbound_where_the_server_speaks_first() -> Result<()> {
+    let pki = Pki::new()?;
+    let server = Server::server_first(b"220 ready", Some(pki.server_tls()?))?;
+    let sample = pki.sample("upstream.yaml")?;
+    let proxy = Proxy::start(sample, ("outbound_tcp", "peer_tcp"), server, 1)?;
+    let mut connection = Client::plaintext().tcp(proxy.port)?;
+    assert_eq!(connection.receive(9)?, b"220 ready");
+    let stats = proxy.stats()?;
+    assert_eq!(stats.value(CONNECTIONS, &[OUTBOUND, ("security", "mtls")]), Some(1.0));
+    assert_eq!(stats.sum(CONNECTIONS, &[]), 1.0);
+    Ok(())
+}
+
+/// Two CAs with one common name, as in a rotation: told apart by their keys.
+#[test]
+fn count_by_the_ca_that_signed_the_leaf() -> Result<()> {
+    let pki = Pki::new()?;
+    let proxy = Proxy::tcp(pki.sample("network.yaml")?)?;
+    let old = &pki.cas.issuing;
+    let new = pki.cas.intermediate.subordinate("Issuing CA").issue()?;
+    for (ca, connections) in [(old, 2), (&new, 3)] {
+        let client = Client::mtls(&ca.leaf().uri(PAY).issue()?);
+        for _ in 0..connections {
+            proxy.echo(&client)?;
+        }
+    }
+    let stats = proxy.stats()?;
+    for (ca, connections) in [(old, 2.0), (&new, 3.0)] {
+        let issuer = ca_label("Issuing CA", ca);
+        let counted = stats.value(BY_ISSUER, &[INBOUND, ("issuer", &issuer)]);
+        assert_eq!(counted, Some(connections), "{issuer}");
+    }
+    assert_eq!(stats.series(BY_ISSUER).len(), 2);
+    Ok(())
+}

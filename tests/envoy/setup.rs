@@ -1,0 +1,336 @@
+//! What the tests stand on: a PKI of its own for each, the variants of the samples that they need,
+//! a proxy between a real client and a real server, and what two scrapes tell of an exchange.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::json;
+use tempfile::TempDir;
+use testbed::client::{HttpConnection, Response, TcpConnection};
+use testbed::pki::LeafBuilder;
+use testbed::servers::ServerTls;
+use testbed::stats::{self, eventually, wait_for};
+use testbed::{Ca, Client, Envoy, Hierarchy, Identity, Sample, Server, Stats};
+
+/// The identity of most peers.
+pub const PAY: &str = "spiffe://cluster.local/ns/shop/sa/pay";
+
+pub const INBOUND: (&str, &str) = ("direction", "inbound");
+pub const OUTBOUND: (&str, &str) = ("direction", "outbound");
+
+/// The metrics, by the names that dashboards know them by.
+pub const CONNECTIONS: &str = "mtls_connections_total";
+pub const REQUESTS: &str = "mtls_requests_total";
+pub const CONNECTION_FINDINGS: &str = "mtls_connection_findings_total";
+pub const REQUEST_FINDINGS: &str = "mtls_request_findings_total";
+pub const BY_ISSUER: &str = "mtls_connections_by_issuer_total";
+pub const ISSUER_LAST_SEEN: &str = "mtls_issuer_last_seen_timestamp_seconds";
+pub const NOT_AFTER: &str = "mtls_peer_certificate_not_after_timestamp_seconds";
+pub const NOT_BEFORE: &str = "mtls_peer_certificate_not_before_timestamp_seconds";
+pub const REMAINING: &str = "mtls_peer_certificate_remaining_seconds";
+pub const INSPECTIONS: &str = "mtls_watch_inspections_total";
+pub const OVERFLOW: &str = "mtls_watch_series_overflow_total";
+
+/// CAs, and the files that a sample takes from them.
+pub struct Pki {
+    pub cas: Hierarchy,
+    directory: TempDir,
+}
+
+impl Pki {
+    pub fn new() -> Result<Self> {
+        let cas = Hierarchy::new()?;
+        let directory = TempDir::new()?;
+        let proxy = cas.leaf().uri("spiffe://cluster.local/ns/shop/sa/proxy");
+        proxy.issue()?.write_to(directory.path())?;
+        cas.trust_bundle().write_to(directory.path())?;
+        Ok(Self { cas, directory })
+    }
+
+    /// A directory of the test's own.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// A sample on this machine, with this PKI's certificates.
+    pub fn sample(&self, file: &str) -> Result<Sample> {
+        Sample::local(file, self.directory())
+    }
+
+    /// Starts the leaf of [`PAY`], in which nothing is wrong.
+    pub fn pay(&self) -> LeafBuilder {
+        self.cas.leaf().uri(PAY)
+    }
+
+    /// A client in which nothing is wrong.
+    pub fn client(&self) -> Result<Client> {
+        Ok(Client::mtls(&self.pay().issue()?))
+    }
+
+    /// A server in which nothing is wrong, and that wants to see a client certificate.
+    pub fn server_tls(&self) -> Result<ServerTls> {
+        let tls = ServerTls::new(&self.pay().issue()?);
+        Ok(tls.requiring_client_certificate(&self.cas.trust_bundle()))
+    }
+}
+
+/// The label value of a CA with this common name.
+pub fn ca_label(common_name: &str, ca: &Ca) -> String {
+    let common_name = common_name.replace(' ', "_");
+    format!("{common_name}:{}", &ca.key_identifier()[..8])
+}
+
+/// The labels of a gauge.
+pub fn gauge<'a>(
+    direction: (&'static str, &'static str),
+    layer: &'a str,
+    identity: &'a str,
+) -> [(&'static str, &'a str); 3] {
+    [direction, ("layer", layer), ("identity", identity)]
+}
+
+/// Variants of the samples.
+pub trait Variant {
+    /// Takes any peer certificate, so that those that Envoy would refuse are seen in use.
+    fn accepting_untrusted(self) -> Self;
+    /// Takes clients without a certificate.
+    fn accepting_anonymous(self) -> Self;
+    /// Has Envoy treat the XFCC header in this way, and write leaf and chain where it writes.
+    fn xfcc(self, mode: &str) -> Self;
+    /// Has a filter write this filter state object before anything else happens.
+    fn filter_state(self, key: &str, value: &str) -> Self;
+    /// Has Envoy speak mTLS to the servers of this cluster, which it need not verify.
+    fn mtls_to(self, cluster: &str, pki: &Pki) -> Self;
+    /// Opens a new connection to the server for each request.
+    fn one_request_per_server_connection(self) -> Self;
+}
+
+impl Variant for Sample {
+    fn accepting_untrusted(self) -> Self {
+        self.insert(
+            "validation_context",
+            "trust_chain_verification",
+            "ACCEPT_UNTRUSTED",
+        )
+        .remove("match_typed_subject_alt_names")
+    }
+
+    fn accepting_anonymous(self) -> Self {
+        self.replace("require_client_certificate", false)
+    }
+
+    fn xfcc(self, mode: &str) -> Self {
+        let details = json!({"cert": true, "chain": true, "subject": true, "uri": true});
+        self.set("HttpConnectionManager", "forward_client_cert_details", mode)
+            .set(
+                "HttpConnectionManager",
+                "set_current_client_cert_details",
+                details,
+            )
+    }
+
+    fn filter_state(self, key: &str, value: &str) -> Self {
+        let filter = json!({
+            "name": "envoy.filters.network.set_filter_state",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.network.set_filter_state.v3.Config",
+                "on_new_connection": [{
+                    "object_key": key,
+                    "factory_key": "envoy.string",
+                    "format_string": { "text_format_source": { "inline_string": value } },
+                }],
+            },
+        });
+        let filter = testbed::sample::yaml(filter);
+        self.edit(|node| {
+            let filters = node.get_mut("filters").and_then(|list| list.as_sequence_mut());
+            if let Some(filters) = filters {
+                filters.insert(0, filter.clone());
+            }
+        })
+    }
+
+    fn mtls_to(self, cluster: &str, pki: &Pki) -> Self {
+        let transport_socket = testbed::sample::yaml(json!({
+            "name": "envoy.transport_sockets.tls",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+                "common_tls_context": {
+                    "tls_certificates": [{
+                        "certificate_chain": { "filename": pki.directory().join("tls.crt") },
+                        "private_key": { "filename": pki.directory().join("tls.key") },
+                    }],
+                },
+            },
+        }));
+        self.edit(|node| {
+            if let Some(node) = node.as_mapping_mut()
+                && node.contains_key("load_assignment")
+                && node.get("name").is_some_and(|name| name == cluster)
+            {
+                node.insert("transport_socket".into(), transport_socket.clone());
+            }
+        })
+    }
+
+    fn one_request_per_server_connection(self) -> Self {
+        let options = json!({
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                "common_http_protocol_options": { "max_requests_per_connection": 1 },
+                "explicit_http_config": { "http_protocol_options": {} },
+            },
+        });
+        let options = testbed::sample::yaml(options);
+        self.edit(|node| {
+            if let Some(cluster) = node.as_mapping_mut()
+                && cluster.contains_key("load_assignment")
+            {
+                cluster.insert("typed_extension_protocol_options".into(), options.clone());
+            }
+        })
+    }
+}
+
+/// A sample that runs, with the server behind it.
+pub struct Proxy {
+    pub envoy: Envoy,
+    pub server: Server,
+    pub port: u16,
+}
+
+impl Proxy {
+    /// The HTTP service of an inbound sample.
+    pub fn http(sample: Sample) -> Result<Self> {
+        Self::start(sample, ("inbound", "app"), Server::http_echo(None)?, 1)
+    }
+
+    /// The TCP service of an inbound sample.
+    pub fn tcp(sample: Sample) -> Result<Self> {
+        Self::start(sample, ("inbound", "app"), Server::tcp_echo(None)?, 1)
+    }
+
+    /// The way from this listener to this cluster, with so many worker threads.
+    pub fn start(
+        sample: Sample,
+        (listener, cluster): (&str, &str),
+        server: Server,
+        workers: u32,
+    ) -> Result<Self> {
+        let envoy = sample.upstream(cluster, server.port()).start(workers)?;
+        let port = envoy.listener_port(listener)?;
+        Ok(Self {
+            envoy,
+            server,
+            port,
+        })
+    }
+
+    pub fn open(&self, client: &Client) -> Result<HttpConnection> {
+        client.http(self.port)
+    }
+
+    /// One request on a connection of its own, which must reach the server.
+    pub fn get(&self, client: &Client) -> Result<Response> {
+        self.get_with(client, &[])
+    }
+
+    pub fn get_with(&self, client: &Client, headers: &[(&str, &str)]) -> Result<Response> {
+        let response = client.get(self.port, "/", headers)?;
+        ensure!(response.status == 200, "{} {}", response.status, response.text());
+        Ok(response)
+    }
+
+    /// A TCP connection on which bytes went to the server and came back.
+    pub fn echo(&self, client: &Client) -> Result<TcpConnection> {
+        let mut connection = client.tcp(self.port)?;
+        connection.echo(b"hello")?;
+        Ok(connection)
+    }
+
+    pub fn stats(&self) -> Result<Stats> {
+        self.envoy.stats()
+    }
+
+    pub fn wait_for(&self, name: &str, labels: &[(&str, &str)], value: f64) -> Result<()> {
+        wait_for(&self.envoy, name, labels, |seen| seen == value).map(drop)
+    }
+
+    /// Waits until so many connections have come in since the start and all have ended.
+    pub fn wait_until_closed(&self, connections: u32) -> Result<Stats> {
+        eventually(stats::DEADLINE, || {
+            let stats = self.stats()?;
+            let total = stats.sum("envoy_listener_downstream_cx_total", &[]);
+            let active = stats.sum("envoy_listener_downstream_cx_active", &[]);
+            ensure!(total == f64::from(connections) && active == 0.0, "{total} connections, {active} open");
+            Ok(stats)
+        })
+    }
+}
+
+/// The request header that reached the echo server behind the proxy.
+pub fn forwarded(response: &Response, header: &str) -> Result<Option<String>> {
+    let request = response.json()?;
+    Ok(request["headers"][header].as_str().map(str::to_owned))
+}
+
+/// What was counted between two scrapes.
+pub struct Counted {
+    before: Stats,
+    after: Stats,
+}
+
+impl Counted {
+    /// What `exchange` adds to the counters of `envoy`.
+    pub fn by(envoy: &Envoy, exchange: impl FnOnce() -> Result<()>) -> Result<Self> {
+        let before = envoy.stats()?;
+        exchange()?;
+        let after = envoy.stats()?;
+        Ok(Self { before, after })
+    }
+
+    /// By how much the counters of this name and these labels have grown, all together.
+    pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        self.after.sum(name, labels) - self.before.sum(name, labels)
+    }
+
+    /// The findings, as `layer finding`, each of which must have been counted once.
+    pub fn findings(&self, name: &str, direction: &str) -> Result<BTreeSet<String>> {
+        let mut findings = BTreeSet::new();
+        for series in self.after.matching(name, &[("direction", direction)]) {
+            let (layer, finding) = (series.label("layer"), series.label("finding"));
+            let labels = [("direction", direction), ("layer", layer), ("finding", finding)];
+            match self.sum(name, &labels) {
+                0.0 => {}
+                1.0 => {
+                    findings.insert(format!("{layer} {finding}"));
+                }
+                more => bail!("{series} was counted {more} times"),
+            }
+        }
+        Ok(findings)
+    }
+
+    /// The one status of requests that was counted, once.
+    pub fn status(&self, direction: &str) -> Result<String> {
+        let all = [("direction", direction)];
+        let sum = self.sum(REQUESTS, &all);
+        ensure!(sum == 1.0, "{sum} requests were counted");
+        let grown = self.after.matching(REQUESTS, &all).find(|series| {
+            let status = series.label("status");
+            self.sum(REQUESTS, &[("direction", direction), ("status", status)]) == 1.0
+        });
+        Ok(grown.context("no status")?.label("status").to_owned())
+    }
+}
+
+/// A set of `layer finding` pairs.
+pub fn set(findings: &[&str]) -> BTreeSet<String> {
+    findings.iter().map(|finding| (*finding).to_owned()).collect()
+}
+
+/// What a server presents that asks for no client certificate.
+pub fn tls(identity: &Identity) -> ServerTls {
+    ServerTls::new(identity)
+}
