@@ -7,13 +7,17 @@ use std::hash::{DefaultHasher, Hash, Hasher as _};
 
 use log::Level;
 
+use crate::certificate::Certificate;
 use crate::chain::{Layer, Member};
+use crate::handshake::Failure;
 use crate::policy::{Direction, Finding, Status};
 use crate::source::Source;
 use crate::time::UnixTime;
 
-/// Longest value in a log line, in bytes before escaping.
+/// Longest value of a peer's in a log line, in bytes before escaping.
 const MAX_VALUE_BYTES: usize = 200;
+/// Longest hint: a sentence, in which a CA's name may stand.
+const MAX_HINT_BYTES: usize = 400;
 /// Different lines that are remembered so as not to be repeated.
 const MAX_REMEMBERED: usize = 1024;
 /// Lines per worker in a minute. More are counted, not written.
@@ -24,25 +28,38 @@ const MINUTE: i64 = 60;
 /// bytes.
 pub struct Quoted<'a>(pub &'a str);
 
+/// A hint, quoted in the same way.
+struct Hint<'a>(&'a str);
+
+impl fmt::Display for Hint<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_quoted(f, self.0, MAX_HINT_BYTES)
+    }
+}
+
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut bytes = 0usize;
-        f.write_char('"')?;
-        for c in self.0.chars() {
-            bytes = bytes.saturating_add(c.len_utf8());
-            if bytes > MAX_VALUE_BYTES {
-                f.write_str("...")?;
-                break;
-            }
-            match c {
-                '"' | '\\' => write!(f, "\\{c}")?,
-                // Escapes of terminals and line breaks, and marks that reorder text.
-                c if c.is_control() || is_format_mark(c) => write!(f, "{}", c.escape_unicode())?,
-                c => f.write_char(c)?,
-            }
-        }
-        f.write_char('"')
+        write_quoted(f, self.0, MAX_VALUE_BYTES)
     }
+}
+
+fn write_quoted(f: &mut fmt::Formatter<'_>, text: &str, max_bytes: usize) -> fmt::Result {
+    let mut bytes = 0usize;
+    f.write_char('"')?;
+    for c in text.chars() {
+        bytes = bytes.saturating_add(c.len_utf8());
+        if bytes > max_bytes {
+            f.write_str("...")?;
+            break;
+        }
+        match c {
+            '"' | '\\' => write!(f, "\\{c}")?,
+            // Escapes of terminals and line breaks, and marks that reorder text.
+            c if c.is_control() || is_format_mark(c) => write!(f, "{}", c.escape_unicode())?,
+            c => f.write_char(c)?,
+        }
+    }
+    f.write_char('"')
 }
 
 /// Line and paragraph separators, zero-width and bidirectional marks (Unicode general categories Zl,
@@ -93,7 +110,7 @@ impl Reporter {
                     member.layer.as_str(),
                     Quoted(identity),
                     Quoted(&member.certificate.issuer_ca),
-                    Quoted(finding.hint()),
+                    Hint(finding.hint()),
                 )
             },
         );
@@ -124,6 +141,57 @@ impl Reporter {
                 )
             },
         );
+    }
+
+    /// A handshake that did not complete: who, why, and what to change. Of a peer that showed no
+    /// certificate the address is all there is.
+    pub fn failure(
+        &self,
+        now: UnixTime,
+        direction: Direction,
+        failure: &Failure,
+        leaf: Option<&Certificate>,
+        address: Option<&str>,
+    ) {
+        let level = match failure.reason.concerns_certificates() {
+            true => Level::Error,
+            false => Level::Warn,
+        };
+        let identity = leaf.map(|leaf| leaf.identity.as_str());
+        let not_after = leaf.map(|leaf| leaf.not_after);
+        let host =
+            address.map(|address| address.rsplit_once(':').map_or(address, |(host, _)| host));
+        let subject = (
+            direction,
+            failure.layer,
+            failure.reason,
+            identity,
+            not_after,
+            host,
+        );
+        self.write(now, level, subject, || {
+            let mut line = format!(
+                "mtls-watch: handshake refused direction={} reason={} layer={}",
+                direction.as_str(),
+                failure.reason.as_str(),
+                failure.layer_label(),
+            );
+            // Writing to a String cannot fail.
+            if let Some(leaf) = leaf {
+                let _ = write!(
+                    line,
+                    " identity={} issuer={} not_after={}",
+                    Quoted(&leaf.identity),
+                    Quoted(&leaf.issuer_ca),
+                    leaf.not_after
+                );
+            }
+            if let Some(address) = address {
+                let _ = write!(line, " address={}", Quoted(address));
+            }
+            let _ = write!(line, " hint={}", Hint(&failure.hint));
+            line
+        });
     }
 
     /// A request or connection that was refused because of `deny`.

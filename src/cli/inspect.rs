@@ -12,7 +12,7 @@ use mtls_watch::source::xfcc;
 use mtls_watch::time::UnixTime;
 use serde::Serialize;
 
-use super::{Error, FOUND, GOOD, Outcome, read};
+use super::{Error, FOUND, GOOD, Outcome, Side, read};
 
 /// Inspect a certificate or a chain as the module would.
 ///
@@ -33,12 +33,6 @@ pub(super) struct Arguments {
     /// PEM (several certificates: a chain, leaf first), DER, or the value of an
     /// x-forwarded-client-cert header; - for standard input
     file: String,
-}
-
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum Side {
-    Inbound,
-    Outbound,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -82,10 +76,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Error> {
             .map_err(|error| Error::Content(format!("{file}: {error}")))?,
         None => Config::default(),
     };
-    let direction = match arguments.direction {
-        Side::Inbound => Direction::Inbound,
-        Side::Outbound => Direction::Outbound,
-    };
+    let direction = arguments.direction.into();
     let now = arguments.at.unwrap_or_else(now);
     let (report, status) = inspect(&read(&arguments.file)?, direction, &config, now)
         .map_err(|error| Error::Content(format!("{}: {error}", arguments.file)))?;

@@ -1,6 +1,7 @@
 //! The commands. Exit codes: 0 good, 1 something was found, 2 unreadable or bad usage.
 
 mod check_config;
+mod explain;
 mod inspect;
 mod stats_tags;
 
@@ -9,6 +10,7 @@ use std::io::{self, Read as _, Write as _};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use mtls_watch::policy::Direction;
 
 /// Nothing was found.
 const GOOD: u8 = 0;
@@ -28,8 +30,27 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Inspect(inspect::Arguments),
+    Explain(explain::Arguments),
     StatsTags(stats_tags::Arguments),
     CheckConfig(check_config::Arguments),
+}
+
+/// On which side of the proxy a peer is.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Side {
+    /// A client that connects to the proxy
+    Inbound,
+    /// A server that the proxy connects to
+    Outbound,
+}
+
+impl From<Side> for Direction {
+    fn from(side: Side) -> Self {
+        match side {
+            Side::Inbound => Self::Inbound,
+            Side::Outbound => Self::Outbound,
+        }
+    }
 }
 
 /// What a command has to say, and how it ends.
@@ -42,6 +63,7 @@ struct Outcome {
 pub(crate) fn run() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
         Command::StatsTags(arguments) => Ok(stats_tags::run(&arguments)),
         Command::CheckConfig(arguments) => check_config::run(&arguments),
     };

@@ -39,8 +39,9 @@ impl StreamContext for NetworkFilter {
         self.on(Event::UpstreamData)
     }
 
-    fn on_downstream_close(&mut self, _peer: PeerType) {
+    fn on_downstream_close(&mut self, peer: PeerType) {
+        let by_client = peer == PeerType::Remote;
         // Too late to refuse anyone.
-        self.watch.on(&Proxy, Event::Close);
+        self.watch.on(&Proxy, Event::Close { by_client });
     }
 }

@@ -2,10 +2,11 @@
 
 use std::rc::Rc;
 
-use super::{Inspector, Listener, Party, Peer, Standing, set_filter_state};
-use crate::host::Host;
-use crate::metrics::counters::{Counter, Security};
+use super::{Inspector, Listener, Party, Peer, Server, Standing, set_filter_state};
+use crate::host::{self, Host};
+use crate::metrics::counters::Counter;
 use crate::policy::{Direction, Findings};
+use crate::time::UnixTime;
 
 /// What becomes of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,8 +24,11 @@ pub enum Event {
     DownstreamData,
     /// The server sent data: so is its.
     UpstreamData,
-    /// The connection closes.
-    Close,
+    /// The connection closes, from the client's side or from this one.
+    Close {
+        /// Whether the client did it. If not, it was Envoy, mostly because the server had gone.
+        by_client: bool,
+    },
 }
 
 /// The watch over one connection.
@@ -37,7 +41,14 @@ pub struct ConnectionWatch {
     upstream: Side,
     /// The latest event at which the server was looked for.
     looked_for_upstream: Option<Event>,
+    /// Whether the server has sent anything.
+    server_spoke: bool,
+    opened: UnixTime,
 }
+
+/// A server that hangs up within so many seconds without a word has refused; one that does so later
+/// has closed an idle connection. Includes the age of the clock that connections are opened by.
+const AT_ONCE: i64 = 10;
 
 /// One end of the connection.
 enum Side {
@@ -54,6 +65,8 @@ impl ConnectionWatch {
     #[must_use]
     pub fn new(inspector: Rc<Inspector>) -> Self {
         Self {
+            opened: inspector.clock.get(),
+            server_spoke: false,
             inspector,
             listener: None,
             downstream: Side::Unknown,
@@ -65,6 +78,7 @@ impl ConnectionWatch {
     /// Something happened on the connection.
     pub fn on(&mut self, host: &dyn Host, event: Event) -> Decision {
         let listener = *self.listener.get_or_insert_with(|| Listener::of(host));
+        self.server_spoke |= event == Event::UpstreamData;
         let mut close = false;
         if listener.inspects_downstream() {
             close |= self.look_downstream(host, event);
@@ -85,9 +99,8 @@ impl ConnectionWatch {
                 again(&self.inspector, host, Direction::Inbound, peer, standing)
             }
             Side::Unknown => {
-                let party = match event {
-                    Event::Close => established_at_close(&self.inspector, host),
-                    _ => Some(self.inspector.downstream(host, None)),
+                let Some(party) = client(&self.inspector, host, event) else {
+                    return false;
                 };
                 let (side, close) = first(&self.inspector, host, Direction::Inbound, party);
                 self.downstream = side;
@@ -97,7 +110,7 @@ impl ConnectionWatch {
     }
 
     fn look_upstream(&mut self, host: &dyn Host, event: Event, listener: Listener) -> bool {
-        match &mut self.upstream {
+        let close = match &mut self.upstream {
             Side::Settled => false,
             Side::Watched(peer, standing) => {
                 again(&self.inspector, host, Direction::Outbound, peer, standing)
@@ -107,39 +120,61 @@ impl ConnectionWatch {
             Side::Unknown if self.looked_for_upstream == Some(event) => false,
             Side::Unknown => {
                 self.looked_for_upstream = Some(event);
-                let party = self.inspector.upstream(host).filter(|party| {
-                    match party {
-                        Party::Certified(_) => true,
-                        // Before the server's first byte its handshake may not have begun.
-                        Party::Anonymous(_) => {
-                            event == Event::UpstreamData && listener == Listener::Outbound
-                        }
-                    }
-                });
-                if party.is_none() {
-                    return false;
-                }
-                let (side, close) = first(&self.inspector, host, Direction::Outbound, party);
-                self.upstream = side;
-                close
+                self.meet_upstream(host, event, listener)
             }
+        };
+        if self.was_hung_up_on(host, event) {
+            self.inspector.rejected_by_server(host);
         }
+        close
+    }
+
+    fn meet_upstream(&mut self, host: &dyn Host, event: Event, listener: Listener) -> bool {
+        let party = match self.inspector.upstream(host) {
+            Server::Unknown => return false,
+            Server::Failed(reason) => {
+                self.inspector.server_failed(host, &reason);
+                self.upstream = Side::Settled;
+                return false;
+            }
+            // Before the server's first byte its handshake may not have begun.
+            Server::Met(Party::Anonymous(_))
+                if event != Event::UpstreamData || listener != Listener::Outbound =>
+            {
+                return false;
+            }
+            Server::Met(party) => party,
+        };
+        let (side, close) = first(&self.inspector, host, Direction::Outbound, party);
+        self.upstream = side;
+        close
+    }
+
+    /// The server's handshake was completed, and then it went away at once and without a word.
+    fn was_hung_up_on(&self, host: &dyn Host, event: Event) -> bool {
+        event == Event::Close { by_client: false }
+            && !self.server_spoke
+            && matches!(self.upstream, Side::Watched(..))
+            && self.inspector.now(host).since(self.opened) <= AT_ONCE
     }
 }
 
-/// The client of a connection that closes without a byte of data. A handshake that failed is not an
-/// established connection, and nor is a port scan.
-fn established_at_close(inspector: &Inspector, host: &dyn Host) -> Option<Party> {
-    if host
-        .property(&["connection", "transport_failure_reason"])
-        .is_some()
+/// The client, if its handshake is over for certain: when it has sent data, or when it has shown a
+/// certificate. Before, nothing but `connection.mtls` may be asked: Envoy would keep the answers. A
+/// server that speaks first does so in the middle of the client's handshake, and a connection without
+/// a byte may be a port scan or a health check.
+fn client(inspector: &Inspector, host: &dyn Host, event: Event) -> Option<Party> {
+    if event == Event::DownstreamData {
+        return Some(inspector.downstream(host, None));
+    }
+    if let Event::Close { .. } = event
+        && let Some(reason) = host.property(&["connection", "transport_failure_reason"])
     {
+        inspector.client_failed(host, &reason);
         return None;
     }
-    match inspector.downstream(host, None) {
-        Party::Anonymous(Security::Plaintext) => None,
-        party => Some(party),
-    }
+    let certified = host::boolean(host, &["connection", "mtls"]);
+    certified.then(|| inspector.downstream(host, None))
 }
 
 /// First sight of an end of the connection: counts it.
@@ -147,11 +182,8 @@ fn first(
     inspector: &Inspector,
     host: &dyn Host,
     direction: Direction,
-    party: Option<Party>,
+    party: Party,
 ) -> (Side, bool) {
-    let Some(party) = party else {
-        return (Side::Settled, false);
-    };
     inspector.count(host, Counter::Connection(direction, party.security()));
     let Party::Certified(peer) = party else {
         return (Side::Settled, false);

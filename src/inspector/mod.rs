@@ -3,6 +3,7 @@
 
 mod cache;
 mod connection;
+mod failure;
 mod peer;
 mod request;
 
@@ -59,6 +60,16 @@ impl Party {
             Self::Anonymous(security) => *security,
         }
     }
+}
+
+/// What Envoy knows of a server.
+enum Server {
+    /// There is none, or not yet.
+    Unknown,
+    /// It is there.
+    Met(Party),
+    /// The connection with it failed; Envoy's text.
+    Failed(Vec<u8>),
 }
 
 /// Which sides of a listener are inspected, by `xds.listener_direction`.
@@ -183,25 +194,21 @@ impl Inspector {
         })
     }
 
-    /// The server, once there is one: `None` before, and when the handshake with it failed.
-    fn upstream(&self, host: &dyn Host) -> Option<Party> {
+    /// The server of this connection or request, as far as Envoy knows it now.
+    fn upstream(&self, host: &dyn Host) -> Server {
         let digest = host.property(&["upstream", "sha256_peer_certificate_digest"]);
         if digest.is_some() || host.property(&["upstream", "peer_certificate"]).is_some() {
-            return Some(Party::Certified(self.peer(
-                host,
-                Direction::Outbound,
-                digest,
-                None,
-            )));
+            let peer = self.peer(host, Direction::Outbound, digest, None);
+            return Server::Met(Party::Certified(peer));
         }
-        let failed = host
-            .property(&["upstream", "transport_failure_reason"])
-            .is_some();
-        if failed || host.property(&["upstream", "address"]).is_none() {
-            return None;
+        if let Some(reason) = host.property(&["upstream", "transport_failure_reason"]) {
+            return Server::Failed(reason);
+        }
+        if host.property(&["upstream", "address"]).is_none() {
+            return Server::Unknown;
         }
         let tls = host.property(&["upstream", "tls_version"]).is_some();
-        Some(Party::Anonymous(match tls {
+        Server::Met(Party::Anonymous(match tls {
             true => Security::Tls,
             false => Security::Plaintext,
         }))

@@ -2,8 +2,9 @@
 
 use std::rc::Rc;
 
+use super::failure::server_hung_up;
 use super::{
-    Downstream, Inspector, Listener, Party, Peer, Standing, XFCC, anonymous_status,
+    Downstream, Inspector, Listener, Party, Peer, Server, Standing, XFCC, anonymous_status,
     set_filter_state,
 };
 use crate::host::{self, Host};
@@ -72,14 +73,12 @@ impl RequestWatch {
         let inspector = Rc::clone(&self.inspector);
         let mut decision = Decision::Continue;
         if self.listener.inspects_upstream() && !self.denied {
-            let server = inspector.upstream(host).filter(|party| {
-                self.listener == Listener::Outbound || matches!(party, Party::Certified(_))
-            });
-            if let Some(party) = server {
-                inspector.record_new_server(host, &party);
-                let (flag, found) = self.look(host, Direction::Outbound, &party);
-                self.flag = self.flag.take().or(flag);
-                decision = found;
+            match inspector.upstream(host) {
+                Server::Failed(reason) => inspector.server_failed(host, &reason),
+                Server::Met(party) if self.counts(&party) => {
+                    decision = self.look_upstream(host, &party);
+                }
+                Server::Met(_) | Server::Unknown => {}
             }
         }
         if let Some(name) = &inspector.config.flag.response_header {
@@ -87,6 +86,24 @@ impl RequestWatch {
         }
         // The 403 that replaces the response comes through here again.
         self.denied |= decision == Decision::Deny;
+        decision
+    }
+
+    /// Whether a server is counted: where both sides are inspected, one without TLS is not.
+    fn counts(&self, server: &Party) -> bool {
+        self.listener == Listener::Outbound || matches!(server, Party::Certified(_))
+    }
+
+    fn look_upstream(&mut self, host: &dyn Host, server: &Party) -> Decision {
+        let inspector = Rc::clone(&self.inspector);
+        if let Party::Certified(_) = server {
+            inspector.record_new_server(host, server);
+            if server_hung_up(host) {
+                inspector.rejected_by_server(host);
+            }
+        }
+        let (flag, decision) = self.look(host, Direction::Outbound, server);
+        self.flag = self.flag.take().or(flag);
         decision
     }
 

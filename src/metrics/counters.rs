@@ -4,11 +4,12 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
 use super::{
-    CONNECTION_FINDINGS, CONNECTIONS, HIERARCHY_POLLS, INFO, INSPECTIONS, REMAINING,
-    REQUEST_FINDINGS, REQUESTS, SERIES_OVERFLOW,
+    CONNECTION_FINDINGS, CONNECTIONS, HANDSHAKE_FAILURES, HIERARCHY_POLLS, INFO, INSPECTIONS,
+    REMAINING, REQUEST_FINDINGS, REQUESTS, SERIES_OVERFLOW,
 };
 use crate::VERSION;
 use crate::chain::Layer;
+use crate::handshake::{NO_LAYER, Reason};
 use crate::host::{Host, MetricId, MetricKind};
 use crate::policy::{Direction, Finding, Status};
 use crate::source::Source;
@@ -67,6 +68,8 @@ pub enum Counter {
     ConnectionFinding(Direction, Layer, Finding),
     /// A finding of a request.
     RequestFinding(Direction, Layer, Finding),
+    /// A handshake that did not complete, and the layer of the certificate at fault.
+    HandshakeFailure(Direction, Option<Layer>, Reason),
     /// A certificate read.
     Inspection(Source, Outcome),
     /// A poll of the admin interface.
@@ -81,12 +84,14 @@ const FINDINGS: usize = Finding::ALL.len();
 const CONNECTION_SLOTS: usize = DIRECTIONS * Security::ALL.len();
 const REQUEST_SLOTS: usize = DIRECTIONS * Status::ALL.len();
 const FINDING_SLOTS: usize = DIRECTIONS * LAYERS * FINDINGS;
+const FAILURE_SLOTS: usize = DIRECTIONS * (LAYERS + 1) * Reason::ALL.len();
 const INSPECTION_SLOTS: usize = Source::ALL.len() * 2;
 
 const REQUEST_BASE: usize = CONNECTION_SLOTS;
 const CONNECTION_FINDING_BASE: usize = REQUEST_BASE + REQUEST_SLOTS;
 const REQUEST_FINDING_BASE: usize = CONNECTION_FINDING_BASE + FINDING_SLOTS;
-const INSPECTION_BASE: usize = REQUEST_FINDING_BASE + FINDING_SLOTS;
+const FAILURE_BASE: usize = REQUEST_FINDING_BASE + FINDING_SLOTS;
+const INSPECTION_BASE: usize = FAILURE_BASE + FAILURE_SLOTS;
 const POLL_BASE: usize = INSPECTION_BASE + INSPECTION_SLOTS;
 const OVERFLOW_SLOT: usize = POLL_BASE + 2;
 const SLOTS: usize = OVERFLOW_SLOT + 1;
@@ -109,6 +114,11 @@ impl Counter {
             Self::RequestFinding(direction, layer, found) => {
                 REQUEST_FINDING_BASE + finding(direction, layer, found)
             }
+            Self::HandshakeFailure(direction, layer, reason) => {
+                let layer = layer.map_or(LAYERS, |layer| layer as usize);
+                let row = direction as usize * (LAYERS + 1) + layer;
+                FAILURE_BASE + row * Reason::ALL.len() + reason as usize
+            }
             Self::Inspection(source, outcome) => {
                 INSPECTION_BASE + source as usize * 2 + outcome as usize
             }
@@ -130,6 +140,10 @@ impl Counter {
             }
             Self::RequestFinding(direction, layer, finding) => {
                 REQUEST_FINDINGS.series(&[direction.as_str(), layer.as_str(), finding.as_str()])
+            }
+            Self::HandshakeFailure(direction, layer, reason) => {
+                let layer = layer.map_or(NO_LAYER, Layer::as_str);
+                HANDSHAKE_FAILURES.series(&[direction.as_str(), layer, reason.as_str()])
             }
             Self::Inspection(source, outcome) => {
                 let result = match outcome {
@@ -262,6 +276,11 @@ mod tests {
     fn all() -> Vec<Counter> {
         let mut all: Vec<Counter> = Counter::at_load().collect();
         for direction in Direction::ALL {
+            for layer in Layer::ALL.into_iter().map(Some).chain([None]) {
+                for reason in Reason::ALL {
+                    all.push(Counter::HandshakeFailure(direction, layer, reason));
+                }
+            }
             for layer in Layer::ALL {
                 for finding in Finding::ALL {
                     all.push(Counter::ConnectionFinding(direction, layer, finding));

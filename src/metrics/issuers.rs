@@ -7,9 +7,43 @@ use std::rc::Rc;
 use super::admission::{self, Kind, MAX_CAS, OTHER};
 use super::counters::{Counter, Registry};
 use super::{CONNECTIONS_BY_ISSUER, ISSUER_LAST_SEEN, name};
-use crate::host::{Host, MetricKind};
+use crate::host::{Host, MetricKind, Shared};
 use crate::policy::Direction;
 use crate::time::UnixTime;
+
+/// Names of the CAs that signed leaves of accepted peers, for all workers, one a line. At most
+/// [`MAX_CAS`] are admitted, so it stays short.
+const KNOWN_CAS: &str = "mtls_watch/known_cas";
+
+/// Attempts at a compare-and-swap. A name that is missed is remembered at its next certificate.
+const MAX_ATTEMPTS: usize = 16;
+
+/// The CAs (as label values) whose certificates this proxy has accepted, in any worker.
+pub fn known_cas(host: &dyn Host) -> Vec<String> {
+    let names = host.shared(KNOWN_CAS).0.unwrap_or_default();
+    String::from_utf8_lossy(&names)
+        .lines()
+        .map(str::to_owned)
+        .collect()
+}
+
+fn remember(host: &dyn Host, ca: &str) {
+    for _ in 0..MAX_ATTEMPTS {
+        let (names, version) = host.shared(KNOWN_CAS);
+        let mut names = names.unwrap_or_default();
+        if names
+            .split(|byte| *byte == b'\n')
+            .any(|name| name == ca.as_bytes())
+        {
+            return;
+        }
+        names.extend_from_slice(ca.as_bytes());
+        names.push(b'\n');
+        if host.share(KNOWN_CAS, &names, version) != Shared::Conflict {
+            return;
+        }
+    }
+}
 
 /// The series of one CA as issuer of peers' leaves.
 pub struct IssuerSeries {
@@ -67,8 +101,9 @@ impl Issuers {
             return series;
         }
         let admitted = admission::admit(host, Kind::Ca, ca, MAX_CAS);
-        if !admitted {
-            registry.count(host, Counter::SeriesOverflow);
+        match admitted {
+            true => remember(host, ca),
+            false => registry.count(host, Counter::SeriesOverflow),
         }
         let label = if admitted { ca } else { OTHER };
         self.find(direction, label).unwrap_or_else(|| {

@@ -91,7 +91,9 @@ pub struct Metric {
     pub help: &'static str,
 }
 
-use Label::{Direction, Finding, Identity, Issuer, Layer, Result, Security, Source, Status};
+use Label::{
+    Direction, Finding, Identity, Issuer, Layer, Reason, Result, Security, Source, Status,
+};
 use MetricKind::{Counter, Gauge, Histogram};
 
 /// Connections, by security.
@@ -121,6 +123,13 @@ pub const REQUEST_FINDINGS: Metric = Metric {
     kind: Counter,
     labels: &[Direction, Layer, Finding],
     help: "Findings of the peer's certificates, per request (HTTP filter)",
+};
+/// Handshakes that did not complete.
+pub const HANDSHAKE_FAILURES: Metric = Metric {
+    name: "mtls_handshake_failures_total",
+    kind: Counter,
+    labels: &[Direction, Layer, Reason],
+    help: "Handshakes that did not complete, by cause (network filter; outbound also HTTP filter); layer none where no certificate is concerned",
 };
 /// Connections by the CA that signed the leaf.
 pub const CONNECTIONS_BY_ISSUER: Metric = Metric {
@@ -194,11 +203,12 @@ pub const SERIES_OVERFLOW: Metric = Metric {
 };
 
 /// Every metric of this version.
-pub const CATALOGUE: [Metric; 14] = [
+pub const CATALOGUE: [Metric; 15] = [
     CONNECTIONS,
     REQUESTS,
     CONNECTION_FINDINGS,
     REQUEST_FINDINGS,
+    HANDSHAKE_FAILURES,
     CONNECTIONS_BY_ISSUER,
     ISSUER_LAST_SEEN,
     NOT_AFTER,
