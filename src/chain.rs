@@ -63,19 +63,30 @@ impl Member {
 /// order.
 #[must_use]
 pub fn link(certificates: Vec<Certificate>) -> Vec<Member> {
+    let layers: Vec<Layer> = (0..certificates.len())
+        .filter_map(|index| layer(index, &certificates))
+        .collect();
     let issuers: Vec<Option<usize>> = certificates
         .iter()
         .map(|certificate| issuer_of(certificate, &certificates))
         .collect();
-    let leaf_issuer = issuers.first().copied().flatten();
+    // What a CA calls itself is better than what can be told from a certificate that does not say
+    // which key signed it.
+    let names: Vec<Option<String>> = issuers
+        .iter()
+        .map(|issuer| Some(certificates.get((*issuer)?)?.subject_ca.clone()))
+        .collect();
     certificates
         .into_iter()
-        .zip(issuers)
-        .enumerate()
-        .map(|(index, (certificate, issuer))| Member {
-            layer: layer(index, &certificate, leaf_issuer),
-            certificate,
-            issuer,
+        .zip(layers)
+        .zip(issuers.into_iter().zip(names))
+        .map(|((mut certificate, layer), (issuer, name))| {
+            certificate.issuer_ca = name.unwrap_or(certificate.issuer_ca);
+            Member {
+                certificate,
+                layer,
+                issuer,
+            }
         })
         .collect()
 }
@@ -93,14 +104,15 @@ fn issuer_of(certificate: &Certificate, all: &[Certificate]) -> Option<usize> {
         .map(|(index, _)| index)
 }
 
-fn layer(index: usize, certificate: &Certificate, leaf_issuer: Option<usize>) -> Layer {
-    if index == 0 {
+fn layer(index: usize, all: &[Certificate]) -> Option<Layer> {
+    let (leaf, certificate) = (all.first()?, all.get(index)?);
+    Some(if index == 0 {
         Layer::Workload
     } else if certificate.is_self_issued() {
         Layer::RootCa
-    } else if leaf_issuer == Some(index) {
+    } else if leaf.names_as_issuer(certificate) {
         Layer::IssuingCa
     } else {
         Layer::IntermediateCa
-    }
+    })
 }

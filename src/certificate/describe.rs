@@ -12,7 +12,7 @@ use x509_parser::prelude::*;
 pub struct Description {
     /// Subject, `CN=..., O=...` in the order of the certificate.
     pub subject: String,
-    /// Serial number in lower-case hex, as encoded: a leading 00 keeps it positive.
+    /// Serial number in lower-case hex, without the leading 00 that only keeps it positive.
     pub serial: String,
     /// Names of the key usages (RFC 5280, section 4.2.1.3), `None` without the extension.
     pub key_usage: Option<Vec<&'static str>>,
@@ -34,7 +34,7 @@ pub fn describe(der: &[u8]) -> Result<Description, ParseError> {
     let structure = structure(der)?;
     let mut description = Description {
         subject: distinguished_name(&structure.subject),
-        serial: hex(structure.raw_serial),
+        serial: serial(structure.raw_serial),
         key_usage: None,
         extended_key_usage: None,
         signature_algorithm: signature_algorithm(&structure.signature_algorithm),
@@ -61,6 +61,13 @@ pub fn describe(der: &[u8]) -> Result<Description, ParseError> {
         }
     }
     Ok(description)
+}
+
+fn serial(content: &[u8]) -> String {
+    match content {
+        [0, rest @ ..] if !rest.is_empty() => hex(rest),
+        _ => hex(content),
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {

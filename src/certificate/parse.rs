@@ -53,10 +53,14 @@ pub fn parse(der: &[u8]) -> Result<Certificate, ParseError> {
     let structure = structure(der)?;
     let extensions = Extensions::read(&structure.extensions)?;
     let uris: Vec<&str> = extensions.uris().collect();
+    // A root may leave out the authority key identifier (RFC 5280, section 4.2.1.1): it is its own.
+    let is_self_issued = structure.subject.as_raw() == structure.issuer.as_raw();
+    let own_key_id = extensions.subject_key_id.filter(|_| is_self_issued);
+    let issuer_key_id = extensions.authority_key_id.or(own_key_id);
     Ok(Certificate {
         identity: identity(&uris, &extensions, &structure.subject),
         subject_ca: ca_name(&structure.subject, extensions.subject_key_id),
-        issuer_ca: ca_name(&structure.issuer, extensions.authority_key_id),
+        issuer_ca: ca_name(&structure.issuer, issuer_key_id),
         links: Links {
             subject: structure.subject.as_raw().into(),
             issuer: structure.issuer.as_raw().into(),

@@ -13,7 +13,9 @@ const PAY: &str = "spiffe://cluster.local/ns/shop/sa/pay";
 
 /// Host calls of one HTTP exchange on a connection whose peer is known. Each is a round trip
 /// through the VM's boundary.
-const BUDGET: u64 = 8;
+const INBOUND_BUDGET: u64 = 7;
+/// The server may be another at every request, and may have hung up.
+const OUTBOUND_BUDGET: u64 = 9;
 
 fn requests(proxy: &Proxy, status: &str) -> u64 {
     let labels = [("direction", "inbound"), ("status", status)];
@@ -25,17 +27,16 @@ fn the_second_request_of_a_connection_is_cheap() -> Result<()> {
     let proxy = Proxy::new();
     let mut worker = proxy.worker("")?;
     let peer = Certificate::workload(PAY);
-    for (side, attributes) in [
-        ("inbound", Attributes::http().client(&peer)),
-        ("outbound", Attributes::http().server(&peer)),
+    for (budget, attributes) in [
+        (INBOUND_BUDGET, Attributes::http().client(&peer)),
+        (OUTBOUND_BUDGET, Attributes::http().server(&peer)),
     ] {
         worker.exchange(&attributes)?;
         worker.take_calls();
         worker.exchange(&attributes)?;
         let calls = worker.take_calls();
-        println!("{side}: {calls:?}");
         let total: u64 = calls.values().sum();
-        assert!(total <= BUDGET, "{side}: {total} calls: {calls:?}");
+        assert!(total <= budget, "{total} calls, not {budget}: {calls:?}");
     }
     assert_eq!(proxy.total("mtls_requests_total"), 4);
     Ok(())
