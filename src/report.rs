@@ -68,6 +68,37 @@ fn is_format_mark(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
+/// The line for a handshake that did not complete.
+#[must_use]
+pub fn failure_line(
+    direction: Direction,
+    failure: &Failure,
+    leaf: Option<&Certificate>,
+    address: Option<&str>,
+) -> String {
+    let mut line = format!(
+        "mtls-watch: handshake refused direction={} reason={} layer={}",
+        direction.as_str(),
+        failure.reason.as_str(),
+        failure.layer_label(),
+    );
+    // Writing to a String cannot fail.
+    if let Some(leaf) = leaf {
+        let _ = write!(
+            line,
+            " identity={} issuer={} not_after={}",
+            Quoted(&leaf.identity),
+            Quoted(&leaf.issuer_ca),
+            leaf.not_after
+        );
+    }
+    if let Some(address) = address {
+        let _ = write!(line, " address={}", Quoted(address));
+    }
+    let _ = write!(line, " hint={}", Hint(&failure.hint));
+    line
+}
+
 /// Writes log lines, each at most once in `log_repeat`, and not more than a few a second.
 pub struct Reporter {
     repeat: i64,
@@ -170,27 +201,7 @@ impl Reporter {
             host,
         );
         self.write(now, level, subject, || {
-            let mut line = format!(
-                "mtls-watch: handshake refused direction={} reason={} layer={}",
-                direction.as_str(),
-                failure.reason.as_str(),
-                failure.layer_label(),
-            );
-            // Writing to a String cannot fail.
-            if let Some(leaf) = leaf {
-                let _ = write!(
-                    line,
-                    " identity={} issuer={} not_after={}",
-                    Quoted(&leaf.identity),
-                    Quoted(&leaf.issuer_ca),
-                    leaf.not_after
-                );
-            }
-            if let Some(address) = address {
-                let _ = write!(line, " address={}", Quoted(address));
-            }
-            let _ = write!(line, " hint={}", Hint(&failure.hint));
-            line
+            failure_line(direction, failure, leaf, address)
         });
     }
 

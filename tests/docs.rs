@@ -3,10 +3,15 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use mtls_watch::certificate::spiffe::Svid;
+use mtls_watch::certificate::{Certificate, KeyAlgorithm, Links, PublicKey, SignatureDigest};
+use mtls_watch::chain::Layer;
 use mtls_watch::config::{Config, Hierarchy};
+use mtls_watch::handshake::{Failure, Reason};
 use mtls_watch::host::MetricKind;
-use mtls_watch::metrics::CATALOGUE;
-use mtls_watch::policy::Finding;
+use mtls_watch::metrics::{CATALOGUE, HANDSHAKE_FAILURES};
+use mtls_watch::policy::{Direction, Finding};
+use mtls_watch::report::failure_line;
 
 fn project(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(file)
@@ -76,6 +81,79 @@ fn the_readme_lists_the_findings() {
 }
 
 #[test]
+fn every_reason_is_documented() {
+    let rows = Reason::ALL.map(|reason| {
+        format!(
+            "| `{}` | {} | {} | {} | {} |\n",
+            reason.as_str(),
+            reason.meaning(),
+            reason.symptom(),
+            reason.first_check(),
+            reason.hint()
+        )
+    });
+    let table = format!(
+        "| reason | meaning | symptom | first check | fix |\n|---|---|---|---|---|\n{}",
+        rows.concat()
+    );
+    check_generated("docs/handshake-failures.md", "reasons", &table);
+}
+
+#[test]
+fn every_reason_has_its_series_and_its_line() {
+    let lines = Reason::ALL.map(|reason| {
+        let direction = match reason {
+            Reason::ServerAuthMissing | Reason::RejectedByPeer => Direction::Outbound,
+            _ => Direction::Inbound,
+        };
+        let layer = match reason {
+            Reason::NoCertificate | Reason::VerifyFailed | Reason::RejectedByPeer => None,
+            _ => reason.concerns_certificates().then_some(Layer::Workload),
+        };
+        let failure = Failure::new(reason, layer);
+        let leaf = refused_leaf();
+        let leaf = (layer.is_some() && direction == Direction::Inbound).then_some(&leaf);
+        let series = format!(
+            "{}{{direction=\"{}\",layer=\"{}\",reason=\"{}\"}}",
+            HANDSHAKE_FAILURES.name,
+            direction.as_str(),
+            failure.layer_label(),
+            reason.as_str()
+        );
+        let line = failure_line(direction, &failure, leaf, Some("10.0.0.7:43512"));
+        format!("```\n{series}\n{line}\n```\n")
+    });
+    check_generated("docs/handshake-failures.md", "lines", &lines.concat());
+}
+
+/// A certificate as an operator would meet it, for the examples.
+fn refused_leaf() -> Certificate {
+    Certificate {
+        identity: "spiffe://cluster.local/ns/shop/sa/pay".to_owned(),
+        subject_ca: "unnamed:00000000".to_owned(),
+        issuer_ca: "Intermediate CA:1f2e3d4c".to_owned(),
+        links: Links {
+            subject: [].into(),
+            issuer: [].into(),
+            subject_key_id: None,
+            authority_key_id: None,
+        },
+        not_before: "2026-11-21T01:25:18Z".parse().unwrap(),
+        not_after: "2026-11-22T01:25:18Z".parse().unwrap(),
+        version: 3,
+        is_ca: false,
+        key_usage: None,
+        extended_key_usage: None,
+        public_key: PublicKey {
+            algorithm: KeyAlgorithm::Ec,
+            bits: 256,
+        },
+        signature_digest: SignatureDigest::Other,
+        spiffe: Svid::Valid,
+    }
+}
+
+#[test]
 fn the_readme_shows_the_defaults() {
     let readme = fs::read_to_string(project("README.md")).unwrap();
     let block = part(
@@ -93,7 +171,12 @@ fn the_readme_shows_the_defaults() {
 
 #[test]
 fn links_in_the_documentation_lead_somewhere() {
-    for file in ["README.md", "CHANGELOG.md", "docs/architecture.md"] {
+    for file in [
+        "README.md",
+        "CHANGELOG.md",
+        "docs/architecture.md",
+        "docs/handshake-failures.md",
+    ] {
         let text = fs::read_to_string(project(file)).unwrap();
         let folder = project(file).parent().unwrap().to_owned();
         for link in text

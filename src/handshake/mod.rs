@@ -106,6 +106,49 @@ impl Reason {
         }
     }
 
+    /// What people see of it: the alert that the refused side gets, and Envoy's words. Recorded from
+    /// Envoy 1.40.0.
+    #[must_use]
+    pub const fn symptom(self) -> &'static str {
+        match self {
+            Self::Expired => "alert `certificate_expired`; Envoy: `certificate has expired`",
+            Self::NotYetValid => {
+                "alert `certificate_expired` (!); Envoy: `certificate is not yet valid`"
+            }
+            Self::ClientAuthMissing => {
+                "alert `unsupported_certificate`, in TLS 1.3 often only `connection reset`; Envoy: `unsupported certificate purpose`"
+            }
+            Self::ServerAuthMissing => "503 `UF`; Envoy: `unsupported certificate purpose`",
+            Self::UnknownCa => {
+                "alert `unknown_ca`; Envoy: `unable to get local issuer certificate`; elsewhere `unknown authority`, `UnknownIssuer`"
+            }
+            Self::SelfSigned => {
+                "alert `unknown_ca`; Envoy: `unable to get local issuer certificate` at depth 0"
+            }
+            Self::BadSignature => "alert `decrypt_error`; Envoy: `certificate signature failure`",
+            Self::Revoked => "alert `certificate_revoked`; Envoy: `certificate revoked`",
+            Self::NameMismatch => {
+                "alert `certificate_unknown`; Envoy: `SAN matcher, certificate SANs are [...]`"
+            }
+            Self::KeyUsage => {
+                "alert `illegal_parameter`; Envoy: `KEY_USAGE_BIT_INCORRECT`, `invalid CA certificate`"
+            }
+            Self::PathLength => "alert `unknown_ca`; Envoy: `path length constraint exceeded`",
+            Self::NoCertificate => {
+                "alert `certificate_required` (TLS 1.3), `handshake_failure` (1.2); Envoy: `PEER_DID_NOT_RETURN_A_CERTIFICATE`"
+            }
+            Self::VerifyFailed => "Envoy 1.36: `CERTIFICATE_VERIFY_FAILED`, nothing more",
+            Self::RejectedByPeer => {
+                "503 `UC`, `connection termination` (TLS 1.3); Envoy: `..._ALERT_...` (TLS 1.2)"
+            }
+            Self::ProtocolVersion => "alert `protocol_version`; Envoy: `UNSUPPORTED_PROTOCOL`",
+            Self::NoSharedCipher => "alert `handshake_failure`; Envoy: `NO_SHARED_CIPHER`",
+            Self::NotTls => "Envoy: `HTTP_REQUEST`, `WRONG_VERSION_NUMBER`",
+            Self::Reset => "Envoy: `Connection reset by peer`",
+            Self::Other => "Envoy: any other `TLS_error`",
+        }
+    }
+
     /// What it means, in one sentence.
     #[must_use]
     pub const fn meaning(self) -> &'static str {
