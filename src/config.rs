@@ -169,7 +169,8 @@ impl Bounds {
 
     fn smallest(&self, lifetime: i64) -> i64 {
         let share = self.share.map(|share| {
-            let seconds = i128::from(lifetime) * i128::from(share) / 10_000;
+            // Rounded up: less than 21599.75 s is less than 21600 s.
+            let seconds = (i128::from(lifetime) * i128::from(share) + 9999) / 10_000;
             i64::try_from(seconds).unwrap_or(i64::MAX)
         });
         [self.duration, share]
@@ -487,7 +488,7 @@ impl<'a> Field<'a> {
             .iter()
             .map(|(key, value)| {
                 let field = Field {
-                    path: format!("{prefix}{}", shorten(key)),
+                    path: format!("{prefix}{}", quote(key)),
                     key,
                     value,
                 };

@@ -456,9 +456,7 @@ fn strength_findings(member: &Member) -> Findings {
         KeyAlgorithm::Ec => key.bits < 256,
         _ => false,
     };
-    // A root is trusted as it is: nobody verifies its own signature.
-    let weak_signature = member.layer != Layer::RootCa
-        && member.certificate.signature_digest != SignatureDigest::Other;
+    let weak_signature = member.certificate.signature_digest != SignatureDigest::Other;
     Findings::NONE
         .with_if(Finding::WeakKey, weak_key)
         .with_if(Finding::WeakSignature, weak_signature)

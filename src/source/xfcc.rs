@@ -47,10 +47,6 @@ pub struct Element<'a> {
 /// [`XfccError::Json`] for the JSON form, [`XfccError::Quotes`] if the element cannot be told from
 /// what is before it.
 pub fn last_element(header: &[u8]) -> Result<Element<'_>, XfccError> {
-    // Envoy's JSON form is an array of objects; the text form begins with a key.
-    if matches!(header.trim_ascii().first(), Some(b'[' | b'{')) {
-        return Err(XfccError::Json);
-    }
     let mut quoted = false;
     let mut start = 0;
     for (at, byte) in header.iter().enumerate().rev() {
@@ -63,11 +59,29 @@ pub fn last_element(header: &[u8]) -> Result<Element<'_>, XfccError> {
             _ => {}
         }
     }
-    if quoted {
-        return Err(XfccError::Quotes);
-    }
     let (before, text) = header.split_at_checked(start).unwrap_or((&[], header));
-    Ok(Element { before, text })
+    match (begins_with_key(text), quoted) {
+        (true, false) => Ok(Element { before, text }),
+        (false, _) if is_json(text) => Err(XfccError::Json),
+        (_, true) => Err(XfccError::Quotes),
+        (false, false) => Ok(Element { before, text }),
+    }
+}
+
+/// Whether the element is in the text form. Only the end of the header tells in which form this hop
+/// wrote: the beginning is the client's.
+fn begins_with_key(element: &[u8]) -> bool {
+    const KEYS: [&[u8]; 7] = [
+        b"By", b"Hash", b"Cert", b"Chain", b"Subject", b"URI", b"DNS",
+    ];
+    let key = split_pair(element).0;
+    KEYS.iter().any(|known| known.eq_ignore_ascii_case(key))
+}
+
+/// Envoy's JSON form is an array of objects; what it appends ends in both brackets.
+fn is_json(element: &[u8]) -> bool {
+    let element = element.trim_ascii();
+    matches!(element.first(), Some(b'[' | b'{')) || matches!(element.last(), Some(b']' | b'}'))
 }
 
 /// Whether the byte at `at` is preceded by an odd number of backslashes.
@@ -189,6 +203,9 @@ mod tests {
             "\"\"\",",
             "a\\\",\\\",",
             ",,,",
+            "[{\"hash\":\"00\"}],",
+            "{},",
+            "[{\"hash\":\"00,",
             "\u{fffd}=,",
         ] {
             let header = format!("{before}{OURS}");
@@ -224,6 +241,8 @@ mod tests {
     fn what_cannot_be_read_is_an_error_not_a_guess() {
         assert_eq!(last_element(b" [{\"Hash\":\"1\"}]"), Err(XfccError::Json));
         assert_eq!(last_element(b"{}"), Err(XfccError::Json));
+        let json = br#"[1,{"by":["spiffe://a/b"],"hash":"00","cert":"x,y"}]"#;
+        assert_eq!(last_element(json), Err(XfccError::Json));
         assert_eq!(last_element(b"Hash=1;Cert=\"x"), Err(XfccError::Quotes));
         assert_eq!(
             certificates(b"Cert=\"%4\""),
