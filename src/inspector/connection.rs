@@ -2,7 +2,9 @@
 
 use std::rc::Rc;
 
-use super::{Inspector, Listener, Party, Peer, Server, Standing, set_filter_state};
+use super::{
+    Inspector, Listener, Party, Peer, STATUS, Server, Standing, anonymous_status, set_filter_state,
+};
 use crate::host::{self, Host};
 use crate::metrics::counters::Counter;
 use crate::policy::{Direction, Findings};
@@ -185,8 +187,12 @@ fn first(
     party: Party,
 ) -> (Side, bool) {
     inspector.count(host, Counter::Connection(direction, party.security()));
-    let Party::Certified(peer) = party else {
-        return (Side::Settled, false);
+    let peer = match party {
+        Party::Certified(peer) => peer,
+        Party::Anonymous(security) => {
+            host.set_filter_state(STATUS, anonymous_status(security).as_str());
+            return (Side::Settled, false);
+        }
     };
     let now = inspector.now(host);
     let standing = inspector.standing(&peer, now);

@@ -41,6 +41,9 @@ const MAX_CONNECTIONS: usize = 1024;
 /// callbacks go by.
 pub const TICK_MILLISECONDS: u32 = 5000;
 
+/// Filter state with the peer's status; `wasm.` comes before it in access logs.
+const STATUS: &str = "mtls_watch.status";
+
 /// The header with the certificates, as a proxy before or Envoy itself writes it.
 const XFCC: &str = "x-forwarded-client-cert";
 
@@ -348,7 +351,7 @@ impl Inspector {
 
 /// Puts the peer's status where access logs find it: filter state `wasm.mtls_watch.*`.
 fn set_filter_state(host: &dyn Host, peer: &Peer, standing: &Standing) {
-    host.set_filter_state("mtls_watch.status", standing.status.as_str());
+    host.set_filter_state(STATUS, standing.status.as_str());
     host.set_filter_state("mtls_watch.identity", peer.identity());
     host.set_filter_state("mtls_watch.findings", &standing.names);
 }

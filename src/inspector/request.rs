@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::failure::server_hung_up;
 use super::{
-    Downstream, Inspector, Listener, Party, Peer, Server, Standing, XFCC, anonymous_status,
+    Downstream, Inspector, Listener, Party, Peer, STATUS, Server, Standing, XFCC, anonymous_status,
     set_filter_state,
 };
 use crate::host::{self, Host};
@@ -120,7 +120,7 @@ impl RequestWatch {
                 let status = anonymous_status(*security);
                 inspector.count(host, Counter::Request(direction, status));
                 if !self.client_certified {
-                    host.set_filter_state("mtls_watch.status", status.as_str());
+                    host.set_filter_state(STATUS, status.as_str());
                 }
                 (
                     self.flags().then(|| status.as_str().to_owned()),
@@ -227,7 +227,7 @@ impl Inspector {
     /// The histogram of remaining lifetimes is the network filter's, which leaves its status on the
     /// connection. Where there is none, this filter records each new connection.
     fn record_remaining(&self, host: &dyn Host, peer: &Peer) {
-        let seen_by_network_filter = host.property(&["mtls_watch.status"]).is_some();
+        let seen_by_network_filter = host.property(&[STATUS]).is_some();
         if let (false, Some(seconds)) = (seen_by_network_filter, peer.remaining(self.now(host))) {
             self.registry.remaining(host, Direction::Inbound, seconds);
         }
