@@ -226,12 +226,18 @@ impl Inspector {
         xfcc: Option<&[u8]>,
     ) -> Rc<Peer> {
         let fingerprint = digest.as_deref().and_then(decode_fingerprint);
-        let key = PeerKey {
-            direction,
-            fingerprint: fingerprint.unwrap_or_else(|| unnamed_fingerprint(host, direction)),
-            chain: xfcc.map_or(0, |header| self.chain_key(header)),
-        };
-        let known = self.peers.borrow_mut().get(&key);
+        let chain = xfcc.map_or(0, |header| self.chain_key(header));
+        // Without any fingerprint one peer cannot be told from another: none is remembered.
+        let key = fingerprint
+            .or_else(|| attribute_fingerprint(host, direction))
+            .map(|fingerprint| PeerKey {
+                direction,
+                fingerprint,
+                chain,
+            });
+        let known = key
+            .as_ref()
+            .and_then(|key| self.peers.borrow_mut().get(key));
         if let Some(peer) = known {
             return peer;
         }
@@ -243,7 +249,9 @@ impl Inspector {
             xfcc,
         };
         let peer = Rc::new(self.meet(host, direction, question.answer()));
-        self.peers.borrow_mut().insert(key, Rc::clone(&peer));
+        if let Some(key) = key {
+            self.peers.borrow_mut().insert(key, Rc::clone(&peer));
+        }
         peer
     }
 
@@ -377,12 +385,12 @@ fn decode_fingerprint(digits: &[u8]) -> Option<Fingerprint> {
     Some(fingerprint)
 }
 
-/// What stands for the fingerprint where Envoy gives none: the digest of the text it does give.
-fn unnamed_fingerprint(host: &dyn Host, direction: Direction) -> Fingerprint {
+/// What stands for the fingerprint where Envoy gives none: the digest of the certificate's text.
+fn attribute_fingerprint(host: &dyn Host, direction: Direction) -> Option<Fingerprint> {
     let root = match direction {
         Direction::Inbound => "connection",
         Direction::Outbound => "upstream",
     };
-    let text = host.property(&[root, "peer_certificate"]);
-    Sha256::digest(text.unwrap_or_default()).into()
+    let text = host.property(&[root, "peer_certificate"])?;
+    Some(Sha256::digest(text).into())
 }
