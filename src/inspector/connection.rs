@@ -6,7 +6,7 @@ use super::{
     Inspector, Listener, Party, Peer, STATUS, Server, Standing, anonymous_status, set_filter_state,
 };
 use crate::host::{self, Host};
-use crate::metrics::counters::Counter;
+use crate::metrics::counters::{Counter, Security};
 use crate::policy::{Direction, Findings};
 use crate::time::UnixTime;
 
@@ -140,8 +140,9 @@ impl ConnectionWatch {
                 return false;
             }
             // Before the server's first byte its handshake may not have begun.
-            Server::Met(Party::Anonymous(_))
-                if event != Event::UpstreamData || listener != Listener::Outbound =>
+            Server::Met(Party::Anonymous(_)) if event != Event::UpstreamData => return false,
+            Server::Met(Party::Anonymous(Security::Plaintext))
+                if listener != Listener::Outbound =>
             {
                 return false;
             }

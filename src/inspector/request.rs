@@ -91,7 +91,7 @@ impl RequestWatch {
 
     /// Whether a server is counted: where both sides are inspected, one without TLS is not.
     fn counts(&self, server: &Party) -> bool {
-        self.listener == Listener::Outbound || matches!(server, Party::Certified(_))
+        self.listener == Listener::Outbound || server.security() != Security::Plaintext
     }
 
     fn look_upstream(&mut self, host: &dyn Host, server: &Party) -> Decision {
