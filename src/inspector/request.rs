@@ -103,7 +103,10 @@ impl RequestWatch {
             }
         }
         let (flag, decision) = self.look(host, Direction::Outbound, server);
-        self.flag = self.flag.take().or(flag);
+        // As in filter state: the server's, unless the client showed a certificate.
+        if !self.client_certified {
+            self.flag = flag.or_else(|| self.flag.take());
+        }
         decision
     }
 
