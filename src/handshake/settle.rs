@@ -146,8 +146,9 @@ fn chain(failure: Failure, leaf: &Certificate, known_cas: &[String]) -> Failure 
         )
     } else if let Some(known) = same_name {
         format!(
-            "'{}' is known here, '{issuer}' is not: a new key under the same name, rotation out of order; add the new CA to every trust bundle before issuing from it",
-            shorten(known)
+            "'{}' is known here, '{}' is not: a new key under the same name, rotation out of order; add the new CA to every trust bundle before issuing from it",
+            shorten(known),
+            shorten(&missing)
         )
     } else {
         format!(

@@ -132,7 +132,11 @@ const VERIFICATION: &[Phrase] = &[
     phrase("badsignature", Reason::BadSignature),
     phrase("ecdsa verification failure", Reason::BadSignature),
     phrase("crypto/rsa: verification error", Reason::BadSignature),
-    phrase("key usage bit incorrect", Reason::KeyUsage),
+    hinted(
+        "key usage bit incorrect",
+        Reason::KeyUsage,
+        "add digitalSignature to keyUsage of the leaf",
+    ),
 ];
 
 /// What is said of purposes: which usage is missing follows from the side that is verified.

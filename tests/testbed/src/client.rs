@@ -130,6 +130,19 @@ impl Client {
         })
     }
 
+    /// The first message of a handshake, to send only part of one; empty for a plaintext client.
+    ///
+    /// # Errors
+    /// If the TLS settings are not usable.
+    pub fn hello(&self) -> Result<Vec<u8>> {
+        let mut hello = Vec::new();
+        if let Some(tls) = &self.tls {
+            let name = ServerName::try_from(tls.server_name.clone())?;
+            ClientConnection::new(tls.config()?, name)?.write_tls(&mut hello)?;
+        }
+        Ok(hello)
+    }
+
     fn with(mut self, change: impl FnOnce(&mut Tls)) -> Self {
         if let Some(tls) = &mut self.tls {
             change(tls);

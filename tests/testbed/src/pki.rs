@@ -13,7 +13,7 @@ use rcgen::{
 use rsa::rand_core::{OsRng, RngCore};
 use rustls::pki_types::CertificateDer;
 use tempfile::NamedTempFile;
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 
 pub use crate::key::{Key, KeyKind};
 pub use rcgen::{ExtendedKeyUsagePurpose as ExtendedKeyUsage, KeyUsagePurpose as KeyUsage};
@@ -118,16 +118,24 @@ impl Ca {
     /// # Errors
     /// If the CA may not sign one (cRLSign).
     pub fn revocation_list(&self, revoked: &[&Identity]) -> Result<String> {
-        let now = OffsetDateTime::from_unix_timestamp(now())?;
+        self.revocation_list_for(Lifetime::days(1), revoked)
+    }
+
+    /// The same, valid from when to when.
+    ///
+    /// # Errors
+    /// As [`Ca::revocation_list`], and if the lifetime is outside the years 0 to 9999.
+    pub fn revocation_list_for(&self, valid: Lifetime, revoked: &[&Identity]) -> Result<String> {
+        let this_update = OffsetDateTime::from_unix_timestamp(valid.not_before)?;
         let entry = |identity: &&Identity| RevokedCertParams {
             serial_number: identity.serial.clone(),
-            revocation_time: now,
+            revocation_time: this_update,
             reason_code: None,
             invalidity_date: None,
         };
         let list = CertificateRevocationListParams {
-            this_update: now - Duration::HOUR,
-            next_update: now + Duration::DAY,
+            this_update,
+            next_update: OffsetDateTime::from_unix_timestamp(valid.not_after)?,
             crl_number: random_serial(),
             issuing_distribution_point: None,
             revoked_certs: revoked.iter().map(entry).collect(),

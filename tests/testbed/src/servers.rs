@@ -1,8 +1,10 @@
 //! Small upstreams inside the test's own process: an HTTP server that echoes the request it got,
-//! a TCP echo, a TCP server that speaks first; each in plaintext, TLS or mTLS.
+//! a TCP echo, a TCP server that speaks first, one that does what it is told; each in plaintext, TLS
+//! or mTLS.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use anyhow::Result;
 use bytes::Bytes;
@@ -80,6 +82,22 @@ type Security = Option<Arc<ServerConfig>>;
 enum Protocol {
     HttpEcho,
     TcpEcho { banner: Bytes },
+    Script(Arc<[Step]>),
+}
+
+/// One thing that the server of [`Server::script`] does.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// Waits until something comes, or nothing more will.
+    Receive,
+    /// Waits until nothing more will come.
+    ReceiveAll,
+    /// Sends this.
+    Send(&'static [u8]),
+    /// Does nothing for so long.
+    Wait(Duration),
+    /// Says that it will send nothing more, in TLS with `close_notify`.
+    Finish,
 }
 
 /// A running server on a port of its own. Dropping it closes the port; open connections go on.
@@ -116,6 +134,14 @@ impl Server {
     pub fn server_first(banner: &[u8], tls: Option<ServerTls>) -> Result<Self> {
         let banner = Bytes::copy_from_slice(banner);
         Self::start(Protocol::TcpEcho { banner }, tls)
+    }
+
+    /// A server that does these steps on every connection, and then closes it without another word.
+    ///
+    /// # Errors
+    /// As [`Server::http_echo`].
+    pub fn script(steps: &[Step], tls: Option<ServerTls>) -> Result<Self> {
+        Self::start(Protocol::Script(steps.into()), tls)
     }
 
     /// The port on 127.0.0.1.
@@ -175,6 +201,7 @@ async fn serve(tcp: TcpStream, acceptor: Option<TlsAcceptor>, protocol: Protocol
     match protocol {
         Protocol::HttpEcho => serve_http(stream).await,
         Protocol::TcpEcho { banner } => serve_tcp(stream, &banner).await,
+        Protocol::Script(steps) => follow(stream, &steps).await,
     }
 }
 
@@ -196,6 +223,23 @@ async fn serve_tcp(mut stream: Box<dyn Stream>, banner: &[u8]) -> Result<()> {
         stream.write_all(&buffer[..length]).await?;
         stream.flush().await?;
     }
+}
+
+async fn follow(mut stream: Box<dyn Stream>, steps: &[Step]) -> Result<()> {
+    let mut buffer = vec![0; 16 * 1024];
+    for step in steps {
+        match step {
+            Step::Receive => drop(stream.read(&mut buffer).await?),
+            Step::ReceiveAll => while stream.read(&mut buffer).await? > 0 {},
+            Step::Send(bytes) => {
+                stream.write_all(bytes).await?;
+                stream.flush().await?;
+            }
+            Step::Wait(duration) => tokio::time::sleep(*duration).await,
+            Step::Finish => stream.shutdown().await?,
+        }
+    }
+    Ok(())
 }
 
 fn echo(request: &Request<Incoming>) -> Response<Full<Bytes>> {

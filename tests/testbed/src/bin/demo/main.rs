@@ -1,12 +1,15 @@
 //! `make demo`: two Envoys with mtls-watch, real mTLS traffic with good and bad certificates, and
-//! what an operator gets to see of them. `KEEP=1` leaves it all up.
+//! what an operator gets to see of them; then handshakes that are refused, and why. `KEEP=1` leaves
+//! it all up.
 //!
-//! It checks itself: the exit code is 0 only if every certificate was judged as expected.
+//! It checks itself: the exit code is 0 only if every certificate was judged, and every refusal
+//! explained, as expected.
 
 mod further;
 mod mesh;
 mod observe;
 mod progress;
+mod refusals;
 mod table;
 mod verdict;
 mod workloads;
@@ -21,6 +24,7 @@ use testbed::pki;
 
 use mesh::Mesh;
 use progress::Progress;
+use refusals::{Case, Turn};
 use table::{Row, Style};
 use verdict::Verdict;
 use workloads::{Pki, Role, TRUST_DOMAIN, Workload};
@@ -55,12 +59,17 @@ fn run() -> Result<bool> {
     for workload in &workloads {
         workload.write_below(directory.path(), &pki.trust_bundle())?;
     }
-    let mesh = Mesh::start(&workloads, &pki.trust_bundle(), directory.path(), &progress)?;
-    let good = show_peers(&mesh, &pki, &workloads, &progress)?;
+    let cases = refusals::cases(&pki)?;
+    let trust = pki.trust_bundle();
+    let servers = workloads.iter().filter_map(|w| w.server(&trust));
+    let servers = servers.chain(cases.iter().filter_map(Case::server));
+    let mesh = Mesh::start(servers, directory.path(), &progress)?;
+    let peers_are_good = show_peers(&mesh, &pki, &workloads, &progress)?;
+    let failures_are_good = show_failures(&mesh, &cases, &progress)?;
     if env::var_os("KEEP").is_some_and(|keep| !keep.is_empty() && keep != "0") {
         keep_up(&mesh, &workloads, directory.path())?;
     }
-    Ok(good)
+    Ok(peers_are_good && failures_are_good)
 }
 
 /// The main section: every peer's certificates. Returns whether they were judged as expected.
@@ -93,6 +102,23 @@ fn observe_peers(mesh: &Mesh, workloads: &[Workload], progress: &Progress) -> Re
         }
     }
     Ok(rows)
+}
+
+/// The section of refused handshakes. Returns whether they were explained as expected. The CAs of
+/// the workloads are known to the sidecars by then.
+fn show_failures(mesh: &Mesh, cases: &[Case], progress: &Progress) -> Result<bool> {
+    let turns = cases.iter().map(|case| Turn::of(mesh, case, progress));
+    let turns = turns.collect::<Result<Vec<Turn>>>()?;
+    let style = Style::of_stdout();
+    let (good, verdict) = refusals::verdict(&turns);
+    print(&format!(
+        "\nRefused handshakes, as the same sidecars explain them: counted in /stats/prometheus, peer and hint in the log.\nEach was tried {} times. Where the certificate cannot be read, the peer's address is all there is.\n\n{}\n{}\n{}\n",
+        refusals::ATTEMPTS,
+        refusals::table(&turns, TRUST_DOMAIN, style),
+        refusals::example(&turns, style),
+        style.verdict(good, &verdict),
+    ))?;
+    Ok(good)
 }
 
 fn keep_up(mesh: &Mesh, workloads: &[Workload], directory: &Path) -> Result<()> {

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use testbed::envoy::free_port;
 use testbed::servers::ServerTls;
-use testbed::{Client, Envoy, Sample, Server, TrustBundle};
+use testbed::{Client, Envoy, Sample, Server};
 
 use crate::progress::Progress;
 use crate::workloads::{Role, Workload};
@@ -20,6 +20,9 @@ const WORKERS: u32 = 2;
 const REQUESTS_KEPT_ALIVE: u64 = 5;
 /// Requests that each workload sends or receives.
 pub const REQUESTS: u64 = REQUESTS_KEPT_ALIVE + 1;
+
+/// Envoy's answer where it could not reach the server.
+const UNAVAILABLE: u16 = 503;
 
 /// What the sample has for a service that its application calls.
 const CALLED_SERVICE: [&str; 4] = ["outbound_http", "peer_http", "outbound_tcp", "peer_tcp"];
@@ -89,25 +92,24 @@ impl Service {
 pub struct Mesh {
     web: Sidecar,
     cart: Sidecar,
-    /// What the sidecars deliver to, and the servers of [`Role::Server`].
+    /// What the sidecars deliver to, and the servers that they call.
     _services: Vec<Service>,
 }
 
 impl Mesh {
-    /// Starts everything. The certificates of the sidecars are below `directory`, by name.
+    /// Starts everything. The certificates of the sidecars are below `directory`, by name. The
+    /// sidecars can call these servers, which have no sidecar, by name.
     pub fn start(
-        workloads: &[Workload],
-        trust: &TrustBundle,
+        servers: impl IntoIterator<Item = (&'static str, ServerTls)>,
         directory: &Path,
         progress: &Progress,
     ) -> Result<Self> {
         let application = Service::start(None)?;
         let mut services = Vec::new();
         let mut called = Vec::new();
-        for server in workloads.iter().filter(|w| w.role == Role::Server) {
-            let tls = ServerTls::new(&server.identity).requiring_client_certificate(trust);
+        for (name, tls) in servers {
             let service = Service::start(Some(tls))?;
-            called.push((suffix(server), service.ports()));
+            called.push((suffix(name), service.ports()));
             services.push(service);
         }
         let (web, cart) = (Ports::free()?, Ports::free()?);
@@ -160,10 +162,32 @@ impl Mesh {
                 Ok(REQUESTS)
             }
             Role::Server => {
-                talk(&application, self.web.outbound(&suffix(workload))?)?;
+                talk(&application, self.web.outbound(&suffix(workload.name))?)?;
                 Ok(REQUESTS)
             }
         }
+    }
+
+    /// A request of a client that a sidecar is to refuse.
+    ///
+    /// # Errors
+    /// If it is answered.
+    pub fn refuses(&self, client: &Client) -> Result<()> {
+        let response = client.get(self.called().inbound.http, "/", &[]);
+        ensure!(response.is_err(), "the client was not refused");
+        Ok(())
+    }
+
+    /// A request to the server of that name, which cannot come to be: the sidecar is to refuse the
+    /// server, or the server the sidecar.
+    ///
+    /// # Errors
+    /// If the server answers it.
+    pub fn cannot_call(&self, server: &str) -> Result<()> {
+        let port = self.web.outbound(&suffix(server))?.http;
+        let status = Client::plaintext().get(port, "/", &[])?.status;
+        ensure!(status == UNAVAILABLE, "HTTP {status}");
+        Ok(())
     }
 }
 
@@ -181,8 +205,8 @@ fn talk(client: &Client, ports: Ports) -> Result<()> {
     tcp.echo(b"and again")
 }
 
-fn suffix(server: &Workload) -> String {
-    format!("-{}", server.name)
+fn suffix(server: &str) -> String {
+    format!("-{server}")
 }
 
 /// The sidecar's application also calls the service of that suffix, which is at these ports.

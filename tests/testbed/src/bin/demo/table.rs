@@ -6,9 +6,10 @@ use std::env;
 use std::fmt;
 use std::io::{IsTerminal, stdout};
 
-/// Columns of a terminal that the table fits into.
-const WIDTH: usize = 120;
-const GAP: &str = "  ";
+/// Columns of a terminal that tables fit into.
+pub const WIDTH: usize = 120;
+/// Between columns.
+pub const GAP: &str = "  ";
 const HEADINGS: [&str; 8] = [
     "direction",
     "identity",
@@ -25,9 +26,12 @@ const EXPIRES_IN: usize = 4;
 const STATUS: usize = 5;
 const FINDINGS: usize = 6;
 const REQUESTS: usize = 7;
+/// Columns whose cells stand to the right.
+const NUMBERS: [usize; 2] = [EXPIRES_IN, REQUESTS];
 /// Names are not cut shorter.
 const NARROWEST: usize = 12;
-const UNKNOWN: &str = "–";
+/// What is not known.
+pub const UNKNOWN: &str = "–";
 
 /// From the worst to the best.
 const STATUSES: [&str; 8] = [
@@ -177,11 +181,9 @@ pub fn render(rows: &[Row], now: i64, trust_domain: &str, style: Style) -> Strin
         .collect();
     let headings = HEADINGS.map(str::to_owned);
     let widths = widths(lines.iter().map(|(_, cells)| cells).chain([&headings]));
-    let ruler = widths.map(|width| "─".repeat(width)).join(GAP);
-    let heading = style.bold(&aligned(&headings, widths).join(GAP));
-    let mut table = format!("{heading}\n{ruler}\n");
+    let mut table = heading(&headings, widths, &NUMBERS, style);
     for (status, cells) in lines {
-        let mut cells = aligned(&cells, widths);
+        let mut cells = aligned(&cells, widths, &NUMBERS);
         for column in [STATUS, FINDINGS] {
             cells[column] = style.status(status, &cells[column]);
         }
@@ -193,12 +195,7 @@ pub fn render(rows: &[Row], now: i64, trust_domain: &str, style: Style) -> Strin
 
 /// As wide as the widest cell; names are cut where that is more than there is.
 fn widths<'a>(lines: impl Iterator<Item = &'a Cells>) -> [usize; HEADINGS.len()] {
-    let mut widths = [0; HEADINGS.len()];
-    for cells in lines {
-        for (width, cell) in widths.iter_mut().zip(cells) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
+    let mut widths = widest(lines);
     let gaps = GAP.len() * (HEADINGS.len() - 1);
     while widths.iter().sum::<usize>() + gaps > WIDTH {
         let wider = match widths[IDENTITY] > widths[ISSUER] {
@@ -213,13 +210,41 @@ fn widths<'a>(lines: impl Iterator<Item = &'a Cells>) -> [usize; HEADINGS.len()]
     widths
 }
 
-fn aligned(cells: &Cells, widths: [usize; HEADINGS.len()]) -> Cells {
+/// The width of the widest cell of each column.
+pub fn widest<'a, const N: usize>(lines: impl Iterator<Item = &'a [String; N]>) -> [usize; N] {
+    let mut widths = [0; N];
+    for cells in lines {
+        for (width, cell) in widths.iter_mut().zip(cells) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    widths
+}
+
+/// The headings, and a line below them.
+pub fn heading<const N: usize>(
+    headings: &[String; N],
+    widths: [usize; N],
+    numbers: &[usize],
+    style: Style,
+) -> String {
+    let ruler = widths.map(|width| "─".repeat(width)).join(GAP);
+    let heading = style.bold(&aligned(headings, widths, numbers).join(GAP));
+    format!("{heading}\n{ruler}\n")
+}
+
+/// Cells as wide as their columns; those of the columns `numbers` stand to the right.
+pub fn aligned<const N: usize>(
+    cells: &[String; N],
+    widths: [usize; N],
+    numbers: &[usize],
+) -> [String; N] {
     std::array::from_fn(|column| {
         let width = widths[column];
         let cell = shortened(&cells[column], width);
-        match column {
-            EXPIRES_IN | REQUESTS => format!("{cell:>width$}"),
-            _ => format!("{cell:width$}"),
+        match numbers.contains(&column) {
+            true => format!("{cell:>width$}"),
+            false => format!("{cell:width$}"),
         }
     })
 }
@@ -254,11 +279,13 @@ fn duration(seconds: i64) -> String {
 }
 
 #[cfg(test)]
+pub const PLAIN: Style = Style { coloured: false };
+#[cfg(test)]
+pub const COLOURED: Style = Style { coloured: true };
+
+#[cfg(test)]
 mod tests {
     use super::*;
-
-    const PLAIN: Style = Style { coloured: false };
-    const COLOURED: Style = Style { coloured: true };
 
     fn row(identity: &str, status: &str, findings: &[&str], not_after: i64) -> Row {
         Row {

@@ -8,6 +8,7 @@ use anyhow::Result;
 use testbed::pki::{
     CaBuilder, DAY, ExtendedKeyUsage, HOUR, KeyKind, LeafBuilder, Lifetime, TrustBundle,
 };
+use testbed::servers::ServerTls;
 use testbed::{Ca, Identity};
 
 use crate::mesh;
@@ -132,6 +133,11 @@ impl Pki {
     /// What every peer trusts.
     pub fn trust_bundle(&self) -> TrustBundle {
         TrustBundle::of([&self.root.ca])
+    }
+
+    /// The CA that issues the workloads' certificates.
+    pub fn app(&self) -> &Ca {
+        &self.app.ca
     }
 
     /// The rows that the CAs should have in the table.
@@ -285,6 +291,12 @@ impl Workload {
         self.identity.write_to(&own)?;
         trust.write_to(&own)?;
         Ok(())
+    }
+
+    /// Its name and the TLS of it, if it is a server without a sidecar.
+    pub fn server(&self, trust: &TrustBundle) -> Option<(&'static str, ServerTls)> {
+        let tls = ServerTls::new(&self.identity).requiring_client_certificate(trust);
+        (self.role == Role::Server).then_some((self.name, tls))
     }
 
     /// The rows that the workload should have in the table.
