@@ -14,7 +14,7 @@ use crate::policy::{Direction, Finding, Status};
 use crate::source::Source;
 use crate::time::UnixTime;
 
-/// Longest value of a peer's in a log line, in bytes before escaping.
+/// Longest value of a peer's in a log line, in bytes.
 const MAX_VALUE_BYTES: usize = 200;
 /// Longest hint: a sentence, in which a CA's name may stand.
 const MAX_HINT_BYTES: usize = 400;
@@ -43,23 +43,43 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
+/// Writes `text` in quotes, in at most `max_bytes` between them.
 fn write_quoted(f: &mut fmt::Formatter<'_>, text: &str, max_bytes: usize) -> fmt::Result {
-    let mut bytes = 0usize;
+    const CUT: &str = "...";
+    let escaped = || text.chars().flat_map(escape);
+    // More than that is not counted: a text may be long.
+    let length = escaped()
+        .take(max_bytes.saturating_add(1))
+        .map(char::len_utf8);
+    let fits = length.sum::<usize>() <= max_bytes;
     f.write_char('"')?;
-    for c in text.chars() {
-        bytes = bytes.saturating_add(c.len_utf8());
-        if bytes > max_bytes {
-            f.write_str("...")?;
-            break;
+    if fits {
+        escaped().try_for_each(|c| f.write_char(c))?;
+    } else {
+        let mut left = max_bytes.saturating_sub(CUT.len());
+        for c in text.chars() {
+            let bytes = escape(c).map(char::len_utf8).sum();
+            if bytes > left {
+                break;
+            }
+            left = left.saturating_sub(bytes);
+            escape(c).try_for_each(|c| f.write_char(c))?;
         }
-        match c {
-            '"' | '\\' => write!(f, "\\{c}")?,
-            // Escapes of terminals and line breaks, and marks that reorder text.
-            c if c.is_control() || is_format_mark(c) => write!(f, "{}", c.escape_unicode())?,
-            c => f.write_char(c)?,
-        }
+        f.write_str(CUT)?;
     }
     f.write_char('"')
+}
+
+/// A character as it may stand in a log line. Escaped are quotes, backslashes, control characters
+/// (terminals act on them, lines break at them) and marks that reorder text.
+fn escape(c: char) -> impl Iterator<Item = char> {
+    let backslash = matches!(c, '"' | '\\').then_some('\\');
+    let unicode = (c.is_control() || is_format_mark(c)).then(|| c.escape_unicode());
+    let plain = unicode.is_none().then_some(c);
+    backslash
+        .into_iter()
+        .chain(unicode.into_iter().flatten())
+        .chain(plain)
 }
 
 /// Line and paragraph separators, zero-width and bidirectional marks (Unicode general categories Zl,
@@ -125,6 +145,14 @@ impl Reporter {
     pub fn finding(&self, now: UnixTime, direction: Direction, member: &Member, finding: Finding) {
         let identity = member.identity();
         let not_after = member.certificate.not_after;
+        // Issuer and serial number identify a certificate (RFC 5280, section 4.1.2.2).
+        let subject = (
+            direction,
+            member.layer,
+            finding,
+            &member.certificate.issuer_ca,
+            &member.certificate.serial,
+        );
         let level = match finding.status() >= Status::Critical {
             true => Level::Error,
             false => Level::Warn,
@@ -132,7 +160,7 @@ impl Reporter {
         self.write(
             now,
             level,
-            (direction, member.layer, finding, identity, not_after),
+            subject,
             || {
                 format!(
                     "mtls-watch: certificate finding direction={} finding={} layer={} identity={} issuer={} not_after={not_after} hint={}",

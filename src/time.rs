@@ -85,7 +85,7 @@ fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + day_of_era - 719_468
 }
 
-/// Why a text is no RFC 3339 time in UTC.
+/// Why a text is no RFC 3339 time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidTime(String);
 
@@ -93,7 +93,7 @@ impl fmt::Display for InvalidTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:?}: not a time such as 2026-11-22T01:25:18Z (RFC 3339, UTC)",
+            "{:?}: not a time such as 2026-11-22T01:25:18Z (RFC 3339)",
             self.0
         )
     }
@@ -101,7 +101,7 @@ impl fmt::Display for InvalidTime {
 
 impl std::error::Error for InvalidTime {}
 
-/// Reads RFC 3339 in UTC: `2026-11-22T01:25:18Z`.
+/// Reads RFC 3339: `2026-11-22T01:25:18Z`, also with an offset; a fraction of a second is dropped.
 impl std::str::FromStr for UnixTime {
     type Err = InvalidTime;
 
@@ -111,26 +111,52 @@ impl std::str::FromStr for UnixTime {
 }
 
 fn parse_rfc3339(text: &str) -> Option<UnixTime> {
-    let (date, time) = text.strip_suffix(['Z', 'z'])?.split_once(['T', 't', ' '])?;
+    let (date, time) = text.split_once(['T', 't', ' '])?;
+    let zone = time.find(['Z', 'z', '+', '-'])?;
+    let (time, zone) = time.split_at_checked(zone)?;
     let [year, month, day] = numbers(date, '-')?;
-    let [hour, minute, second] = numbers(time, ':')?;
+    let [hour, minute, second] = numbers(without_fraction(time)?, ':')?;
     let valid = (1..=12).contains(&month) && (1..=31).contains(&day) && year <= 9999;
     let valid = valid && hour <= 23 && minute <= 59 && second <= 60;
     let days = days_from_civil(year, month, day);
     // A day that the month does not have comes back as another date.
-    (valid && civil_from_days(days) == (year, month, day))
-        .then_some(UnixTime(days * 86_400 + hour * 3600 + minute * 60 + second))
+    let valid = valid && civil_from_days(days) == (year, month, day);
+    let seconds = days * 86_400 + hour * 3600 + minute * 60 + second;
+    valid.then_some(UnixTime(seconds.checked_sub(parse_offset(zone)?)?))
 }
 
-fn numbers(text: &str, separator: char) -> Option<[i64; 3]> {
-    let mut parts = text.split(separator);
-    let mut next = || {
-        let part = parts.next()?;
+fn without_fraction(time: &str) -> Option<&str> {
+    match time.split_once('.') {
+        None => Some(time),
+        Some((time, fraction)) => {
+            let digits = !fraction.is_empty() && fraction.bytes().all(|b| b.is_ascii_digit());
+            digits.then_some(time)
+        }
+    }
+}
+
+/// `Z`, `+02:00`, `-05:30` in seconds east of UTC.
+fn parse_offset(zone: &str) -> Option<i64> {
+    if zone.eq_ignore_ascii_case("z") {
+        return Some(0);
+    }
+    let (sign, offset) = match zone.split_at_checked(1)? {
+        ("+", offset) => (1, offset),
+        ("-", offset) => (-1, offset),
+        _ => return None,
+    };
+    let [hours, minutes] = numbers(offset, ':')?;
+    (hours <= 23 && minutes <= 59).then_some(sign * (hours * 3600 + minutes * 60))
+}
+
+/// Exactly `N` whole numbers between separators.
+fn numbers<const N: usize>(text: &str, separator: char) -> Option<[i64; N]> {
+    let number = |part: &str| {
         let digits = !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
         digits.then(|| part.parse::<u16>().ok().map(i64::from))?
     };
-    let found = [next()?, next()?, next()?];
-    parts.next().is_none().then_some(found)
+    let found: Option<Vec<i64>> = text.split(separator).map(number).collect();
+    found?.try_into().ok()
 }
 
 #[cfg(test)]
@@ -152,6 +178,17 @@ mod tests {
     }
 
     #[test]
+    fn reads_offsets_and_drops_fractions() {
+        for text in [
+            "2026-11-22T03:25:18+02:00",
+            "2026-11-21 19:55:18.999-05:30",
+            "2026-11-22t01:25:18.0z",
+        ] {
+            assert_eq!(text.parse(), Ok(UnixTime(1_795_310_718)), "{text}");
+        }
+    }
+
+    #[test]
     fn refuses_what_is_no_time() {
         for text in [
             "",
@@ -163,6 +200,9 @@ mod tests {
             "2026-11-22T01:25:18",
             "+026-11-22T01:25:18Z",
             "2026-11-22-1T01:25:18Z",
+            "2026-11-22T01:25:18+0200",
+            "2026-11-22T01:25:18+24:00",
+            "2026-11-22T01:25:18.Z",
         ] {
             assert!(text.parse::<UnixTime>().is_err(), "{text}");
         }

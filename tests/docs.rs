@@ -132,6 +132,7 @@ fn refused_leaf() -> Certificate {
         identity: "spiffe://cluster.local/ns/shop/sa/pay".to_owned(),
         subject_ca: "unnamed:00000000".to_owned(),
         issuer_ca: "Intermediate CA:1f2e3d4c".to_owned(),
+        serial: [1].into(),
         links: Links {
             subject: [].into(),
             issuer: [].into(),

@@ -22,6 +22,8 @@ pub struct Certificate {
     /// The CA that signed this certificate, named in the same way (by the authority key identifier),
     /// so that two CAs of one name but different keys stay apart.
     pub issuer_ca: String,
+    /// Content of the serial number, unique per issuer.
+    pub serial: Box<[u8]>,
     /// Subject, issuer and key identifiers, by which certificates are put in order.
     pub links: Links,
     /// Start of validity.

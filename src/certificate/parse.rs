@@ -61,6 +61,7 @@ pub fn parse(der: &[u8]) -> Result<Certificate, ParseError> {
         identity: identity(&uris, &extensions, &structure.subject),
         subject_ca: ca_name(&structure.subject, extensions.subject_key_id),
         issuer_ca: ca_name(&structure.issuer, issuer_key_id),
+        serial: structure.raw_serial.into(),
         links: Links {
             subject: structure.subject.as_raw().into(),
             issuer: structure.issuer.as_raw().into(),

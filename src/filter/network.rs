@@ -31,8 +31,11 @@ impl Context for NetworkFilter {}
 /// Nothing happens in `on_new_connection`: it runs before the handshake, and to ask for a TLS
 /// property there makes Envoy keep the empty answers.
 impl StreamContext for NetworkFilter {
-    fn on_downstream_data(&mut self, _size: usize, _end_of_stream: bool) -> Action {
-        self.on(Event::DownstreamData)
+    fn on_downstream_data(&mut self, size: usize, _end_of_stream: bool) -> Action {
+        self.on(match size {
+            0 => Event::DownstreamEnd,
+            _ => Event::DownstreamData,
+        })
     }
 
     fn on_upstream_data(&mut self, _size: usize, _end_of_stream: bool) -> Action {

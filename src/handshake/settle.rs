@@ -6,12 +6,11 @@ use super::text::purpose_reason;
 use super::{Failure, Reason};
 use crate::certificate::{Certificate, ExtendedKeyUsage};
 use crate::chain::Layer;
-use crate::metrics::name;
 use crate::policy::Direction;
 use crate::time::UnixTime;
 
-/// Completes a failure with what the refused leaf shows. `known_cas` are the names (as label values)
-/// of the CAs whose certificates this proxy has accepted before.
+/// Completes a failure with what the refused leaf shows. `known_cas` are the names of the CAs whose
+/// certificates this proxy has accepted before.
 #[must_use]
 pub fn settle(
     failure: Failure,
@@ -134,21 +133,20 @@ fn chain(failure: Failure, leaf: &Certificate, known_cas: &[String]) -> Failure 
     if leaf.is_self_issued() {
         return Failure::new(Reason::SelfSigned, Some(Layer::Workload));
     }
-    let missing = name::label_value(&leaf.issuer_ca);
+    let missing = &leaf.issuer_ca;
     let common_name = |ca: &str| ca.rsplit_once(':').map(|(name, _)| name.to_owned());
     let same_name = known_cas
         .iter()
-        .find(|known| common_name(known) == common_name(&missing));
-    let issuer = shorten(&leaf.issuer_ca);
-    let hint = if known_cas.iter().any(|known| *known == missing) {
+        .find(|known| common_name(known) == common_name(missing));
+    let issuer = shorten(missing);
+    let hint = if known_cas.contains(missing) {
         format!(
             "certificates of '{issuer}' are accepted when the chain is complete: send the intermediate CAs with the leaf, and check that their root is in the trust bundle"
         )
     } else if let Some(known) = same_name {
         format!(
-            "'{}' is known here, '{}' is not: a new key under the same name, rotation out of order; add the new CA to every trust bundle before issuing from it",
-            shorten(known),
-            shorten(&missing)
+            "'{}' is known here, '{issuer}' is not: a new key under the same name: rotation out of order; add the new CA to every trust bundle before issuing from it",
+            shorten(known)
         )
     } else {
         format!(

@@ -24,6 +24,8 @@ pub enum Decision {
 pub enum Event {
     /// The client sent data: its handshake is over.
     DownstreamData,
+    /// The client will send no more. A client without TLS may have said nothing at all.
+    DownstreamEnd,
     /// The server sent data: so is its.
     UpstreamData,
     /// The connection closes, from the client's side or from this one.
@@ -175,6 +177,10 @@ fn client(inspector: &Inspector, host: &dyn Host, event: Event) -> Option<Party>
     {
         inspector.client_failed(host, &reason);
         return None;
+    }
+    if event == Event::DownstreamEnd {
+        let party = inspector.downstream(host, None);
+        return Some(party).filter(|party| party.security() != Security::Plaintext);
     }
     let certified = host::boolean(host, &["connection", "mtls"]);
     certified.then(|| inspector.downstream(host, None))

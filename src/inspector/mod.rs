@@ -166,7 +166,7 @@ impl Inspector {
         let now = self.clock.get();
         let peers: Vec<_> = self.peers.borrow().values().cloned().collect();
         for peer in peers {
-            peer.tell_gauges(since);
+            peer.tell_gauges(since, now);
         }
         self.sightings.publish(host, &self.registry, now);
         self.issuers.publish(host, &self.registry);

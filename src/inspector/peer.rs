@@ -134,8 +134,10 @@ impl Peer {
     }
 
     /// Tells the gauges when the peer was last there, if that was after `since`.
-    pub(super) fn tell_gauges(&self, since: UnixTime) {
-        let last_seen = self.last_seen.get();
+    pub(super) fn tell_gauges(&self, since: UnixTime, now: UnixTime) {
+        // A clock that was ahead does not make a peer be there later than now.
+        let last_seen = self.last_seen.get().min(now);
+        self.last_seen.set(last_seen);
         if last_seen < since {
             return;
         }
@@ -146,13 +148,13 @@ impl Peer {
                 .saw(certificate.not_before, certificate.not_after, last_seen);
         }
         if let Some(issuer) = &self.issuer {
-            issuer.saw(last_seen);
+            issuer.saw(last_seen, now);
         }
     }
 
     /// Writes the gauges at once, for a peer that is new.
     pub(super) fn publish(&self, host: &dyn Host, registry: &Registry, now: UnixTime) {
-        self.tell_gauges(now);
+        self.tell_gauges(now, now);
         for judged in &self.chain {
             judged.series.publish(host, registry, now);
         }
@@ -176,7 +178,9 @@ impl Peer {
 
     /// Whether the findings should be reported: when they change, and every `repeat` seconds.
     pub(super) fn is_report_due(&self, now: UnixTime, repeat: i64) -> bool {
-        let due = now >= self.report_at.get() && !self.standing.borrow().all.is_empty();
+        let due_at = self.report_at.get();
+        let is_due = now >= due_at || due_at > now.plus(repeat);
+        let due = is_due && !self.standing.borrow().all.is_empty();
         if due {
             self.report_at.set(now.plus(repeat));
         }

@@ -11,14 +11,15 @@ use crate::host::{Host, MetricKind, Shared};
 use crate::policy::Direction;
 use crate::time::UnixTime;
 
-/// Names of the CAs that signed leaves of accepted peers, for all workers, one a line. At most
+/// Names of the CAs that signed leaves of accepted peers, for all workers, one a line; those of sane
+/// length and without control characters. At most
 /// [`MAX_CAS`] are admitted, so it stays short.
 const KNOWN_CAS: &str = "mtls_watch/known_cas";
 
 /// Attempts at a compare-and-swap. A name that is missed is remembered at its next certificate.
 const MAX_ATTEMPTS: usize = 16;
 
-/// The CAs (as label values) whose certificates this proxy has accepted, in any worker.
+/// The CAs whose certificates this proxy has accepted, in any worker.
 pub fn known_cas(host: &dyn Host) -> Vec<String> {
     let names = host.shared(KNOWN_CAS).0.unwrap_or_default();
     String::from_utf8_lossy(&names)
@@ -28,6 +29,9 @@ pub fn known_cas(host: &dyn Host) -> Vec<String> {
 }
 
 fn remember(host: &dyn Host, ca: &str) {
+    if ca.len() > name::MAX_VALUE_BYTES || ca.contains(char::is_control) {
+        return;
+    }
     for _ in 0..MAX_ATTEMPTS {
         let (names, version) = host.shared(KNOWN_CAS);
         let mut names = names.unwrap_or_default();
@@ -62,15 +66,18 @@ impl IssuerSeries {
         }
     }
 
-    /// Notes that a leaf of this CA is in use.
-    pub fn saw(&self, now: UnixTime) {
-        self.last_seen.set(now.max(self.last_seen.get()));
+    /// Notes that a leaf of this CA was in use at a time. What was noted while the clock was ahead of
+    /// `now` does not count.
+    pub fn saw(&self, last_seen: UnixTime, now: UnixTime) {
+        let known = Some(self.last_seen.get()).filter(|known| *known <= now);
+        self.last_seen
+            .set(known.map_or(last_seen, |known| known.max(last_seen)));
     }
 
-    /// Writes the gauge, if a leaf was in use since it was last written.
+    /// Writes the gauge, if it has changed.
     pub fn publish(&self, host: &dyn Host, registry: &Registry) {
         let last_seen = self.last_seen.get();
-        if last_seen <= self.published.get() {
+        if last_seen == self.published.get() {
             return;
         }
         self.published.set(last_seen);
@@ -96,13 +103,14 @@ impl Issuers {
         direction: Direction,
         ca: &str,
     ) -> Rc<IssuerSeries> {
+        let full_name = ca;
         let ca = &*name::label_value(ca);
         if let Some(series) = self.find(direction, ca) {
             return series;
         }
         let admitted = admission::admit(host, Kind::Ca, ca, MAX_CAS);
         match admitted {
-            true => remember(host, ca),
+            true => remember(host, full_name),
             false => registry.count(host, Counter::SeriesOverflow),
         }
         let label = if admitted { ca } else { OTHER };

@@ -52,8 +52,17 @@ impl Record {
             None => {
                 let place = self.0.partition_point(|known| *known < seen);
                 self.0.insert(place, seen);
-                self.0.truncate(MAX_SIGHTINGS);
             }
+        }
+        // First what has lapsed: replicas that were replaced must not keep their successors out.
+        self.forget_lapsed(seen.last_seen);
+        self.0.truncate(MAX_SIGHTINGS);
+    }
+
+    /// Brings back what was seen while the clock was ahead: it was seen by now at the latest.
+    fn clamp(&mut self, now: UnixTime) {
+        for seen in &mut self.0 {
+            seen.last_seen = seen.last_seen.min(now);
         }
     }
 
@@ -118,12 +127,14 @@ impl IdentitySeries {
 
     /// Merges what this worker saw into what all workers saw, and writes the gauges.
     pub fn publish(&self, host: &dyn Host, registry: &Registry, now: UnixTime) {
+        self.seen.borrow_mut().clamp(now);
         self.seen.borrow_mut().forget_lapsed(now);
         let key = self.key();
         for _ in 0..MAX_ATTEMPTS {
             let (stored, version) = host.shared(&key);
             let stored = stored.unwrap_or_default();
             let mut record = Record::decode(&stored);
+            record.clamp(now);
             if self.news.get() {
                 for seen in &self.seen.borrow().0 {
                     record.merge(*seen);
