@@ -44,15 +44,16 @@ pub fn describe(der: &[u8]) -> Result<Description, ParseError> {
     for extension in &structure.extensions {
         let value = extension.value;
         match extension.oid {
-            [0x55, 0x1d, 15] => {
+            // Of a repeated extension the first counts, as in the judgement.
+            [0x55, 0x1d, 15] if description.key_usage.is_none() => {
                 let usage = read::<KeyUsage>(value, "keyUsage")?;
                 description.key_usage = Some(key_usage_names(usage));
             }
-            [0x55, 0x1d, 37] => {
+            [0x55, 0x1d, 37] if description.extended_key_usage.is_none() => {
                 let usage = read::<ExtendedKeyUsage<'_>>(value, "extKeyUsage")?;
                 description.extended_key_usage = Some(extended_key_usage_names(&usage));
             }
-            [0x55, 0x1d, 17] => {
+            [0x55, 0x1d, 17] if description.subject_alt_names.is_empty() => {
                 let names = read::<SubjectAlternativeName<'_>>(value, "subjectAltName")?;
                 description.subject_alt_names =
                     names.general_names.iter().map(general_name).collect();
