@@ -1,6 +1,7 @@
 //! A certificate as facts. The only part of the project that knows the X.509 parser.
 
 pub mod describe;
+mod extension;
 mod name;
 mod parse;
 pub mod pem;

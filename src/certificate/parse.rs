@@ -4,6 +4,7 @@ use std::fmt;
 
 use x509_parser::prelude::*;
 
+use super::extension;
 use super::name::{ca_name, common_name};
 use super::structure::{Extension, structure};
 use super::{
@@ -114,30 +115,26 @@ impl<'a> Extensions<'a> {
             match ExtensionKind::of(extension.oid) {
                 Some(ExtensionKind::BasicConstraints) if !seen_basic_constraints => {
                     seen_basic_constraints = true;
-                    found.is_ca = read::<BasicConstraints>(value, "basicConstraints")?.ca;
+                    found.is_ca =
+                        extension::is_ca(value).map_err(unreadable("basicConstraints"))?;
                 }
                 Some(ExtensionKind::KeyUsage) if found.key_usage.is_none() => {
-                    let usage = read::<x509_parser::prelude::KeyUsage>(value, "keyUsage")?;
-                    found.key_usage = Some(KeyUsage {
-                        digital_signature: usage.digital_signature(),
-                        cert_sign: usage.key_cert_sign(),
-                    });
+                    let usage = extension::key_usage(value).map_err(unreadable("keyUsage"))?;
+                    found.key_usage = Some(usage);
                 }
                 Some(ExtensionKind::ExtendedKeyUsage) if found.extended_key_usage.is_none() => {
                     let usage =
-                        read::<x509_parser::prelude::ExtendedKeyUsage<'_>>(value, "extKeyUsage")?;
-                    found.extended_key_usage = Some(ExtendedKeyUsage {
-                        server_auth: usage.server_auth,
-                        client_auth: usage.client_auth,
-                    });
+                        extension::extended_key_usage(value).map_err(unreadable("extKeyUsage"))?;
+                    found.extended_key_usage = Some(usage);
                 }
                 Some(ExtensionKind::SubjectKeyId) if found.subject_key_id.is_none() => {
-                    let id = read::<KeyIdentifier<'_>>(value, "subjectKeyIdentifier")?;
-                    found.subject_key_id = Some(id.0);
+                    let id = extension::subject_key_id(value)
+                        .map_err(unreadable("subjectKeyIdentifier"))?;
+                    found.subject_key_id = Some(id);
                 }
                 Some(ExtensionKind::AuthorityKeyId) if found.authority_key_id.is_none() => {
-                    let id = read::<AuthorityKeyIdentifier<'_>>(value, "authorityKeyIdentifier")?;
-                    found.authority_key_id = id.key_identifier.map(|id| id.0);
+                    found.authority_key_id = extension::authority_key_id(value)
+                        .map_err(unreadable("authorityKeyIdentifier"))?;
                 }
                 Some(ExtensionKind::SubjectAltName) if found.alt_names.is_none() => {
                     let names = read::<SubjectAlternativeName<'_>>(value, "subjectAltName")?;
@@ -206,6 +203,10 @@ pub(super) fn read<'a, T: FromDer<'a, X509Error>>(
         .map_err(|_| ParseError::Extension(name))
 }
 
+fn unreadable(name: &'static str) -> impl Fn(ParseError) -> ParseError {
+    move |_| ParseError::Extension(name)
+}
+
 fn public_key(info: &SubjectPublicKeyInfo<'_>) -> PublicKey {
     // RFC 3279 (RSA, DSA), RFC 4055 (RSA-PSS), RFC 5480 (EC), RFC 8410 (Ed25519, Ed448).
     let algorithm = match info.algorithm.algorithm.as_bytes() {
@@ -227,11 +228,9 @@ fn public_key(info: &SubjectPublicKeyInfo<'_>) -> PublicKey {
 }
 
 fn rsa_bits(key: &[u8]) -> u32 {
-    let Ok((_, key)) = x509_parser::public_key::RSAPublicKey::from_der(key) else {
-        return 0;
-    };
-    let first = key.modulus.iter().position(|byte| *byte != 0);
-    let significant = first.and_then(|first| key.modulus.get(first..));
+    let modulus = extension::rsa_modulus(key).unwrap_or_default();
+    let first = modulus.iter().position(|byte| *byte != 0);
+    let significant = first.and_then(|first| modulus.get(first..));
     let Some([high, rest @ ..]) = significant else {
         return 0;
     };

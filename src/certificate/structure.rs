@@ -111,17 +111,17 @@ fn one_extension(content: &[u8]) -> Result<Extension<'_>, ParseError> {
     Ok(Extension { oid, value })
 }
 
-fn is_context(any: &Any<'_>, tag: u32) -> bool {
+pub(super) fn is_context(any: &Any<'_>, tag: u32) -> bool {
     any.class() == Class::ContextSpecific && any.tag() == Tag(tag)
 }
 
 /// The content of a SEQUENCE, and what follows it.
-fn sequence(input: &[u8]) -> Result<(&[u8], &[u8]), ParseError> {
+pub(super) fn sequence(input: &[u8]) -> Result<(&[u8], &[u8]), ParseError> {
     universal(input, Tag::Sequence)
 }
 
 /// The content of an element with that universal tag, and what follows it: `(rest, content)`.
-fn universal(input: &[u8], tag: Tag) -> Result<(&[u8], &[u8]), ParseError> {
+pub(super) fn universal(input: &[u8], tag: Tag) -> Result<(&[u8], &[u8]), ParseError> {
     let (rest, element) = any(input)?;
     match element.class() == Class::Universal && element.tag() == tag {
         true => Ok((rest, element.data)),
@@ -129,7 +129,7 @@ fn universal(input: &[u8], tag: Tag) -> Result<(&[u8], &[u8]), ParseError> {
     }
 }
 
-fn any(input: &[u8]) -> Result<(&[u8], Any<'_>), ParseError> {
+pub(super) fn any(input: &[u8]) -> Result<(&[u8], Any<'_>), ParseError> {
     Any::from_der(input).map_err(|_| ParseError::Der)
 }
 
