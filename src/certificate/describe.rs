@@ -1,5 +1,6 @@
 //! A certificate in words, for the command line: what the module itself never needs.
 
+use super::extension;
 use super::name::{attribute_text, push_hex};
 use super::parse::{ParseError, read};
 use super::structure::structure;
@@ -46,12 +47,15 @@ pub fn describe(der: &[u8]) -> Result<Description, ParseError> {
         match extension.oid {
             // Of a repeated extension the first counts, as in the judgement.
             [0x55, 0x1d, 15] if description.key_usage.is_none() => {
-                let usage = read::<KeyUsage>(value, "keyUsage")?;
+                let usage = extension::key_usage(value);
+                let usage = usage.map_err(|_| ParseError::Extension("keyUsage"))?;
                 description.key_usage = Some(key_usage_names(usage));
             }
             [0x55, 0x1d, 37] if description.extended_key_usage.is_none() => {
-                let usage = read::<ExtendedKeyUsage<'_>>(value, "extKeyUsage")?;
-                description.extended_key_usage = Some(extended_key_usage_names(&usage));
+                let purposes = extension::purposes(value);
+                let purposes = purposes.map_err(|_| ParseError::Extension("extKeyUsage"))?;
+                description.extended_key_usage =
+                    Some(purposes.into_iter().map(purpose_name).collect());
             }
             [0x55, 0x1d, 17] if description.subject_alt_names.is_empty() => {
                 let names = read::<SubjectAlternativeName<'_>>(value, "subjectAltName")?;
@@ -87,39 +91,39 @@ fn distinguished_name(name: &X509Name<'_>) -> String {
     attributes.collect::<Vec<_>>().join(", ")
 }
 
-fn key_usage_names(usage: KeyUsage) -> Vec<&'static str> {
-    [
-        (usage.digital_signature(), "digitalSignature"),
-        (usage.non_repudiation(), "nonRepudiation"),
-        (usage.key_encipherment(), "keyEncipherment"),
-        (usage.data_encipherment(), "dataEncipherment"),
-        (usage.key_agreement(), "keyAgreement"),
-        (usage.key_cert_sign(), "keyCertSign"),
-        (usage.crl_sign(), "cRLSign"),
-        (usage.encipher_only(), "encipherOnly"),
-        (usage.decipher_only(), "decipherOnly"),
-    ]
-    .into_iter()
-    .filter_map(|(set, name)| set.then_some(name))
-    .collect()
+fn key_usage_names(usage: u16) -> Vec<&'static str> {
+    const NAMES: [&str; 9] = [
+        "digitalSignature",
+        "nonRepudiation",
+        "keyEncipherment",
+        "dataEncipherment",
+        "keyAgreement",
+        "keyCertSign",
+        "cRLSign",
+        "encipherOnly",
+        "decipherOnly",
+    ];
+    let bits = (0..u16::BITS).map(|bit| usage >> bit & 1 == 1);
+    NAMES
+        .into_iter()
+        .zip(bits)
+        .filter_map(|(name, set)| set.then_some(name))
+        .collect()
 }
 
-fn extended_key_usage_names(usage: &ExtendedKeyUsage<'_>) -> Vec<String> {
-    let known = [
-        (usage.any, "anyExtendedKeyUsage"),
-        (usage.server_auth, "serverAuth"),
-        (usage.client_auth, "clientAuth"),
-        (usage.code_signing, "codeSigning"),
-        (usage.email_protection, "emailProtection"),
-        (usage.time_stamping, "timeStamping"),
-        (usage.ocsp_signing, "OCSPSigning"),
-    ];
-    known
-        .into_iter()
-        .filter(|(set, _)| *set)
-        .map(|(_, name)| name.to_owned())
-        .chain(usage.other.iter().map(|oid| oid.to_id_string()))
-        .collect()
+fn purpose_name(purpose: &[u8]) -> String {
+    // id-kp, 1.3.6.1.5.5.7.3, and anyExtendedKeyUsage, 2.5.29.37.0.
+    let name = match purpose {
+        [0x2b, 6, 1, 5, 5, 7, 3, 1] => "serverAuth",
+        [0x2b, 6, 1, 5, 5, 7, 3, 2] => "clientAuth",
+        [0x2b, 6, 1, 5, 5, 7, 3, 3] => "codeSigning",
+        [0x2b, 6, 1, 5, 5, 7, 3, 4] => "emailProtection",
+        [0x2b, 6, 1, 5, 5, 7, 3, 8] => "timeStamping",
+        [0x2b, 6, 1, 5, 5, 7, 3, 9] => "OCSPSigning",
+        [0x55, 0x1d, 37, 0] => "anyExtendedKeyUsage",
+        other => return der_parser::Oid::new(other.into()).to_id_string(),
+    };
+    name.to_owned()
 }
 
 fn signature_algorithm(oid: &der_parser::Oid<'_>) -> String {

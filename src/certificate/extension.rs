@@ -7,11 +7,10 @@ use x509_parser::asn1_rs::Tag;
 
 use super::parse::ParseError;
 use super::structure::{any, is_context, sequence, universal};
-use super::{ExtendedKeyUsage, KeyUsage};
 
 /// Content of id-kp-serverAuth and id-kp-clientAuth (1.3.6.1.5.5.7.3.1 and .2).
-const SERVER_AUTH: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 1];
-const CLIENT_AUTH: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 2];
+pub(super) const SERVER_AUTH: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 1];
+pub(super) const CLIENT_AUTH: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 2];
 
 /// `SEQUENCE { cA BOOLEAN DEFAULT FALSE, pathLenConstraint INTEGER OPTIONAL }`: cA.
 pub(super) fn is_ca(value: &[u8]) -> Result<bool, ParseError> {
@@ -19,60 +18,62 @@ pub(super) fn is_ca(value: &[u8]) -> Result<bool, ParseError> {
     if content.is_empty() {
         return Ok(false);
     }
-    let (_, first) = any(content)?;
-    match (first.tag(), first.data) {
-        (Tag::Boolean, [0]) | (Tag::Integer, _) => Ok(false),
-        (Tag::Boolean, [_]) => Ok(true),
-        _ => Err(ParseError::Der),
+    match universal(content, Tag::Boolean) {
+        Ok((_, [value])) => Ok(*value != 0),
+        Ok(_) => Err(ParseError::Der),
+        // The default, and a path length.
+        Err(_) => universal(content, Tag::Integer).map(|_| false),
     }
 }
 
-/// `BIT STRING`: bit 0, the highest of the first byte, is digitalSignature, bit 5 keyCertSign.
-pub(super) fn key_usage(value: &[u8]) -> Result<KeyUsage, ParseError> {
-    match whole(universal(value, Tag::BitString)?)? {
-        [0..=7, bits @ ..] => {
-            let bits = bits.first().copied().unwrap_or(0);
-            Ok(KeyUsage {
-                digital_signature: bits & 0x80 != 0,
-                cert_sign: bits & 0x04 != 0,
-            })
-        }
-        _ => Err(ParseError::Der),
-    }
-}
+/// Named bits of a key usage, bit 0 (digitalSignature) lowest.
+pub(super) const DIGITAL_SIGNATURE: u16 = 1;
+/// keyCertSign.
+pub(super) const CERT_SIGN: u16 = 1 << 5;
 
-/// `SEQUENCE OF OBJECT IDENTIFIER`.
-pub(super) fn extended_key_usage(value: &[u8]) -> Result<ExtendedKeyUsage, ParseError> {
-    let mut purposes = whole(sequence(value)?)?;
-    let mut usage = ExtendedKeyUsage {
-        server_auth: false,
-        client_auth: false,
+/// `BIT STRING`: the named bits, of which ASN.1 has bit 0 highest in the first byte.
+pub(super) fn key_usage(value: &[u8]) -> Result<u16, ParseError> {
+    let content = whole(universal(value, Tag::BitString)?)?;
+    let Some((unused @ 0..=7, bytes)) = content.split_first() else {
+        return Err(ParseError::Der);
     };
-    while !purposes.is_empty() {
-        let (rest, purpose) = universal(purposes, Tag::Oid)?;
-        purposes = rest;
-        usage.server_auth |= purpose == SERVER_AUTH;
-        usage.client_auth |= purpose == CLIENT_AUTH;
+    // The last byte's lowest bits are not used: what is set there is no usage (and no DER).
+    let last = bytes.len().saturating_sub(1);
+    let named = |index: usize| {
+        let unused = if index == last { *unused } else { 0 };
+        bytes
+            .get(index)
+            .map_or(0, |byte: &u8| (byte >> unused << unused).reverse_bits())
+    };
+    Ok(u16::from_le_bytes([named(0), named(1)]))
+}
+
+/// `SEQUENCE OF OBJECT IDENTIFIER`: the content of each.
+pub(super) fn purposes(value: &[u8]) -> Result<Vec<&[u8]>, ParseError> {
+    let mut rest = whole(sequence(value)?)?;
+    let mut purposes = Vec::new();
+    while !rest.is_empty() {
+        let (after, purpose) = universal(rest, Tag::Oid)?;
+        rest = after;
+        purposes.push(purpose);
     }
-    Ok(usage)
+    Ok(purposes)
 }
 
 /// `OCTET STRING`.
 pub(super) fn subject_key_id(value: &[u8]) -> Result<&[u8], ParseError> {
-    whole(universal(value, Tag::OctetString)?)
+    let (_, id) = universal(value, Tag::OctetString)?;
+    Ok(id)
 }
 
-/// `SEQUENCE { keyIdentifier [0] IMPLICIT OCTET STRING OPTIONAL, ... }`: the key identifier.
+/// `SEQUENCE { keyIdentifier [0] IMPLICIT OCTET STRING OPTIONAL, ... }`: the key identifier. What comes
+/// after it is not looked at.
 pub(super) fn authority_key_id(value: &[u8]) -> Result<Option<&[u8]>, ParseError> {
-    let mut fields = whole(sequence(value)?)?;
-    while !fields.is_empty() {
-        let (rest, field) = any(fields)?;
-        fields = rest;
-        if is_context(&field, 0) {
-            return Ok(Some(field.data));
-        }
-    }
-    Ok(None)
+    let (_, fields) = sequence(value)?;
+    let first = any(fields).ok().map(|(_, first)| first);
+    Ok(first
+        .filter(|first| is_context(first, 0))
+        .map(|first| first.data))
 }
 
 /// Content of the modulus: `SEQUENCE { modulus INTEGER, publicExponent INTEGER }` (RFC 8017, A.1.1).

@@ -120,21 +120,25 @@ impl<'a> Extensions<'a> {
                 }
                 Some(ExtensionKind::KeyUsage) if found.key_usage.is_none() => {
                     let usage = extension::key_usage(value).map_err(unreadable("keyUsage"))?;
-                    found.key_usage = Some(usage);
+                    found.key_usage = Some(KeyUsage {
+                        digital_signature: usage & extension::DIGITAL_SIGNATURE != 0,
+                        cert_sign: usage & extension::CERT_SIGN != 0,
+                    });
                 }
                 Some(ExtensionKind::ExtendedKeyUsage) if found.extended_key_usage.is_none() => {
-                    let usage =
-                        extension::extended_key_usage(value).map_err(unreadable("extKeyUsage"))?;
-                    found.extended_key_usage = Some(usage);
+                    let purposes = extension::purposes(value).map_err(unreadable("extKeyUsage"))?;
+                    found.extended_key_usage = Some(ExtendedKeyUsage {
+                        server_auth: purposes.contains(&extension::SERVER_AUTH),
+                        client_auth: purposes.contains(&extension::CLIENT_AUTH),
+                    });
                 }
                 Some(ExtensionKind::SubjectKeyId) if found.subject_key_id.is_none() => {
-                    let id = extension::subject_key_id(value)
-                        .map_err(unreadable("subjectKeyIdentifier"))?;
-                    found.subject_key_id = Some(id);
+                    let id = extension::subject_key_id(value);
+                    found.subject_key_id = Some(id.map_err(unreadable("subjectKeyIdentifier"))?);
                 }
                 Some(ExtensionKind::AuthorityKeyId) if found.authority_key_id.is_none() => {
-                    found.authority_key_id = extension::authority_key_id(value)
-                        .map_err(unreadable("authorityKeyIdentifier"))?;
+                    let id = extension::authority_key_id(value);
+                    found.authority_key_id = id.map_err(unreadable("authorityKeyIdentifier"))?;
                 }
                 Some(ExtensionKind::SubjectAltName) if found.alt_names.is_none() => {
                     let names = read::<SubjectAlternativeName<'_>>(value, "subjectAltName")?;

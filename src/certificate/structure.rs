@@ -123,7 +123,11 @@ pub(super) fn sequence(input: &[u8]) -> Result<(&[u8], &[u8]), ParseError> {
 /// The content of an element with that universal tag, and what follows it: `(rest, content)`.
 pub(super) fn universal(input: &[u8], tag: Tag) -> Result<(&[u8], &[u8]), ParseError> {
     let (rest, element) = any(input)?;
-    match element.class() == Class::Universal && element.tag() == tag {
+    let constructed = matches!(tag, Tag::Sequence);
+    let expected = element.class() == Class::Universal
+        && element.tag() == tag
+        && element.header.constructed() == constructed;
+    match expected {
         true => Ok((rest, element.data)),
         false => Err(ParseError::Der),
     }
