@@ -31,11 +31,15 @@ impl Context for NetworkFilter {}
 /// Nothing happens in `on_new_connection`: it runs before the handshake, and to ask for a TLS
 /// property there makes Envoy keep the empty answers.
 impl StreamContext for NetworkFilter {
-    fn on_downstream_data(&mut self, size: usize, _end_of_stream: bool) -> Action {
-        self.on(match size {
-            0 => Event::DownstreamEnd,
-            _ => Event::DownstreamData,
-        })
+    fn on_downstream_data(&mut self, size: usize, end_of_stream: bool) -> Action {
+        let mut action = Action::Continue;
+        if size > 0 {
+            action = self.on(Event::DownstreamData);
+        }
+        if end_of_stream && action == Action::Continue {
+            action = self.on(Event::DownstreamEnd);
+        }
+        action
     }
 
     fn on_upstream_data(&mut self, _size: usize, _end_of_stream: bool) -> Action {

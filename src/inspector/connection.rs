@@ -2,13 +2,13 @@
 
 use std::rc::Rc;
 
+use super::failure::is_just_connected;
 use super::{
     Inspector, Listener, Party, Peer, STATUS, Server, Standing, anonymous_status, set_filter_state,
 };
 use crate::host::{self, Host};
 use crate::metrics::counters::{Counter, Security};
 use crate::policy::{Direction, Findings};
-use crate::time::UnixTime;
 
 /// What becomes of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,12 +47,9 @@ pub struct ConnectionWatch {
     looked_for_upstream: Option<Event>,
     /// Whether the server has sent anything.
     server_spoke: bool,
-    opened: UnixTime,
+    /// Whether the client has said that it is done.
+    client_done: bool,
 }
-
-/// A server that hangs up within so many seconds without a word has refused; one that does so later
-/// has closed an idle connection. Includes the age of the clock that connections are opened by.
-const AT_ONCE: i64 = 10;
 
 /// One end of the connection.
 enum Side {
@@ -69,7 +66,7 @@ impl ConnectionWatch {
     #[must_use]
     pub fn new(inspector: Rc<Inspector>) -> Self {
         Self {
-            opened: inspector.clock.get(),
+            client_done: false,
             server_spoke: false,
             inspector,
             listener: None,
@@ -83,6 +80,7 @@ impl ConnectionWatch {
     pub fn on(&mut self, host: &dyn Host, event: Event) -> Decision {
         let listener = *self.listener.get_or_insert_with(|| Listener::of(host));
         self.server_spoke |= event == Event::UpstreamData;
+        self.client_done |= event == Event::DownstreamEnd;
         let mut close = false;
         if listener.inspects_downstream() {
             close |= self.look_downstream(host, event);
@@ -159,8 +157,9 @@ impl ConnectionWatch {
     fn was_hung_up_on(&self, host: &dyn Host, event: Event) -> bool {
         event == Event::Close { by_client: false }
             && !self.server_spoke
+            && !self.client_done
             && matches!(self.upstream, Side::Watched(..))
-            && self.inspector.now(host).since(self.opened) <= AT_ONCE
+            && is_just_connected(host, self.inspector.now(host))
     }
 }
 

@@ -7,6 +7,7 @@ use crate::host::{self, Host};
 use crate::metrics::counters::Counter;
 use crate::metrics::issuers::known_cas;
 use crate::policy::Direction;
+use crate::time::UnixTime;
 
 /// Envoy's response flag UC: the upstream connection was terminated (response_flags, bit 6).
 const UPSTREAM_CONNECTION_TERMINATION: u64 = 1 << 6;
@@ -14,6 +15,10 @@ const UPSTREAM_CONNECTION_TERMINATION: u64 = 1 << 6;
 /// How long the connection pool took, at least, if it made a new connection for the request: a TCP and
 /// a TLS handshake. A connection that was there is handed out at once. Nanoseconds.
 const NEW_CONNECTION: u64 = 100_000;
+
+/// A refusal comes one round trip after the handshake; what comes later is a server that failed, or one
+/// that closes idle connections. Nanoseconds.
+const AT_ONCE: u64 = 1_000_000_000;
 
 impl Inspector {
     /// Envoy refused the client, or the client refused Envoy. On Envoy 1.38 and later the certificate
@@ -73,12 +78,25 @@ impl Inspector {
 
 /// Whether a request failed because its server hung up on a new connection before the first byte. A
 /// server that closes an idle connection hits a request on a connection that was there before.
-pub(super) fn server_hung_up(host: &dyn Host) -> bool {
+pub(super) fn server_hung_up(host: &dyn Host, now: UnixTime) -> bool {
     let flags = host::integer(host, &["response", "flags"]);
     let terminated = flags.is_some_and(|flags| flags & UPSTREAM_CONNECTION_TERMINATION != 0);
-    terminated
-        && host::integer(host, &["upstream", "cx_pool_ready_duration"])
-            .is_some_and(|duration| duration >= NEW_CONNECTION)
+    terminated && pool_wait(host) >= Some(NEW_CONNECTION) && is_just_connected(host, now)
+}
+
+/// Whether the connection with the server was made just now.
+pub(super) fn is_just_connected(host: &dyn Host, now: UnixTime) -> bool {
+    let started = host::integer(host, &["request", "time"]);
+    let connected = started
+        .zip(pool_wait(host))
+        .map(|(started, wait)| started.saturating_add(wait));
+    let now = now.gauge().saturating_mul(1_000_000_000);
+    connected.is_some_and(|connected| now.saturating_sub(connected) <= AT_ONCE)
+}
+
+/// Nanoseconds from the start of the request, or connection, until the server's connection was ready.
+fn pool_wait(host: &dyn Host) -> Option<u64> {
+    host::integer(host, &["upstream", "cx_pool_ready_duration"])
 }
 
 fn classify(text: &[u8], direction: Direction) -> Option<Failure> {
