@@ -6,12 +6,13 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use testbed::pki::{HOUR, Lifetime};
 use testbed::stats::eventually;
-use testbed::{Client, Server};
+use testbed::{Client, Server, TlsVersion};
 
 use crate::setup::{
     BY_ISSUER, CONNECTION_FINDINGS, CONNECTIONS, Counted, INBOUND, INSPECTIONS, NOT_AFTER,
-    OUTBOUND, PAY, Pki, Proxy, REQUESTS, Variant, ca_label, gauge,
+    OUTBOUND, PAY, Pki, Proxy, REQUESTS, ca_label, gauge,
 };
+use crate::variants::Variant;
 
 /// Both filters in one proxy: each connection is counted once, by the one, and each request once,
 /// by the other.
@@ -21,14 +22,21 @@ fn count_by_security_and_their_requests_by_status() -> Result<()> {
     let sample = || pki.sample("both.yaml");
     let tls = Proxy::http(sample()?.accepting_anonymous())?;
     let plaintext = Proxy::http(sample()?.remove("transport_socket"))?;
-    let hbone = sample()?
-        .remove("transport_socket")
-        .filter_state("io.istio.peer_principal", PAY);
+    let hbone = sample()?.remove("transport_socket").filter_state(
+        "on_new_connection",
+        "io.istio.peer_principal",
+        PAY,
+    );
     let hbone = Proxy::http(hbone)?;
     for (proxy, client, security, status) in [
         (&tls, pki.client()?, "mtls", "ok"),
         (&tls, Client::tls(), "tls", "no_certificate"),
-        (&plaintext, Client::plaintext(), "plaintext", "no_certificate"),
+        (
+            &plaintext,
+            Client::plaintext(),
+            "plaintext",
+            "no_certificate",
+        ),
         (&hbone, Client::plaintext(), "hbone", "hbone"),
     ] {
         let counted = Counted::by(&proxy.envoy, || {
@@ -58,29 +66,73 @@ fn count_once_however_much_goes_over_them() -> Result<()> {
     first.echo(b"again")?;
     let mut resumed = proxy.echo(&client)?;
     resumed.echo(b"again")?;
-    ensure!(!first.resumed() && resumed.resumed(), "no session was resumed");
+    ensure!(
+        !first.resumed() && resumed.resumed(),
+        "no session was resumed"
+    );
     let stats = proxy.stats()?;
-    assert_eq!(stats.value(CONNECTIONS, &[INBOUND, ("security", "mtls")]), Some(2.0));
+    assert_eq!(
+        stats.value(CONNECTIONS, &[INBOUND, ("security", "mtls")]),
+        Some(2.0)
+    );
     assert_eq!(stats.sum(CONNECTIONS, &[]), 2.0);
     let issuer = ca_label("Issuing CA", &pki.cas.issuing);
-    assert_eq!(stats.value(BY_ISSUER, &[INBOUND, ("issuer", &issuer)]), Some(2.0));
+    assert_eq!(
+        stats.value(BY_ISSUER, &[INBOUND, ("issuer", &issuer)]),
+        Some(2.0)
+    );
     let labels = gauge(INBOUND, "workload", PAY);
     assert!(stats.value(NOT_AFTER, &labels).is_some());
     Ok(())
 }
 
-/// The client sends nothing; the server's banner is the first that the filter sees.
+/// Both versions of TLS, on either side.
+#[test]
+fn count_in_tls_1_2_as_in_1_3() -> Result<()> {
+    let pki = Pki::new()?;
+    for version in [TlsVersion::V1_2, TlsVersion::V1_3] {
+        let inbound = Proxy::tcp(pki.sample("network.yaml")?)?;
+        let client = pki.client()?.version(version);
+        inbound.echo(&client)?;
+        drop(client.tcp(inbound.port)?);
+        let server = Server::tcp_echo(Some(pki.server_tls()?.version(version)))?;
+        let sample = pki.sample("upstream.yaml")?;
+        let outbound = Proxy::start(sample, ("outbound_tcp", "peer_tcp"), server, 1)?;
+        outbound.echo(&Client::plaintext())?;
+        for (proxy, direction, connections) in [(inbound, INBOUND, 2), (outbound, OUTBOUND, 1)] {
+            let stats = proxy.wait_until_closed(connections)?;
+            let counted = stats.value(CONNECTIONS, &[direction, ("security", "mtls")]);
+            assert_eq!(counted, Some(f64::from(connections)), "{version:?}");
+            let labels = gauge(direction, "workload", PAY);
+            assert!(stats.value(NOT_AFTER, &labels).is_some(), "{version:?}");
+        }
+    }
+    Ok(())
+}
+
+/// A server's banner is there before the client's handshake is over, when nothing is known of the
+/// client yet. It counts with its first byte, or at the end if it never sends one.
 #[test]
 fn count_where_the_server_speaks_first() -> Result<()> {
     let pki = Pki::new()?;
     let server = Server::server_first(b"220 ready", None)?;
     let proxy = Proxy::start(pki.sample("network.yaml")?, ("inbound", "app"), server, 1)?;
+    let mtls = [INBOUND, ("security", "mtls")];
     let mut connection = pki.client()?.tcp(proxy.port)?;
     assert_eq!(connection.receive(9)?, b"220 ready");
-    let mtls = [INBOUND, ("security", "mtls")];
-    assert_eq!(proxy.stats()?.value(CONNECTIONS, &mtls), Some(1.0));
     connection.echo(b"EHLO")?;
-    assert_eq!(proxy.stats()?.sum(CONNECTIONS, &[]), 1.0);
+    assert_eq!(proxy.stats()?.value(CONNECTIONS, &mtls), Some(1.0));
+    connection.echo(b"QUIT")?;
+    drop(connection);
+
+    let mut silent = pki.client()?.tcp(proxy.port)?;
+    assert_eq!(silent.receive(9)?, b"220 ready");
+    drop(silent);
+    let stats = proxy.wait_until_closed(2)?;
+    assert_eq!(stats.value(CONNECTIONS, &mtls), Some(2.0));
+    assert_eq!(stats.sum(CONNECTIONS, &[]), 2.0);
+    let labels = gauge(INBOUND, "workload", PAY);
+    assert!(stats.value(NOT_AFTER, &labels).is_some());
     Ok(())
 }
 
@@ -92,12 +144,18 @@ fn count_without_a_byte_if_the_handshake_completed() -> Result<()> {
     let proxy = Proxy::tcp(pki.sample("network.yaml")?)?;
     drop(pki.client()?.tcp(proxy.port)?);
     let stats = proxy.wait_until_closed(1)?;
-    assert_eq!(stats.value(CONNECTIONS, &[INBOUND, ("security", "mtls")]), Some(1.0));
+    assert_eq!(
+        stats.value(CONNECTIONS, &[INBOUND, ("security", "mtls")]),
+        Some(1.0)
+    );
 
     Client::tls().tcp(proxy.port)?.closed_by_peer()?;
     drop(Client::plaintext().tcp(proxy.port)?);
     let stats = proxy.wait_until_closed(3)?;
-    assert_eq!(stats.sum("envoy_listener_ssl_fail_verify_no_cert", &[]), 1.0);
+    assert_eq!(
+        stats.sum("envoy_listener_ssl_fail_verify_no_cert", &[]),
+        1.0
+    );
     assert_eq!(stats.sum(CONNECTIONS, &[]), 1.0);
 
     let plaintext = pki.sample("network.yaml")?.remove("transport_socket");
@@ -125,7 +183,10 @@ fn follow_a_certificate_that_expires_while_they_send() -> Result<()> {
         Ok(stats)
     })?;
     connection.echo(b"still here")?;
-    assert_eq!(stats.value(CONNECTION_FINDINGS, &finding("expired")), Some(1.0));
+    assert_eq!(
+        stats.value(CONNECTION_FINDINGS, &finding("expired")),
+        Some(1.0)
+    );
     let before = stats.value(CONNECTION_FINDINGS, &finding("expires_critical"));
     assert_eq!(before, Some(1.0));
     assert_eq!(stats.sum(CONNECTION_FINDINGS, &[]), 2.0);
@@ -143,7 +204,10 @@ fn count_outbound_by_the_security_of_the_server() -> Result<()> {
     let sample = || pki.sample("upstream.yaml");
     let plaintext = sample()?.remove("transport_socket");
     for (proxy, security) in [
-        (proxy(sample()?, Server::tcp_echo(Some(pki.server_tls()?))?)?, "mtls"),
+        (
+            proxy(sample()?, Server::tcp_echo(Some(pki.server_tls()?))?)?,
+            "mtls",
+        ),
         (proxy(plaintext, Server::tcp_echo(None)?)?, "plaintext"),
     ] {
         let mut connection = proxy.echo(&Client::plaintext())?;
@@ -166,7 +230,10 @@ fn count_outbound_where_the_server_speaks_first() -> Result<()> {
     let mut connection = Client::plaintext().tcp(proxy.port)?;
     assert_eq!(connection.receive(9)?, b"220 ready");
     let stats = proxy.stats()?;
-    assert_eq!(stats.value(CONNECTIONS, &[OUTBOUND, ("security", "mtls")]), Some(1.0));
+    assert_eq!(
+        stats.value(CONNECTIONS, &[OUTBOUND, ("security", "mtls")]),
+        Some(1.0)
+    );
     assert_eq!(stats.sum(CONNECTIONS, &[]), 1.0);
     Ok(())
 }

@@ -4,9 +4,8 @@ use anyhow::Result;
 use testbed::servers::ServerTls;
 use testbed::{Client, Sample, Server, Stats};
 
-use crate::setup::{
-    CONNECTIONS, INBOUND, OUTBOUND, Pki, Proxy, REQUESTS, Variant,
-};
+use crate::setup::{CONNECTIONS, INBOUND, OUTBOUND, Pki, Proxy, REQUESTS};
+use crate::variants::Variant;
 
 /// One request through a proxy for HTTP, one connection through one for TCP, and their scrapes.
 fn exchange(
@@ -34,15 +33,27 @@ fn decides_whose_certificate_is_inspected() -> Result<()> {
         ("OUTBOUND", 0.0, 1.0),
         ("UNSPECIFIED", 1.0, 1.0),
     ] {
-        let variant = |sample: Sample| sample.mtls_to("app", &pki).replace("traffic_direction", direction);
+        let variant = |sample: Sample| {
+            sample
+                .mtls_to("app", &pki)
+                .replace("traffic_direction", direction)
+        };
         let (requests, connections) = exchange(&pki, variant, Some(pki.server_tls()?))?;
         for (side, count) in [(INBOUND, inbound), (OUTBOUND, outbound)] {
             let ok = requests.value(REQUESTS, &[side, ("status", "ok")]);
             assert_eq!(ok, Some(count), "{direction} {side:?}");
-            assert_eq!(requests.sum(REQUESTS, &[side]), count, "{direction} {side:?}");
+            assert_eq!(
+                requests.sum(REQUESTS, &[side]),
+                count,
+                "{direction} {side:?}"
+            );
             let mtls = connections.value(CONNECTIONS, &[side, ("security", "mtls")]);
             assert_eq!(mtls, Some(count), "{direction} {side:?}");
-            assert_eq!(connections.sum(CONNECTIONS, &[side]), count, "{direction} {side:?}");
+            assert_eq!(
+                connections.sum(CONNECTIONS, &[side]),
+                count,
+                "{direction} {side:?}"
+            );
         }
     }
     Ok(())
@@ -57,11 +68,23 @@ fn decides_whether_a_server_without_tls_counts() -> Result<()> {
         let variant = |sample: Sample| sample.replace("traffic_direction", direction);
         let (requests, connections) = exchange(&pki, variant, None)?;
         let labels = [OUTBOUND, ("status", "no_certificate")];
-        assert_eq!(requests.value(REQUESTS, &labels), Some(outbound), "{direction}");
+        assert_eq!(
+            requests.value(REQUESTS, &labels),
+            Some(outbound),
+            "{direction}"
+        );
         assert_eq!(requests.sum(REQUESTS, &[OUTBOUND]), outbound, "{direction}");
         let labels = [OUTBOUND, ("security", "plaintext")];
-        assert_eq!(connections.value(CONNECTIONS, &labels), Some(outbound), "{direction}");
-        assert_eq!(connections.sum(CONNECTIONS, &[OUTBOUND]), outbound, "{direction}");
+        assert_eq!(
+            connections.value(CONNECTIONS, &labels),
+            Some(outbound),
+            "{direction}"
+        );
+        assert_eq!(
+            connections.sum(CONNECTIONS, &[OUTBOUND]),
+            outbound,
+            "{direction}"
+        );
     }
     Ok(())
 }

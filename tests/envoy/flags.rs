@@ -1,26 +1,355 @@
-#[test]
-fn debug_it() -> anyhow::Result<()> {
-    use crate::setup::*;
-    use testbed::{Client, Server, TlsVersion, servers::ServerTls};
-    use testbed::pki::*;
-    let pki = Pki::new()?;
-    for kind in [KeyKind::P256, KeyKind::Rsa2048] {
-        let leaf = pki.pay().key_kind(kind).key_usages(&[KeyUsage::KeyEncipherment]).issue()?;
-        let sample = pki.sample("network.yaml")?.accepting_untrusted().access_log(&pki.directory().join("log"), "%DOWNSTREAM_TRANSPORT_FAILURE_REASON%");
-        let proxy = Proxy::tcp(sample)?;
-        for v in [TlsVersion::V1_2, TlsVersion::V1_3] {
-            println!("{kind:?} {v:?} {:?}", proxy.echo(&Client::mtls(&leaf).version(v)).map(drop));
-        }
-        proxy.envoy.stop()?;
-        println!("{}", std::fs::read_to_string(pki.directory().join("log"))?);
+//! What the module tells others in the proxy, and what it does on its own: access logs, headers,
+//! refusals, log lines.
 
-        let server = Server::tcp_echo(Some(ServerTls::new(&leaf).version(TlsVersion::V1_2)))?;
-        let sample = pki.sample("upstream.yaml")?.accepting_untrusted().access_log(&pki.directory().join("log2"), "%UPSTREAM_TRANSPORT_FAILURE_REASON%")
-        .set("UpstreamTlsContext", "enforce_rsa_key_usage", false);
-        let proxy = Proxy::start(sample, ("outbound_tcp", "peer_tcp"), server, 1)?;
-        println!("out {kind:?} {:?}", proxy.echo(&Client::plaintext()).map(drop));
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use testbed::client::Response;
+use testbed::pki::{DAY, ExtendedKeyUsage, HOUR, LeafBuilder, Lifetime};
+use testbed::servers::ServerTls;
+use testbed::stats::eventually;
+use testbed::{Client, Envoy, Sample, Server};
+
+use crate::setup::{CONNECTIONS, INBOUND, OUTBOUND, PAY, Pki, Proxy, REQUESTS, forwarded};
+use crate::variants::Variant;
+
+const CLIENT: [ExtendedKeyUsage; 1] = [ExtendedKeyUsage::ClientAuth];
+
+fn client(leaf: LeafBuilder) -> Result<Client> {
+    Ok(Client::mtls(&leaf.issue()?))
+}
+
+/// A client that Envoy takes and mtls-watch finds critical.
+fn critical(pki: &Pki) -> Result<Client> {
+    client(pki.pay().extended_key_usages(&CLIENT))
+}
+
+/// One line for a request, one for a TCP connection.
+#[test]
+fn are_in_access_logs() -> Result<()> {
+    const FORMAT: &str = "%FILTER_STATE(wasm.mtls_watch.status:PLAIN)% \
+                          %FILTER_STATE(wasm.mtls_watch.identity:PLAIN)% \
+                          [%FILTER_STATE(wasm.mtls_watch.findings:PLAIN)%]";
+    let pki = Pki::new()?;
+    // network.yaml carries HTTP as bytes.
+    for file in ["http.yaml", "network.yaml", "both.yaml"] {
+        let path = pki.directory().join(file).with_extension("log");
+        let sample = pki.sample(file)?.accepting_anonymous();
+        let proxy = Proxy::http(sample.access_log(&path, FORMAT))?;
+        proxy.get(&pki.client()?)?;
+        proxy.get(&critical(&pki)?)?;
+        proxy.get(&client(pki.pay().ca_flag())?)?;
+        proxy.get(&Client::tls())?;
+        proxy.wait_until_closed(4)?;
         proxy.envoy.stop()?;
-        println!("{}", std::fs::read_to_string(pki.directory().join("log2"))?);
+        let expected = format!(
+            "ok {PAY} []\n\
+             critical {PAY} [server_auth_missing]\n\
+             critical {PAY} [leaf_is_ca,spiffe_id_invalid]\n\
+             no_certificate - [-]\n"
+        );
+        assert_eq!(fs::read_to_string(&path)?, expected, "{file}");
     }
+    Ok(())
+}
+
+const HEADERS: &str = r#"{"flag": {"request_header": "X-Peer", "response_header": "x-peer"}}"#;
+
+/// Has the route add a response header, as the server could.
+fn answering(sample: Sample, name: &str, value: &str) -> Sample {
+    let header = testbed::sample::yaml(serde_json::json!([
+        { "header": { "key": name, "value": value } },
+    ]));
+    sample.edit(|node| {
+        if let Some(route) = node.as_mapping_mut()
+            && route.contains_key("route")
+        {
+            route.insert("response_headers_to_add".into(), header.clone());
+        }
+    })
+}
+
+/// Both headers say how the client stands, whatever it or the server had written there itself.
+#[test]
+fn are_headers_that_nobody_outside_can_write() -> Result<()> {
+    let pki = Pki::new()?;
+    let sample = answering(pki.sample("http.yaml")?, "x-peer", "server's own");
+    let proxy = Proxy::http(sample.accepting_anonymous().configuration(HEADERS))?;
+    for (client, flag) in [
+        (pki.client()?, "ok"),
+        (critical(&pki)?, "critical; server_auth_missing"),
+        (Client::tls(), "no_certificate"),
+    ] {
+        for own in [
+            &[][..],
+            &[("x-peer", "ok")],
+            &[("X-Peer", "ok"), ("x-peer", "ok")],
+        ] {
+            let response = proxy.get_with(&client, own)?;
+            let request_header = forwarded(&response, "x-peer")?;
+            assert_eq!(request_header.as_deref(), Some(flag), "{own:?}");
+            assert_eq!(values(&response, "x-peer"), [flag], "{own:?}");
+        }
+    }
+    Ok(())
+}
+
+fn values<'a>(response: &'a Response, name: &str) -> Vec<&'a str> {
+    let values = response.headers.get_all(name).into_iter();
+    values.filter_map(|value| value.to_str().ok()).collect()
+}
+
+/// On the way out the server is not known before it answers: no request header, and none from the
+/// application either; the response header is about the server.
+#[test]
+fn are_headers_about_the_server_on_outbound_listeners() -> Result<()> {
+    let pki = Pki::new()?;
+    let leaf = pki
+        .pay()
+        .extended_key_usages(&[ExtendedKeyUsage::ServerAuth]);
+    let server = Server::http_echo(Some(ServerTls::new(&leaf.issue()?)))?;
+    let sample = pki.sample("upstream.yaml")?.configuration(HEADERS);
+    let sample = answering(sample, "x-peer", "server's own");
+    let proxy = Proxy::start(sample, ("outbound_http", "peer_http"), server, 1)?;
+    let response = proxy.get_with(&Client::plaintext(), &[("x-peer", "ok")])?;
+    assert_eq!(forwarded(&response, "x-peer")?, None);
+    assert_eq!(
+        values(&response, "x-peer"),
+        ["critical; client_auth_missing"]
+    );
+    Ok(())
+}
+
+/// Nobody has asked for them.
+#[test]
+fn are_no_headers_unless_configured() -> Result<()> {
+    let pki = Pki::new()?;
+    let proxy = Proxy::http(answering(
+        pki.sample("http.yaml")?,
+        "x-peer",
+        "server's own",
+    ))?;
+    let response = proxy.get_with(&pki.client()?, &[("x-peer", "client's own")])?;
+    assert_eq!(
+        forwarded(&response, "x-peer")?.as_deref(),
+        Some("client's own")
+    );
+    assert_eq!(values(&response, "x-peer"), ["server's own"]);
+    Ok(())
+}
+
+const DENY: &str = r#"{"deny": ["server_auth_missing", "client_auth_missing", "expired"]}"#;
+
+/// 403, and the server never sees the request; it is counted all the same. Others pass.
+#[test]
+fn deny_requests() -> Result<()> {
+    let pki = Pki::new()?;
+    let proxy = Proxy::http(pki.sample("http.yaml")?.configuration(DENY))?;
+    for _ in 0..2 {
+        let response = critical(&pki)?.get(proxy.port, "/", &[])?;
+        assert_eq!(response.status, 403);
+    }
+    let stats = proxy.stats()?;
+    assert_eq!(
+        stats.value(REQUESTS, &[INBOUND, ("status", "critical")]),
+        Some(2.0)
+    );
+    assert_eq!(stats.sum("envoy_cluster_upstream_rq_total", &[]), 0.0);
+    proxy.get(&pki.client()?)?;
+    // Critical as well, but for another reason.
+    proxy.get(&client(pki.pay().ca_flag())?)?;
+    Ok(())
+}
+
+/// The connection is closed, and nothing of it reaches the server. Others pass.
+#[test]
+fn deny_connections() -> Result<()> {
+    let pki = Pki::new()?;
+    let proxy = Proxy::tcp(pki.sample("network.yaml")?.configuration(DENY))?;
+    let mut connection = critical(&pki)?.tcp(proxy.port)?;
+    connection.send(b"hello")?;
+    assert_eq!(connection.closed_by_peer()?, b"");
+    let stats = proxy.wait_until_closed(1)?;
+    assert_eq!(
+        stats.value(CONNECTIONS, &[INBOUND, ("security", "mtls")]),
+        Some(1.0)
+    );
+    assert_eq!(
+        stats.sum("envoy_cluster_upstream_cx_tx_bytes_total", &[]),
+        0.0
+    );
+    proxy.echo(&pki.client()?)?;
+    proxy.echo(&client(pki.pay().ca_flag())?)?;
+    Ok(())
+}
+
+/// A server that speaks first is not heard by a client that is refused.
+#[test]
+fn deny_connections_where_the_server_speaks_first() -> Result<()> {
+    let pki = Pki::new()?;
+    let server = Server::server_first(b"220 ready", None)?;
+    let sample = pki.sample("network.yaml")?.configuration(DENY);
+    let proxy = Proxy::start(sample, ("inbound", "app"), server, 1)?;
+    let mut connection = critical(&pki)?.tcp(proxy.port)?;
+    connection.send(b"EHLO")?;
+    connection.closed_by_peer()?;
+    assert_eq!(pki.client()?.tcp(proxy.port)?.receive(9)?, b"220 ready");
+    Ok(())
+}
+
+/// What was fine at the start of a connection is refused from the moment on at which it is not.
+#[test]
+fn deny_what_expires_on_an_open_connection() -> Result<()> {
+    let pki = Pki::new()?;
+    let http = Proxy::http(pki.sample("http.yaml")?.configuration(DENY))?;
+    let tcp = Proxy::tcp(pki.sample("network.yaml")?.configuration(DENY))?;
+    let leaf = pki.pay().lifetime(Lifetime::from_now(-HOUR, 4)).issue()?;
+    let mut requests = Client::mtls(&leaf).http(http.port)?;
+    let mut bytes = Client::mtls(&leaf).tcp(tcp.port)?;
+    assert_eq!(requests.get("/", &[])?.status, 200);
+    bytes.echo(b"hello")?;
+    eventually(Duration::from_secs(20), || {
+        let status = requests.get("/", &[])?.status;
+        ensure!(status == 403, "{status}");
+        Ok(())
+    })?;
+    eventually(Duration::from_secs(20), || {
+        ensure!(bytes.echo(b"hello").is_err(), "still open");
+        Ok(())
+    })
+}
+
+/// Towards servers: the response is replaced, the connection closed.
+#[test]
+fn deny_servers() -> Result<()> {
+    let pki = Pki::new()?;
+    let leaf = pki
+        .pay()
+        .extended_key_usages(&[ExtendedKeyUsage::ServerAuth]);
+    let tls = ServerTls::new(&leaf.issue()?);
+    let http = Server::http_echo(Some(tls.clone()))?;
+    let tcp = Server::tcp_echo(Some(tls))?;
+    let envoy = pki
+        .sample("upstream.yaml")?
+        .configuration(DENY)
+        .upstream("peer_http", http.port())
+        .upstream("peer_tcp", tcp.port())
+        .start(1)?;
+    let port = |listener| envoy.listener_port(listener);
+    let response = Client::plaintext().get(port("outbound_http")?, "/", &[])?;
+    assert_eq!(response.status, 403);
+    let mut connection = Client::plaintext().tcp(port("outbound_tcp")?)?;
+    connection.send(b"hello")?;
+    assert_eq!(connection.closed_by_peer()?, b"");
+    let stats = envoy.stats()?;
+    assert_eq!(
+        stats.value(REQUESTS, &[OUTBOUND, ("status", "critical")]),
+        Some(1.0)
+    );
+    assert_eq!(
+        stats.value(CONNECTIONS, &[OUTBOUND, ("security", "mtls")]),
+        Some(1.0)
+    );
+    Ok(())
+}
+
+/// What the module has logged, without Envoy's prefix.
+fn lines(envoy: &Envoy) -> Vec<(String, String)> {
+    let log = envoy.log();
+    let lines = log
+        .lines()
+        .filter_map(|line| line.split_once("mtls-watch: "));
+    lines
+        .map(|(prefix, text)| (prefix.to_owned(), text.to_owned()))
+        .collect()
+}
+
+/// Each finding once, however many connections and requests show it.
+#[test]
+fn log_each_finding_once() -> Result<()> {
+    let pki = Pki::new()?;
+    let proxy = Proxy::http(pki.sample("both.yaml")?)?;
+    let lifetime = Lifetime {
+        not_before: 1_700_000_000,
+        not_after: 4_102_444_799,
+    };
+    let issuing = pki.cas.intermediate.subordinate("Issuing \"CA\"").issue()?;
+    let leaf = issuing
+        .leaf()
+        .uri(PAY)
+        .lifetime(lifetime)
+        .extended_key_usages(&CLIENT);
+    let leaf = leaf.issue()?;
+    for _ in 0..2 {
+        let mut connection = proxy.open(&Client::mtls(&leaf))?;
+        connection.get("/", &[])?;
+        connection.get("/", &[])?;
+    }
+    let lines = lines(&proxy.envoy);
+    let key = &issuing.key_identifier()[..8];
+    let expected = format!(
+        "certificate finding direction=inbound finding=server_auth_missing layer=workload \
+         identity=\"{PAY}\" issuer=\"Issuing \\\"CA\\\":{key}\" not_after=2099-12-31T23:59:59Z \
+         hint=\"add serverAuth to extendedKeyUsage\""
+    );
+    assert_eq!(
+        lines.iter().map(|(_, line)| line).collect::<Vec<_>>(),
+        [&expected]
+    );
+    assert!(lines[0].0.contains("[error]"), "{}", lines[0].0);
+    Ok(())
+}
+
+/// Warnings are warnings; and after `log_repeat` the line comes again, for as long as the finding
+/// is there.
+#[test]
+fn log_again_after_the_configured_time() -> Result<()> {
+    let pki = Pki::new()?;
+    let sample = pki
+        .sample("http.yaml")?
+        .configuration(r#"{"log_repeat": "2s"}"#);
+    let proxy = Proxy::http(sample)?;
+    let aging = pki.pay().lifetime(Lifetime::from_now(-70 * DAY, 20 * DAY));
+    let mut connection = proxy.open(&client(aging)?)?;
+    for _ in 0..10 {
+        connection.get("/", &[])?;
+    }
+    let first = lines(&proxy.envoy);
+    assert_eq!(first.len(), 1, "{first:?}");
+    assert!(first[0].0.contains("[warning]"), "{}", first[0].0);
+    assert!(
+        first[0].1.contains("finding=expires_warning"),
+        "{}",
+        first[0].1
+    );
+    eventually(Duration::from_secs(20), || {
+        connection.get("/", &[])?;
+        ensure!(lines(&proxy.envoy).len() > 1, "not repeated");
+        Ok(())
+    })
+}
+
+/// A name that would break the line, colour the terminal, or forge a line of its own.
+#[test]
+fn log_names_of_peers_harmlessly() -> Result<()> {
+    let pki = Pki::new()?;
+    let proxy = Proxy::http(pki.sample("http.yaml")?)?;
+    let evil = "a\n[critical] b\r\u{1b}[31m\u{0}\u{202e}\"\\ identity=\"c";
+    let long = format!("spiffe://cluster.local/{}", "x".repeat(300));
+    for leaf in [pki.cas.leaf().common_name(evil), pki.cas.leaf().uri(&long)] {
+        proxy.get(&client(leaf.ca_flag())?)?;
+    }
+    // The second is a CA, and therefore no SVID.
+    let lines = lines(&proxy.envoy);
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    let value = |line: usize| {
+        let (_, rest) = lines[line].1.split_once("identity=\"").unwrap_or_default();
+        rest.split_once("\" issuer=").unwrap_or_default().0
+    };
+    let escaped = r#"a\u{a}[critical] b\u{d}\u{1b}[31m\u{0}\u{202e}\"\\ identity=\"c"#;
+    assert_eq!(value(0), escaped);
+    assert!(value(1).starts_with(&long[..190]), "{}", value(1));
+    assert!(value(1).len() <= 200, "{} bytes", value(1).len());
     Ok(())
 }

@@ -17,4 +17,5 @@ mod requests;
 mod samples;
 mod setup;
 mod sources;
+mod variants;
 mod workers;

@@ -9,8 +9,9 @@ use testbed::stats::eventually;
 
 use crate::setup::{
     CONNECTIONS, Counted, INBOUND, INSPECTIONS, OUTBOUND, PAY, Pki, Proxy, REQUEST_FINDINGS,
-    REQUESTS, Variant,
+    REQUESTS,
 };
+use crate::variants::Variant;
 
 /// Each status that a certificate's age can give, besides the one without a certificate. Envoy
 /// refuses the certificates of two of them, unless told not to verify.
@@ -51,9 +52,9 @@ fn count_by_the_status_of_the_client() -> Result<()> {
 #[test]
 fn follow_a_certificate_that_expires_on_an_open_connection() -> Result<()> {
     let pki = Pki::new()?;
-    let sample = pki.sample("http.yaml")?.configuration(
-        r#"{"thresholds": {"workload": {"warning": "6s", "critical": "3s"}}}"#,
-    );
+    let sample = pki
+        .sample("http.yaml")?
+        .configuration(r#"{"thresholds": {"workload": {"warning": "6s", "critical": "3s"}}}"#);
     let proxy = Proxy::http(sample)?;
     let leaf = pki.pay().lifetime(Lifetime::from_now(-HOUR, 9)).issue()?;
     let mut connection = proxy.open(&Client::mtls(&leaf))?;
@@ -94,8 +95,14 @@ fn count_a_certificate_that_no_source_gives_as_unreadable() -> Result<()> {
         let layer = ("layer", "workload");
         for (name, labels) in [
             (REQUESTS, vec![INBOUND, ("status", "unreadable")]),
-            (REQUEST_FINDINGS, vec![INBOUND, layer, ("finding", "unreadable")]),
-            (INSPECTIONS, vec![("source", source), ("result", "unreadable")]),
+            (
+                REQUEST_FINDINGS,
+                vec![INBOUND, layer, ("finding", "unreadable")],
+            ),
+            (
+                INSPECTIONS,
+                vec![("source", source), ("result", "unreadable")],
+            ),
         ] {
             assert_eq!(stats.value(name, &labels), Some(1.0), "{source} {name}");
             assert_eq!(stats.sum(name, &[]), 1.0, "{source} {name}");
@@ -119,7 +126,10 @@ fn count_by_the_status_of_the_server() -> Result<()> {
         proxy.get(&Client::plaintext())?;
     }
     let stats = proxy.stats()?;
-    assert_eq!(stats.value(REQUESTS, &[OUTBOUND, ("status", "ok")]), Some(3.0));
+    assert_eq!(
+        stats.value(REQUESTS, &[OUTBOUND, ("status", "ok")]),
+        Some(3.0)
+    );
     assert_eq!(stats.sum(REQUESTS, &[]), 3.0);
     let identity = [OUTBOUND, ("identity", PAY)];
     assert!(stats.value(crate::setup::NOT_AFTER, &identity).is_some());

@@ -1,17 +1,16 @@
-//! What the tests stand on: a PKI of its own for each, the variants of the samples that they need,
-//! a proxy between a real client and a real server, and what two scrapes tell of an exchange.
+//! What the tests stand on: a PKI of its own for each, a proxy between a real client and a real
+//! server, and what two scrapes tell of an exchange.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::json;
 use tempfile::TempDir;
 use testbed::client::{HttpConnection, Response, TcpConnection};
 use testbed::pki::LeafBuilder;
 use testbed::servers::ServerTls;
 use testbed::stats::{self, eventually, wait_for};
-use testbed::{Ca, Client, Envoy, Hierarchy, Identity, Sample, Server, Stats};
+use testbed::{Ca, Client, Envoy, Hierarchy, Sample, Server, Stats};
 
 /// The identity of most peers.
 pub const PAY: &str = "spiffe://cluster.local/ns/shop/sa/pay";
@@ -90,114 +89,11 @@ pub fn gauge<'a>(
     [direction, ("layer", layer), ("identity", identity)]
 }
 
-/// Variants of the samples.
-pub trait Variant {
-    /// Takes any peer certificate, so that those that Envoy would refuse are seen in use.
-    fn accepting_untrusted(self) -> Self;
-    /// Takes clients without a certificate.
-    fn accepting_anonymous(self) -> Self;
-    /// Has Envoy treat the XFCC header in this way, and write leaf and chain where it writes.
-    fn xfcc(self, mode: &str) -> Self;
-    /// Has a filter write this filter state object before anything else happens.
-    fn filter_state(self, key: &str, value: &str) -> Self;
-    /// Has Envoy speak mTLS to the servers of this cluster, which it need not verify.
-    fn mtls_to(self, cluster: &str, pki: &Pki) -> Self;
-    /// Opens a new connection to the server for each request.
-    fn one_request_per_server_connection(self) -> Self;
-}
-
-impl Variant for Sample {
-    fn accepting_untrusted(self) -> Self {
-        self.insert(
-            "validation_context",
-            "trust_chain_verification",
-            "ACCEPT_UNTRUSTED",
-        )
-        .remove("match_typed_subject_alt_names")
-    }
-
-    fn accepting_anonymous(self) -> Self {
-        self.replace("require_client_certificate", false)
-    }
-
-    fn xfcc(self, mode: &str) -> Self {
-        let details = json!({"cert": true, "chain": true, "subject": true, "uri": true});
-        self.set("HttpConnectionManager", "forward_client_cert_details", mode)
-            .set(
-                "HttpConnectionManager",
-                "set_current_client_cert_details",
-                details,
-            )
-    }
-
-    fn filter_state(self, key: &str, value: &str) -> Self {
-        let filter = json!({
-            "name": "envoy.filters.network.set_filter_state",
-            "typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.filters.network.set_filter_state.v3.Config",
-                "on_new_connection": [{
-                    "object_key": key,
-                    "factory_key": "envoy.string",
-                    "format_string": { "text_format_source": { "inline_string": value } },
-                }],
-            },
-        });
-        let filter = testbed::sample::yaml(filter);
-        self.edit(|node| {
-            let filters = node.get_mut("filters").and_then(|list| list.as_sequence_mut());
-            if let Some(filters) = filters {
-                filters.insert(0, filter.clone());
-            }
-        })
-    }
-
-    fn mtls_to(self, cluster: &str, pki: &Pki) -> Self {
-        let transport_socket = testbed::sample::yaml(json!({
-            "name": "envoy.transport_sockets.tls",
-            "typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
-                "common_tls_context": {
-                    "tls_certificates": [{
-                        "certificate_chain": { "filename": pki.directory().join("tls.crt") },
-                        "private_key": { "filename": pki.directory().join("tls.key") },
-                    }],
-                },
-            },
-        }));
-        self.edit(|node| {
-            if let Some(node) = node.as_mapping_mut()
-                && node.contains_key("load_assignment")
-                && node.get("name").is_some_and(|name| name == cluster)
-            {
-                node.insert("transport_socket".into(), transport_socket.clone());
-            }
-        })
-    }
-
-    fn one_request_per_server_connection(self) -> Self {
-        let options = json!({
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-                "common_http_protocol_options": { "max_requests_per_connection": 1 },
-                "explicit_http_config": { "http_protocol_options": {} },
-            },
-        });
-        let options = testbed::sample::yaml(options);
-        self.edit(|node| {
-            if let Some(cluster) = node.as_mapping_mut()
-                && cluster.contains_key("load_assignment")
-            {
-                cluster.insert("typed_extension_protocol_options".into(), options.clone());
-            }
-        })
-    }
-}
-
 /// A sample that runs, with the server behind it.
 pub struct Proxy {
     pub envoy: Envoy,
-    pub server: Server,
     pub port: u16,
+    _server: Server,
 }
 
 impl Proxy {
@@ -222,8 +118,8 @@ impl Proxy {
         let port = envoy.listener_port(listener)?;
         Ok(Self {
             envoy,
-            server,
             port,
+            _server: server,
         })
     }
 
@@ -238,7 +134,12 @@ impl Proxy {
 
     pub fn get_with(&self, client: &Client, headers: &[(&str, &str)]) -> Result<Response> {
         let response = client.get(self.port, "/", headers)?;
-        ensure!(response.status == 200, "{} {}", response.status, response.text());
+        ensure!(
+            response.status == 200,
+            "{} {}",
+            response.status,
+            response.text()
+        );
         Ok(response)
     }
 
@@ -263,7 +164,10 @@ impl Proxy {
             let stats = self.stats()?;
             let total = stats.sum("envoy_listener_downstream_cx_total", &[]);
             let active = stats.sum("envoy_listener_downstream_cx_active", &[]);
-            ensure!(total == f64::from(connections) && active == 0.0, "{total} connections, {active} open");
+            ensure!(
+                total == f64::from(connections) && active == 0.0,
+                "{total} connections, {active} open"
+            );
             Ok(stats)
         })
     }
@@ -300,7 +204,11 @@ impl Counted {
         let mut findings = BTreeSet::new();
         for series in self.after.matching(name, &[("direction", direction)]) {
             let (layer, finding) = (series.label("layer"), series.label("finding"));
-            let labels = [("direction", direction), ("layer", layer), ("finding", finding)];
+            let labels = [
+                ("direction", direction),
+                ("layer", layer),
+                ("finding", finding),
+            ];
             match self.sum(name, &labels) {
                 0.0 => {}
                 1.0 => {
@@ -323,14 +231,4 @@ impl Counted {
         });
         Ok(grown.context("no status")?.label("status").to_owned())
     }
-}
-
-/// A set of `layer finding` pairs.
-pub fn set(findings: &[&str]) -> BTreeSet<String> {
-    findings.iter().map(|finding| (*finding).to_owned()).collect()
-}
-
-/// What a server presents that asks for no client certificate.
-pub fn tls(identity: &Identity) -> ServerTls {
-    ServerTls::new(identity)
 }

@@ -78,7 +78,7 @@ impl Ca {
         CaBuilder::new(None, common_name)
     }
 
-    /// Starts a CA that this one signs, with the same defaults.
+    /// Starts a CA that this one signs, with the same defaults, but valid as long as this one.
     pub fn subordinate(&self, common_name: &str) -> CaBuilder {
         CaBuilder::new(Some(self.clone()), common_name)
     }
@@ -145,6 +145,13 @@ impl Ca {
         Ok(pem_block("X509 CRL", der))
     }
 
+    fn lifetime(&self) -> Lifetime {
+        Lifetime {
+            not_before: self.params.not_before.unix_timestamp(),
+            not_after: self.params.not_after.unix_timestamp(),
+        }
+    }
+
     fn issuer(&self) -> Issuer<'_, &Key> {
         Issuer::from_params(&self.params, &self.key)
     }
@@ -169,10 +176,11 @@ impl CaBuilder {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsage::KeyCertSign, KeyUsage::CrlSign];
         params.use_authority_key_identifier_extension = true;
+        let lifetime = parent.as_ref().map(Ca::lifetime);
         Self {
             parent,
             params,
-            lifetime: Lifetime::days(3650),
+            lifetime: lifetime.unwrap_or(Lifetime::days(3650)),
             key: KeyChoice::default(),
         }
     }

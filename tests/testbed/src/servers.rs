@@ -98,6 +98,8 @@ pub enum Step {
     Wait(Duration),
     /// Says that it will send nothing more, in TLS with `close_notify`.
     Finish,
+    /// Closes with a reset when it comes to that, as a server that is overloaded or killed.
+    Reset,
 }
 
 /// A running server on a port of its own. Dropping it closes the port; open connections go on.
@@ -194,6 +196,11 @@ async fn accept_all(listener: TcpListener, tls: Arc<Mutex<Security>>, protocol: 
 
 async fn serve(tcp: TcpStream, acceptor: Option<TlsAcceptor>, protocol: Protocol) -> Result<()> {
     tcp.set_nodelay(true)?;
+    if let Protocol::Script(steps) = &protocol
+        && steps.iter().any(|step| matches!(step, Step::Reset))
+    {
+        tcp.set_zero_linger()?;
+    }
     let stream: Box<dyn Stream> = match acceptor {
         None => Box::new(tcp),
         Some(acceptor) => Box::new(acceptor.accept(tcp).await?),
@@ -237,6 +244,7 @@ async fn follow(mut stream: Box<dyn Stream>, steps: &[Step]) -> Result<()> {
             }
             Step::Wait(duration) => tokio::time::sleep(*duration).await,
             Step::Finish => stream.shutdown().await?,
+            Step::Reset => {}
         }
     }
     Ok(())

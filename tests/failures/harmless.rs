@@ -1,0 +1,211 @@
+//! What looks like a refused handshake and is none: nobody is to be paged for it.
+
+use std::io::Write as _;
+use std::net::{Shutdown, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use testbed::servers::Step;
+use testbed::{Client, Sample, Server, TlsVersion};
+
+use crate::outbound::Outbound;
+use crate::setup::{CONNECTIONS, INBOUND, Pki, Proxy};
+use crate::watch::Watch;
+
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+/// Longer than a server takes to judge a certificate.
+const A_WHILE: Duration = Duration::from_secs(2);
+
+/// A port scan, a health check of the port, a client that goes away before its handshake is over.
+#[test]
+fn clients_that_leave_before_the_handshake() -> Result<()> {
+    let pki = Pki::new()?;
+    for file in ["network.yaml", "both.yaml"] {
+        let proxy = Proxy::http(pki.sample(file)?)?;
+        let hello = pki.client()?.hello()?;
+        let beginnings = [&[][..], &hello[..1], &hello[..hello.len() / 2]];
+        for beginning in beginnings {
+            for close in [Shutdown::Both, Shutdown::Write] {
+                let mut stream = TcpStream::connect(("127.0.0.1", proxy.port))?;
+                stream.write_all(beginning)?;
+                stream.shutdown(close)?;
+            }
+        }
+        let stats = proxy.wait_until_closed(6)?;
+        assert_eq!(stats.sum(CONNECTIONS, &[]), 0.0);
+        Watch::new(&proxy.envoy).nothing_else()?;
+    }
+    Ok(())
+}
+
+/// A health check with TLS; in TLS 1.3 it may be gone before the proxy has judged its certificate, and
+/// leaves what the proxy still sends unread.
+#[test]
+fn clients_that_leave_right_after_the_handshake() -> Result<()> {
+    const TIMES: u32 = 10;
+    let pki = Pki::new()?;
+    for file in ["network.yaml", "both.yaml"] {
+        for version in [TlsVersion::V1_2, TlsVersion::V1_3] {
+            let proxy = Proxy::http(pki.sample(file)?)?;
+            let client = pki.client()?.version(version);
+            for _ in 0..TIMES {
+                drop(client.tcp(proxy.port)?);
+            }
+            proxy.wait_until_closed(TIMES)?;
+            Watch::new(&proxy.envoy).nothing_else()?;
+        }
+    }
+    Ok(())
+}
+
+/// In whichever way a client hangs up later.
+#[test]
+fn clients_that_reset_a_connection_in_use() -> Result<()> {
+    let pki = Pki::new()?;
+    let proxy = Proxy::tcp(pki.sample("network.yaml")?)?;
+    let mut connection = pki.client()?.tcp(proxy.port)?;
+    connection.echo(b"hello")?;
+    connection.send(b"not read by the client")?;
+    drop(connection);
+    let stats = proxy.wait_until_closed(1)?;
+    assert_eq!(
+        stats.value(CONNECTIONS, &[INBOUND, ("security", "mtls")]),
+        Some(1.0)
+    );
+    Watch::new(&proxy.envoy).nothing_else()
+}
+
+/// Orderly, or without a word.
+#[test]
+fn servers_that_close_a_connection_when_it_is_idle() -> Result<()> {
+    let pause = Step::Wait(Duration::from_millis(50));
+    let answer = [Step::Receive, Step::Send(ANSWER), pause];
+    each_way_to_close(&answer, |proxy| {
+        for request in 1..=3 {
+            ensure!(proxy.get()?.status == 200, "request {request}");
+            proxy.wait_until_closed("peer_http", request)?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn servers_that_close_after_each_response() -> Result<()> {
+    each_way_to_close(&[Step::Receive, Step::Send(ANSWER)], |proxy| {
+        for request in 1..=3 {
+            ensure!(proxy.get()?.status == 200, "request {request}");
+            proxy.wait_until_closed("peer_http", request)?;
+        }
+        Ok(())
+    })
+}
+
+/// The race that every server with an idle timeout loses now and then.
+#[test]
+fn servers_that_close_just_when_the_next_request_comes() -> Result<()> {
+    let answer_once = [Step::Receive, Step::Send(ANSWER), Step::Receive];
+    each_way_to_close(&answer_once, |proxy| {
+        for _ in 0..3 {
+            let mut connection = Client::plaintext().http(proxy.http)?;
+            ensure!(connection.get("/", &[])?.status == 200);
+            let late = connection.get("/", &[])?;
+            ensure!(late.status == 503, "{}", late.status);
+        }
+        Ok(())
+    })
+}
+
+/// The same, where the request has waited for a connection in use.
+#[test]
+fn servers_that_close_when_a_request_has_waited_for_the_connection() -> Result<()> {
+    let slow = Step::Wait(Duration::from_millis(300));
+    let answer_once = [Step::Receive, slow, Step::Send(ANSWER), Step::Receive];
+    for_each_way_to_close(&answer_once, over_one_connection, |proxy| {
+        // Of two requests at once the second is given the connection of the first.
+        let statuses = thread::scope(|scope| {
+            let requests = [(); 2].map(|()| scope.spawn(|| proxy.get()));
+            let statuses = requests.map(|request| request.join().map(|got| Ok(got?.status)));
+            statuses.into_iter().flatten().collect::<Result<Vec<u16>>>()
+        })?;
+        ensure!(
+            statuses.contains(&200) && statuses.contains(&503),
+            "{statuses:?}"
+        );
+        Ok(())
+    })
+}
+
+/// It crashes on the request, say: the certificate was good enough for it to get there.
+#[test]
+fn servers_that_give_up_on_a_request_after_a_while() -> Result<()> {
+    each_way_to_close(&[Step::Receive, Step::Wait(A_WHILE)], |proxy| {
+        ensure!(proxy.get()?.status == 503);
+        Ok(())
+    })
+}
+
+#[test]
+fn servers_that_never_speak() -> Result<()> {
+    each_way_to_close(&[Step::ReceiveAll], |proxy| {
+        let mut connection = Client::plaintext().tcp(proxy.tcp)?;
+        connection.send(b"for the log")?;
+        drop(connection);
+        drop(Client::plaintext().tcp(proxy.tcp)?);
+        proxy.wait_until_closed("peer_tcp", 2)
+    })
+}
+
+#[test]
+fn servers_that_close_after_their_greeting() -> Result<()> {
+    each_way_to_close(&[Step::Send(b"421 busy\r\n")], |proxy| {
+        let mut connection = Client::plaintext().tcp(proxy.tcp)?;
+        assert_eq!(connection.closed_by_peer()?, b"421 busy\r\n");
+        drop(connection);
+        proxy.wait_until_closed("peer_tcp", 1)
+    })
+}
+
+/// Nobody has said anything on it for a while.
+#[test]
+fn servers_that_close_an_idle_tcp_connection() -> Result<()> {
+    each_way_to_close(&[Step::Wait(A_WHILE)], |proxy| {
+        Client::plaintext().tcp(proxy.tcp)?.closed_by_peer()?;
+        proxy.wait_until_closed("peer_tcp", 1)
+    })
+}
+
+/// A server that does this and then closes: with `close_notify`, without it, or with a reset.
+fn each_way_to_close(steps: &[Step], exchange: impl Fn(&Outbound) -> Result<()>) -> Result<()> {
+    for_each_way_to_close(steps, |sample| sample, exchange)
+}
+
+fn for_each_way_to_close(
+    steps: &[Step],
+    variant: fn(Sample) -> Sample,
+    exchange: impl Fn(&Outbound) -> Result<()>,
+) -> Result<()> {
+    let pki = Pki::new()?;
+    for end in [&[Step::Finish][..], &[], &[Step::Reset]] {
+        let steps = [steps, end].concat();
+        let server = Server::script(&steps, Some(pki.server_tls()?.version(TlsVersion::V1_3)))?;
+        let proxy = Outbound::start(variant(pki.sample("upstream.yaml")?), server)?;
+        exchange(&proxy)?;
+        let unharmed = Watch::new(&proxy.envoy).nothing_else();
+        unharmed.with_context(|| format!("{end:?}"))?;
+    }
+    Ok(())
+}
+
+/// Never more than one connection to a server.
+fn over_one_connection(sample: Sample) -> Sample {
+    let limit = testbed::sample::yaml(json!({"thresholds": [{"max_connections": 1}]}));
+    sample.edit(|node| {
+        if let Some(cluster) = node.as_mapping_mut()
+            && cluster.contains_key("load_assignment")
+        {
+            cluster.insert("circuit_breakers".into(), limit.clone());
+        }
+    })
+}

@@ -1,0 +1,110 @@
+//! The other side refuses this proxy's certificate: it knows why, and this proxy is told little.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use testbed::pki::{ExtendedKeyUsage, HOUR, LeafBuilder, Lifetime};
+use testbed::servers::ServerTls;
+use testbed::{Ca, Client, Hierarchy, Server, TlsVersion, TrustBundle};
+
+use crate::outbound::Outbound;
+use crate::setup::{Pki, Proxy};
+use crate::watch::{Watch, be_refused};
+
+/// How soon an operator sees it.
+const SOON: Duration = Duration::from_secs(1);
+
+const BY_SERVER: &str = "outbound none rejected_by_peer";
+const BY_CLIENT: &str = "inbound none rejected_by_peer";
+
+/// All that the proxy sees is a server that hangs up after a complete handshake.
+#[test]
+fn by_a_server_in_tls_1_3_is_counted_within_a_second() -> Result<()> {
+    let pki = Pki::new()?;
+    let strangers = Hierarchy::new()?.trust_bundle();
+    let tls = ServerTls::new(&pki.pay().issue()?).requiring_client_certificate(&strangers);
+    let server = Server::http_echo(Some(tls.version(TlsVersion::V1_3)))?;
+    let proxy = Outbound::start(pki.sample("upstream.yaml")?, server)?;
+    let mut watch = Watch::new(&proxy.envoy);
+    let talk = |proxy: &Outbound| -> Result<()> {
+        let mut connection = Client::plaintext().tcp(proxy.tcp)?;
+        // It may be too late for it.
+        let _ = connection.send(b"hello");
+        connection.closed_by_peer().map(drop)
+    };
+    for attempt in [Outbound::request_in_vain, Outbound::connect_in_vain, talk] {
+        for _ in 0..3 {
+            attempt(&proxy)?;
+            let line = watch.failure_within(SOON, BY_SERVER)?;
+            check(&line, "check this proxy's own certificate")?;
+        }
+    }
+    watch.nothing_else()
+}
+
+/// Two proxies, as in a mesh: the one that refuses names the other, which learns that it was refused.
+#[test]
+fn is_told_by_the_proxies_of_both_sides() -> Result<()> {
+    let (here, there) = (Pki::new()?, Pki::new()?);
+    TrustBundle::of([&here.cas.root, &there.cas.root]).write_to(here.directory())?;
+    let server = Proxy::http(there.sample("both.yaml")?)?;
+    let envoy = here
+        .sample("upstream.yaml")?
+        .upstream("peer_http", server.port)
+        .start(1)?;
+    let response = Client::plaintext().get(envoy.listener_port("outbound_http")?, "/", &[])?;
+    assert_eq!(response.status, 503);
+    Watch::new(&envoy).failure_within(SOON, BY_SERVER)?;
+    let mut watch = Watch::new(&server.envoy);
+    let line = watch.failure_within(SOON, "inbound intermediate_ca unknown_ca")?;
+    let named = r#" identity="spiffe://cluster.local/ns/shop/sa/proxy" issuer="Issuing CA:"#;
+    ensure!(line.contains(named), "{line}");
+    Ok(())
+}
+
+/// During the handshake an alert says more: a server's in TLS 1.2, a client's in any version.
+#[test]
+fn by_an_alert_is_explained() -> Result<()> {
+    let usual = |leaf: LeafBuilder| leaf;
+    let expired = |leaf: LeafBuilder| leaf.lifetime(Lifetime::from_now(-2 * HOUR, -HOUR));
+    let useless = |leaf: LeafBuilder| leaf.extended_key_usages(&[ExtendedKeyUsage::Any]);
+    let pki = Pki::new()?;
+    let strange = TrustBundle::of([&Ca::root("Strange Root").issue()?]);
+    let own = pki.cas.trust_bundle();
+    let app = Server::tcp_echo(None)?;
+    let check_usages = "check clientAuth and serverAuth";
+    for (certificate, trust, hint) in [
+        (usual as fn(_) -> _, strange, "does not trust the CA"),
+        (expired, own.clone(), "has expired"),
+        (useless, own, check_usages),
+    ] {
+        let leaf = certificate(pki.cas.leaf().dns("localhost"));
+        leaf.issue()?.write_to(pki.directory())?;
+        let tls = ServerTls::new(&pki.pay().issue()?).version(TlsVersion::V1_2);
+        let server = Server::http_echo(Some(tls.requiring_client_certificate(&trust)))?;
+        let sample = pki.sample("sidecar.yaml")?.upstream("app_tcp", app.port());
+        let proxy = Outbound::start(sample, server)?;
+        let mut watch = Watch::new(&proxy.envoy);
+        for attempt in Outbound::IN_VAIN {
+            attempt(&proxy)?;
+            check(&watch.failure(BY_SERVER)?, hint)?;
+        }
+        let client = pki.client()?.verifying(&trust, "localhost");
+        for listener in ["inbound_http", "inbound_tcp"] {
+            for version in [TlsVersion::V1_2, TlsVersion::V1_3] {
+                let port = proxy.envoy.listener_port(listener)?;
+                be_refused(&client.clone().version(version), port)?;
+                check(&watch.failure(BY_CLIENT)?, hint)?;
+            }
+        }
+        watch.nothing_else()?;
+    }
+    Ok(())
+}
+
+fn check(line: &str, hint: &str) -> Result<()> {
+    let (peer, advice) = line.split_once(" hint=").context("no hint")?;
+    ensure!(advice.contains(hint), "no {hint:?} in {line}");
+    ensure!(peer.contains(r#" address="127.0.0.1:"#), "{line}");
+    Ok(())
+}

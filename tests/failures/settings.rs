@@ -1,0 +1,95 @@
+//! Certificates that are sound, and refused because of what the proxy is configured to expect: clients
+//! and servers alike.
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+use testbed::pki::{HOUR, Lifetime};
+use testbed::servers::ServerTls;
+use testbed::{Client, Identity, Sample, Server};
+
+use crate::setup::{PAY, Pki, Proxy};
+use crate::watch::{Watch, be_refused};
+
+#[test]
+fn names_that_are_not_expected() -> Result<()> {
+    let expected =
+        json!([{"san_type": "URI", "matcher": {"exact": "spiffe://cluster.local/else"}}]);
+    let verdict = "workload name_mismatch";
+    check(verdict, "subjectAltName", |_, _| {
+        Ok(("match_typed_subject_alt_names", expected.clone()))
+    })
+}
+
+#[test]
+fn certificates_that_are_not_the_pinned_one() -> Result<()> {
+    let pin = json!(["00".repeat(32)]);
+    check("workload name_mismatch", "update the pin", |_, _| {
+        Ok(("verify_certificate_hash", pin.clone()))
+    })
+}
+
+#[test]
+fn revoked_certificates() -> Result<()> {
+    check(
+        "workload revoked",
+        "issue a new certificate",
+        |pki, peer| {
+            let lists = [
+                pki.cas.issuing.revocation_list(&[peer])?,
+                pki.cas.intermediate.revocation_list(&[])?,
+                pki.cas.root.revocation_list(&[])?,
+            ];
+            Ok(("crl", json!({"inline_string": lists.concat()})))
+        },
+    )
+}
+
+#[test]
+fn certificates_while_the_revocation_list_is_out_of_date() -> Result<()> {
+    check("workload revoked", "past its nextUpdate", |pki, _| {
+        let old = Lifetime::from_now(-2 * HOUR, -HOUR);
+        let lists = [
+            pki.cas.issuing.revocation_list_for(old, &[])?,
+            pki.cas.intermediate.revocation_list(&[])?,
+            pki.cas.root.revocation_list(&[])?,
+        ];
+        Ok(("crl", json!({"inline_string": lists.concat()})))
+    })
+}
+
+/// A list is there for one CA of the chain only.
+#[test]
+fn certificates_of_a_ca_without_a_revocation_list() -> Result<()> {
+    check("workload revoked", "a CRL for every CA", |pki, _| {
+        let list = pki.cas.root.revocation_list(&[])?;
+        Ok(("crl", json!({"inline_string": list})))
+    })
+}
+
+/// The same peer as client and as server of proxies with this in their validation context.
+fn check(
+    verdict: &str,
+    hint: &str,
+    setting: impl Fn(&Pki, &Identity) -> Result<(&'static str, Value)>,
+) -> Result<()> {
+    let pki = Pki::new()?;
+    let peer = pki.pay().issue()?;
+    let (key, value) = setting(&pki, &peer)?;
+    let strict = |sample: Sample| sample.insert("validation_context", key, value.clone());
+
+    let proxy = Proxy::tcp(strict(pki.sample("network.yaml")?))?;
+    be_refused(&Client::mtls(&peer), proxy.port)?;
+    let mut watch = Watch::new(&proxy.envoy);
+    let line = watch.failure(&format!("inbound {verdict}"))?;
+    ensure!(line.contains(&format!("identity=\"{PAY}\"")), "{line}");
+    ensure!(line.contains(hint), "{line}");
+
+    let server = Server::tcp_echo(Some(ServerTls::new(&peer)))?;
+    let sample = strict(pki.sample("upstream.yaml")?);
+    let proxy = Proxy::start(sample, ("outbound_tcp", "peer_tcp"), server, 1)?;
+    be_refused(&Client::plaintext(), proxy.port)?;
+    let mut watch = Watch::new(&proxy.envoy);
+    let line = watch.failure(&format!("outbound {verdict}"))?;
+    ensure!(line.contains(hint), "{line}");
+    Ok(())
+}

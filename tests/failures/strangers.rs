@@ -1,0 +1,173 @@
+//! Whoever is refused makes no series, fills no log and takes no memory, however many come.
+
+use std::ops::Range;
+use std::time::{Duration, Instant};
+use std::{env, fs, thread};
+
+use anyhow::{Context, Result, ensure};
+use testbed::pki::{HOUR, Key, KeyKind, LeafBuilder, Lifetime};
+use testbed::stats::{DEADLINE, eventually};
+use testbed::{Ca, Client, Envoy, Identity, Server};
+
+use crate::setup::{Pki, Proxy};
+use crate::watch::{Counts, be_refused, counts, lines};
+
+/// Threads with a VM each.
+const WORKERS: u32 = 2;
+/// Clients at the same time.
+const CLIENTS: usize = 4;
+/// Lines that each worker may log in a minute.
+const LINES: u32 = 60;
+/// What Envoy's memory may grow by, in bytes, once a tenth of the strangers have come. It is less than
+/// their certificates alone would take.
+const GROWTH: f64 = 1024.0 * 1024.0;
+
+/// Some that sign themselves, some of an unknown CA, some whose certificates have expired, each with an
+/// identity of its own: 2,100 of them, or 10,500 with `FULL=1`, which also waits for the minute to end in
+/// which log lines were left out.
+#[test]
+fn make_no_series_fill_no_log_and_take_no_memory() -> Result<()> {
+    let full = env::var_os("FULL").is_some_and(|full| full == "1");
+    let (waves, of_each_kind) = (10, if full { 350 } else { 70 });
+    let pki = Pki::new()?;
+    let server = Server::tcp_echo(None)?;
+    let sample = pki.sample("network.yaml")?;
+    let proxy = Proxy::start(sample, ("inbound", "app"), server, WORKERS)?;
+    let strangers = Strangers::new(&pki)?;
+    let began = Instant::now();
+    strangers.come(&proxy, 0..of_each_kind)?;
+    let before = State::after(&proxy, of_each_kind)?;
+    for wave in 1..waves {
+        strangers.come(&proxy, wave * of_each_kind..(wave + 1) * of_each_kind)?;
+    }
+    let after = State::after(&proxy, waves * of_each_kind)?;
+    assert_eq!(after.series, before.series);
+    assert_eq!(after.named, 0, "series with a name in them");
+    for (memory, before, after) in [
+        ("allocated", before.allocated, after.allocated),
+        ("resident", before.resident, after.resident),
+    ] {
+        assert!(after - before < GROWTH, "{memory}: {before}, then {after}");
+    }
+    let minutes = began.elapsed().as_secs() as u32 / 60 + 1;
+    let logged = lines(&proxy.envoy.log()).len() as u32;
+    assert!(
+        logged <= LINES * WORKERS * minutes,
+        "{logged} lines in {minutes} min"
+    );
+    if full {
+        let left_out = waves * of_each_kind * KINDS.len() as u32 - logged;
+        eventually(Duration::from_secs(90), || {
+            let log = proxy.envoy.log();
+            ensure!(suppressed(&log)? == left_out, "{:?}", log.lines().last());
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// How many lines the log says were left out.
+fn suppressed(log: &str) -> Result<u32> {
+    let counts = log
+        .lines()
+        .filter_map(|line| line.split("log lines suppressed count=").nth(1));
+    let counts = counts.map(|count| count.trim().parse::<u32>());
+    Ok(counts.sum::<Result<u32, _>>()?)
+}
+
+/// Why they are refused.
+const KINDS: [&str; 3] = ["unknown_ca", "expired", "self_signed"];
+
+struct Strangers {
+    strange: Ca,
+    trusted: Ca,
+    key: Key,
+}
+
+impl Strangers {
+    fn new(pki: &Pki) -> Result<Self> {
+        Ok(Self {
+            strange: Ca::root("Strange CA").issue()?,
+            trusted: pki.cas.issuing.clone(),
+            key: Key::generate(KeyKind::P256)?,
+        })
+    }
+
+    fn of_each_kind(&self, number: u32) -> Result<[Identity; KINDS.len()]> {
+        let expired = Lifetime::from_now(-2 * HOUR, -HOUR);
+        let issue = |leaf: LeafBuilder, kind: &str| {
+            let identity = format!("spiffe://strange/{kind}/{number}");
+            leaf.uri(&identity).key(&self.key).issue()
+        };
+        let [unknown_ca, expired_leaf, self_signed] = KINDS;
+        Ok([
+            issue(self.strange.leaf(), unknown_ca)?,
+            issue(self.trusted.leaf().lifetime(expired), expired_leaf)?,
+            issue(LeafBuilder::self_signed(), self_signed)?,
+        ])
+    }
+
+    /// Those with these numbers try to connect, several at a time.
+    fn come(&self, proxy: &Proxy, numbers: Range<u32>) -> Result<()> {
+        let one_after_the_other = |client: usize| -> Result<()> {
+            for number in numbers.clone().skip(client).step_by(CLIENTS) {
+                for stranger in self.of_each_kind(number)? {
+                    be_refused(&Client::mtls(&stranger), proxy.port)?;
+                }
+            }
+            Ok(())
+        };
+        thread::scope(|scope| {
+            let one_after_the_other = &one_after_the_other;
+            let clients: Vec<_> = (0..CLIENTS)
+                .map(|client| scope.spawn(move || one_after_the_other(client)))
+                .collect();
+            let results = clients.into_iter().map(|client| client.join());
+            results.map(|result| result.expect("no panic")).collect()
+        })
+    }
+}
+
+/// What the proxy has come to.
+struct State {
+    series: usize,
+    named: usize,
+    allocated: f64,
+    resident: f64,
+}
+
+impl State {
+    /// Once so many strangers of each kind were refused.
+    fn after(proxy: &Proxy, strangers: u32) -> Result<Self> {
+        let verdict = |reason| (format!("inbound workload {reason}"), f64::from(strangers));
+        let expected = Counts::from(KINDS.map(verdict));
+        eventually(DEADLINE, || {
+            let stats = proxy.stats()?;
+            let counts = counts(&stats);
+            ensure!(counts == expected, "{counts:?}");
+            let open = stats.sum("envoy_listener_downstream_cx_active", &[]);
+            ensure!(open == 0.0, "{open} open");
+            let series = stats.with_prefix("mtls_");
+            let named = series.iter().filter(|s| {
+                ["identity", "issuer"]
+                    .iter()
+                    .any(|label| !s.label(label).is_empty())
+            });
+            let allocated = stats.value("envoy_server_memory_allocated", &[]);
+            Ok(Self {
+                series: series.len(),
+                named: named.count(),
+                allocated: allocated.context("not there")?,
+                resident: resident(&proxy.envoy)?,
+            })
+        })
+    }
+}
+
+/// The memory that the system has given to the process, in bytes.
+fn resident(envoy: &Envoy) -> Result<f64> {
+    let status = fs::read_to_string(format!("/proc/{}/status", envoy.pid()))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = line.and_then(|line| line.split_whitespace().next());
+    Ok(kilobytes.context("no VmRSS")?.parse::<f64>()? * 1024.0)
+}
