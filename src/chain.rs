@@ -91,6 +91,33 @@ pub fn link(certificates: Vec<Certificate>) -> Vec<Member> {
         .collect()
 }
 
+/// Adds the CAs above a peer's chain that this proxy knows and the peer did not send, up to the root.
+pub fn complete(certificates: &mut Vec<Certificate>, known: &[Certificate]) {
+    const MAX_ADDED: usize = 8;
+    let mut top = 0;
+    for _ in 0..MAX_ADDED {
+        // As far as the peer sent it.
+        while let Some(issuer) = certificates
+            .get(top)
+            .and_then(|certificate| issuer_of(certificate, certificates))
+            .filter(|issuer| *issuer > top)
+        {
+            top = issuer;
+        }
+        let Some(last) = certificates.get(top) else {
+            return;
+        };
+        let mut issuers = known.iter().filter(|ca| last.names_as_issuer(ca));
+        match issuers.next() {
+            Some(ca) if !last.is_self_issued() && !certificates.contains(ca) => {
+                top = certificates.len();
+                certificates.push(ca.clone());
+            }
+            _ => return,
+        }
+    }
+}
+
 fn issuer_of(certificate: &Certificate, all: &[Certificate]) -> Option<usize> {
     if certificate.is_self_issued() {
         return None;

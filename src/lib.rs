@@ -3,7 +3,8 @@
 //!
 //! One way through the house: bytes ([`source`]) become facts ([`certificate`]), are put in order
 //! ([`chain`]), judged ([`policy`]) and leave as series ([`metrics`]) and log lines ([`report`]).
-//! [`handshake`] does the same for a peer that was refused. [`inspector`] walks that way for one connection or request, over the [`host`] trait; `filter`
+//! [`handshake`] does the same for a peer that was refused, [`hierarchy`] for
+//! this proxy's own certificates. [`inspector`] walks that way for one connection or request, over the [`host`] trait; `filter`
 //! (wasm only) ties it to Proxy-Wasm. Nothing but `filter` knows Proxy-Wasm, and nothing but
 //! `certificate` knows the X.509 parser. See docs/architecture.md.
 
@@ -27,6 +28,7 @@ pub mod certificate;
 pub mod chain;
 pub mod config;
 pub mod handshake;
+pub mod hierarchy;
 pub mod host;
 pub mod inspector;
 pub mod metrics;

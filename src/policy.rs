@@ -350,6 +350,36 @@ impl Judgement {
         by_time.map_or(self.lasting, |finding| self.lasting.with(finding))
     }
 
+    /// The judgement by dates alone, where nothing else is known.
+    #[must_use]
+    pub fn of_validity(
+        not_before: UnixTime,
+        not_after: UnixTime,
+        layer: Layer,
+        thresholds: &Thresholds,
+    ) -> Self {
+        let lifetime = not_after.since(not_before).max(0);
+        let (warning, critical) = thresholds.of(layer).seconds(lifetime);
+        Self {
+            lasting: Findings::NONE,
+            not_before,
+            warning_from: not_after.minus(warning),
+            critical_from: not_after.minus(critical),
+            not_after,
+        }
+    }
+
+    /// This judgement of a certificate, without the lasting findings that `other` of the same
+    /// certificate lacks.
+    #[must_use]
+    pub fn common(self, other: &Judgement) -> Self {
+        let extra = self.lasting.without(other.lasting);
+        Self {
+            lasting: self.lasting.without(extra),
+            ..self
+        }
+    }
+
     /// The first moment after `now` at which the findings differ, or [`UnixTime::NEVER`].
     #[must_use]
     pub fn next_change(&self, now: UnixTime) -> UnixTime {
@@ -398,13 +428,14 @@ fn judge_one(
             _ => ca_findings(certificate),
         })
         .with_if(Finding::OutlivesIssuer, outlives);
-    let (warning, critical) = thresholds.of(member.layer).seconds(certificate.lifetime());
     Judgement {
         lasting,
-        not_before: certificate.not_before,
-        warning_from: certificate.not_after.minus(warning),
-        critical_from: certificate.not_after.minus(critical),
-        not_after: certificate.not_after,
+        ..Judgement::of_validity(
+            certificate.not_before,
+            certificate.not_after,
+            member.layer,
+            thresholds,
+        )
     }
 }
 

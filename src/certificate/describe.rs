@@ -81,6 +81,14 @@ fn hex(bytes: &[u8]) -> String {
     text
 }
 
+/// The serial number alone, as in [`Description`].
+///
+/// # Errors
+/// As [`super::parse()`].
+pub fn serial_number(der: &[u8]) -> Result<String, ParseError> {
+    Ok(serial(structure(der)?.raw_serial))
+}
+
 fn distinguished_name(name: &X509Name<'_>) -> String {
     let attributes = name.iter_attributes().map(|attribute| {
         let oid = attribute.attr_type();

@@ -54,12 +54,6 @@ impl Certificate {
         self.links.subject == self.links.issuer
     }
 
-    /// Seconds from not-before to not-after; 0 when they are the wrong way round.
-    #[must_use]
-    pub fn lifetime(&self) -> i64 {
-        self.not_after.since(self.not_before).max(0)
-    }
-
     /// Whether `issuer` may have signed this certificate: its subject is this one's issuer, and the
     /// key identifiers do not contradict. The signature itself is Envoy's to verify.
     #[must_use]

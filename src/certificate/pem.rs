@@ -127,7 +127,7 @@ impl Iterator for Blocks<'_> {
 
 /// RFC 4648, section 4, white space passed over. Written out here because a library's decoder, made
 /// for any alphabet, is a tenth of the module's size.
-fn decode_base64(text: &[u8]) -> Result<Vec<u8>, PemError> {
+pub(crate) fn decode_base64(text: &[u8]) -> Result<Vec<u8>, PemError> {
     let mut decoded = Vec::with_capacity(text.len() / 4 * 3);
     let mut group = 0u32;
     let mut digits = 0u32;

@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 use std::ptr;
+use std::time::Duration;
 
 use crate::host::{Host, MetricId, MetricKind, Shared, Version};
 use crate::time::UnixTime;
@@ -17,9 +18,14 @@ const CAS_MISMATCH: u32 = 8;
 
 const MAP_REQUEST_HEADERS: u32 = 0;
 const MAP_RESPONSE_HEADERS: u32 = 2;
+const MAP_HTTP_CALL_RESPONSE_HEADERS: u32 = 6;
+const BUFFER_HTTP_CALL_RESPONSE_BODY: u32 = 4;
 const BUFFER_PLUGIN_CONFIGURATION: u32 = 7;
 const STREAM_DOWNSTREAM: u32 = 2;
 const NO_GRPC_STATUS: i32 = -1;
+
+/// The admin interface answers in milliseconds, unless the main thread is busy.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[link(wasm_import_module = "env")]
 unsafe extern "C" {
@@ -165,6 +171,12 @@ impl Host for Proxy {
         (value, Version(cas))
     }
 
+    fn call(&self, cluster: &str, path: &str) -> Option<u32> {
+        // The SDK's own call: its dispatcher must know the token to hand over the reply.
+        let headers = vec![(":method", "GET"), (":path", path), (":authority", cluster)];
+        proxy_wasm::hostcalls::dispatch_http_call(cluster, headers, None, vec![], CALL_TIMEOUT).ok()
+    }
+
     fn share(&self, key: &str, value: &[u8], version: Version) -> Shared {
         // SAFETY: key and value are valid for the call.
         let status = unsafe {
@@ -198,6 +210,25 @@ pub(super) fn has_property(path: &[&str]) -> Option<bool> {
         (NOT_FOUND, _) => Some(false),
         _ => None,
     }
+}
+
+/// The status of the reply that is being handled.
+pub(super) fn reply_status() -> Option<Vec<u8>> {
+    const STATUS: &str = ":status";
+    // SAFETY: the name is valid for the call; the result is handled by `received`.
+    received(|value, size| unsafe {
+        let (name, name_size) = (STATUS.as_ptr(), STATUS.len());
+        proxy_get_header_map_value(MAP_HTTP_CALL_RESPONSE_HEADERS, name, name_size, value, size)
+    })
+}
+
+/// The body of the reply that is being handled.
+pub(super) fn reply_body(max_size: usize) -> Vec<u8> {
+    // SAFETY: plain numbers; the result is handled by `received`.
+    received(|value, size| unsafe {
+        proxy_get_buffer_bytes(BUFFER_HTTP_CALL_RESPONSE_BODY, 0, max_size, value, size)
+    })
+    .unwrap_or_default()
 }
 
 /// The configuration of this plugin; empty if there is none.

@@ -11,6 +11,7 @@ use super::host::{self, Proxy};
 use super::http::HttpFilter;
 use super::network::NetworkFilter;
 use crate::config::Config;
+use crate::hierarchy::admin::{MAX_REPLY_BYTES, ReplyError};
 use crate::inspector::{ConnectionWatch, Inspector, RequestWatch, TICK_MILLISECONDS};
 
 #[derive(Default)]
@@ -34,16 +35,30 @@ fn inspector(config: Config) -> Rc<Inspector> {
     Rc::new(Inspector::new(config, REGISTRY.with(Rc::clone)))
 }
 
-impl Context for Root {}
+impl Context for Root {
+    fn on_http_call_response(&mut self, token: u32, headers: usize, body: usize, _trailers: usize) {
+        let Some(inspector) = &self.inspector else {
+            return;
+        };
+        // A call that failed or timed out comes back without headers.
+        let status = (headers > 0).then(host::reply_status).flatten();
+        let content = match status {
+            None => Err(ReplyError::None),
+            Some(status) if status != b"200" => Err(ReplyError::Status(
+                String::from_utf8_lossy(&status).into_owned(),
+            )),
+            Some(_) if body > MAX_REPLY_BYTES => Err(ReplyError::TooLarge(body)),
+            Some(_) => Ok(host::reply_body(body)),
+        };
+        inspector.on_reply(&Proxy, token, content.as_deref().map_err(Clone::clone));
+    }
+}
 
 impl RootContext for Root {
     fn on_configure(&mut self, _plugin_configuration_size: usize) -> bool {
         log::set_max_level(host::log_level());
         match Config::parse(&host::plugin_configuration()) {
             Ok(config) => {
-                if config.hierarchy.is_some() {
-                    log::warn!("mtls-watch: hierarchy is not read by this version");
-                }
                 let inspector = inspector(config);
                 inspector.start(&Proxy);
                 self.inspector = Some(inspector);

@@ -30,7 +30,7 @@ impl Inspector {
         let leaf = refused_leaf(host);
         let failure = match &leaf {
             Some(leaf) => {
-                let (known, now) = (known_cas(host), self.now(host));
+                let (known, now) = (self.known_cas(host), self.now(host));
                 handshake::settle(failure, leaf, Direction::Inbound, &known, now)
             }
             None => failure,
@@ -54,6 +54,13 @@ impl Inspector {
             let failure = Failure::new(Reason::RejectedByPeer, None);
             self.count_failure(host, Direction::Outbound, &failure, None);
         }
+    }
+
+    /// The CAs of this proxy, where its hierarchy is read, and those that signed accepted peers.
+    fn known_cas(&self, host: &dyn Host) -> Vec<String> {
+        let directory = self.directory.current();
+        let own = directory.cas.iter().map(|ca| ca.subject_ca.clone());
+        known_cas(host).into_iter().chain(own).collect()
     }
 
     fn count_failure(

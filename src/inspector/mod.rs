@@ -15,6 +15,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::chain::{self, Layer};
 use crate::config::Config;
+use crate::hierarchy::admin::ReplyError;
+use crate::hierarchy::{DirectoryKeeper, Poller};
 use crate::host::{self, Host};
 use crate::metrics::admission;
 use crate::metrics::counters::{Counter, Outcome, Registry, Security};
@@ -113,6 +115,8 @@ pub struct Inspector {
     sightings: Sightings,
     issuers: Issuers,
     reporter: Reporter,
+    poller: Option<Poller>,
+    directory: DirectoryKeeper,
     /// The time when a host call last asked for it; at most one tick old.
     clock: Cell<UnixTime>,
     last_tick: Cell<UnixTime>,
@@ -125,6 +129,8 @@ struct PeerKey {
     fingerprint: Fingerprint,
     /// Keyed hash of the header that may hold the chain; 0 without.
     chain: u64,
+    /// Which CAs were known when the peer was met: they are part of what is made of it.
+    directory: u64,
 }
 
 /// The client of an HTTP connection, as remembered between its requests.
@@ -145,6 +151,11 @@ impl Inspector {
             sightings: Sightings::new(config.identity_series),
             issuers: Issuers::default(),
             reporter: Reporter::new(config.log_repeat),
+            poller: config
+                .hierarchy
+                .clone()
+                .map(|hierarchy| Poller::new(hierarchy, config.thresholds.clone())),
+            directory: DirectoryKeeper::default(),
             clock: Cell::default(),
             last_tick: Cell::default(),
             chain_hasher: RandomState::new(),
@@ -171,6 +182,18 @@ impl Inspector {
         self.sightings.publish(host, &self.registry, now);
         self.issuers.publish(host, &self.registry);
         self.reporter.tick(now);
+        if let Some(poller) = &self.poller {
+            poller.tick(host, &self.registry, now);
+        }
+        self.directory.refresh(host);
+    }
+
+    /// A reply to a call of the hierarchy's poller has come.
+    pub fn on_reply(&self, host: &dyn Host, token: u32, reply: Result<&[u8], ReplyError>) {
+        if let Some(poller) = &self.poller {
+            poller.on_reply(host, &self.registry, self.now(host), token, reply);
+        }
+        self.directory.refresh(host);
     }
 
     /// The time; where the clock fails, the time that was read last.
@@ -234,6 +257,7 @@ impl Inspector {
                 direction,
                 fingerprint,
                 chain,
+                directory: self.directory.current().generation,
             });
         let known = key
             .as_ref()
@@ -285,7 +309,9 @@ impl Inspector {
                 layers.filter(|layer| *layer != Layer::Workload).collect()
             }
         };
-        let members = chain::link(reading.certificates);
+        let mut certificates = reading.certificates;
+        chain::complete(&mut certificates, &self.directory.current().cas);
+        let members = chain::link(certificates);
         let issuer = members.first().map(|leaf| {
             let ca = &leaf.certificate.issuer_ca;
             self.issuers.of(host, &self.registry, direction, ca)

@@ -92,7 +92,8 @@ pub struct Metric {
 }
 
 use Label::{
-    Direction, Finding, Identity, Issuer, Layer, Reason, Result, Security, Source, Status,
+    Ca, Direction, Finding, Identity, Issuer, Layer, Reason, Result, Secret, Security, Source,
+    Status,
 };
 use MetricKind::{Counter, Gauge, Histogram};
 
@@ -173,6 +174,55 @@ pub const REMAINING: Metric = Metric {
     labels: &[Direction],
     help: "Remaining lifetime in seconds of the peer's leaf at each connection (HTTP filter alone: at each new certificate); expired: 0",
 };
+/// End of validity of this proxy's own certificates.
+pub const OWN_NOT_AFTER: Metric = Metric {
+    name: "mtls_own_certificate_not_after_timestamp_seconds",
+    kind: Gauge,
+    labels: &[Layer, Secret, Identity],
+    help: "Not-after (Unix time) of every certificate of this proxy's own chain and trust bundle (needs hierarchy)",
+};
+/// Start of validity of this proxy's own certificates.
+pub const OWN_NOT_BEFORE: Metric = Metric {
+    name: "mtls_own_certificate_not_before_timestamp_seconds",
+    kind: Gauge,
+    labels: &[Layer, Secret, Identity],
+    help: "Not-before (Unix time) of the same certificate: with not-after its lifetime, by which a stalled rotation is told",
+};
+/// Whether a certificate of this proxy is still there.
+pub const OWN_PRESENT: Metric = Metric {
+    name: "mtls_own_certificate_present",
+    kind: Gauge,
+    labels: &[Layer, Secret, Identity],
+    help: "1 while the certificate is in this proxy's chain or trust bundle, 0 once it has left",
+};
+/// Findings of this proxy's own certificates.
+pub const OWN_FINDINGS: Metric = Metric {
+    name: "mtls_own_findings",
+    kind: Gauge,
+    labels: &[Layer, Secret, Finding],
+    help: "Number of this proxy's own certificates with the finding now (needs hierarchy)",
+};
+/// Replacements of this proxy's own leaf.
+pub const OWN_ROTATIONS: Metric = Metric {
+    name: "mtls_own_rotations_total",
+    kind: Counter,
+    labels: &[Secret],
+    help: "Own leaf replaced (needs hierarchy)",
+};
+/// How late the own leaf is replaced.
+pub const OWN_ROTATION_MARGIN: Metric = Metric {
+    name: "mtls_own_rotation_margin_seconds",
+    kind: Histogram,
+    labels: &[Secret],
+    help: "Seconds that the old leaf had left when it was replaced; expired: 0 (needs hierarchy)",
+};
+/// CAs of this proxy's trust bundle.
+pub const TRUST_BUNDLE_CA: Metric = Metric {
+    name: "mtls_trust_bundle_ca",
+    kind: Gauge,
+    labels: &[Ca],
+    help: "1 while the CA is in this proxy's trust bundle, 0 once it has left (needs hierarchy)",
+};
 /// The module itself.
 pub const INFO: Metric = Metric {
     name: "mtls_watch_info",
@@ -203,7 +253,7 @@ pub const SERIES_OVERFLOW: Metric = Metric {
 };
 
 /// Every metric of this version.
-pub const CATALOGUE: [Metric; 15] = [
+pub const CATALOGUE: [Metric; 22] = [
     CONNECTIONS,
     REQUESTS,
     CONNECTION_FINDINGS,
@@ -215,6 +265,13 @@ pub const CATALOGUE: [Metric; 15] = [
     NOT_BEFORE,
     LAST_SEEN,
     REMAINING,
+    OWN_NOT_AFTER,
+    OWN_NOT_BEFORE,
+    OWN_PRESENT,
+    OWN_FINDINGS,
+    OWN_ROTATIONS,
+    OWN_ROTATION_MARGIN,
+    TRUST_BUNDLE_CA,
     INFO,
     INSPECTIONS,
     HIERARCHY_POLLS,

@@ -89,6 +89,114 @@ pub fn gauge<'a>(
     [direction, ("layer", layer), ("identity", identity)]
 }
 
+<<<<<<< HEAD
+=======
+/// Variants of the samples.
+pub trait Variant {
+    /// Takes any peer certificate, so that those that Envoy would refuse are seen in use.
+    fn accepting_untrusted(self) -> Self;
+    /// Takes clients without a certificate.
+    fn accepting_anonymous(self) -> Self;
+    /// Has Envoy treat the XFCC header in this way, and write leaf and chain where it writes.
+    fn xfcc(self, mode: &str) -> Self;
+    /// Has a filter write this filter state object before anything else happens.
+    fn filter_state(self, key: &str, value: &str) -> Self;
+    /// Has Envoy speak mTLS to the servers of this cluster, which it need not verify.
+    fn mtls_to(self, cluster: &str, pki: &Pki) -> Self;
+    /// Opens a new connection to the server for each request.
+    fn one_request_per_server_connection(self) -> Self;
+}
+
+impl Variant for Sample {
+    fn accepting_untrusted(self) -> Self {
+        self.insert(
+            "validation_context",
+            "trust_chain_verification",
+            "ACCEPT_UNTRUSTED",
+        )
+        .remove("match_typed_subject_alt_names")
+    }
+
+    fn accepting_anonymous(self) -> Self {
+        self.replace("require_client_certificate", false)
+    }
+
+    fn xfcc(self, mode: &str) -> Self {
+        let details = json!({"cert": true, "chain": true, "subject": true, "uri": true});
+        self.set("HttpConnectionManager", "forward_client_cert_details", mode)
+            .set(
+                "HttpConnectionManager",
+                "set_current_client_cert_details",
+                details,
+            )
+    }
+
+    fn filter_state(self, key: &str, value: &str) -> Self {
+        let filter = json!({
+            "name": "envoy.filters.network.set_filter_state",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.network.set_filter_state.v3.Config",
+                "on_new_connection": [{
+                    "object_key": key,
+                    "factory_key": "envoy.string",
+                    "format_string": { "text_format_source": { "inline_string": value } },
+                }],
+            },
+        });
+        let filter = testbed::sample::yaml(filter);
+        self.edit(|node| {
+            let filters = node
+                .get_mut("filters")
+                .and_then(|list| list.as_sequence_mut());
+            if let Some(filters) = filters {
+                filters.insert(0, filter.clone());
+            }
+        })
+    }
+
+    fn mtls_to(self, cluster: &str, pki: &Pki) -> Self {
+        let transport_socket = testbed::sample::yaml(json!({
+            "name": "envoy.transport_sockets.tls",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+                "common_tls_context": {
+                    "tls_certificates": [{
+                        "certificate_chain": { "filename": pki.directory().join("tls.crt") },
+                        "private_key": { "filename": pki.directory().join("tls.key") },
+                    }],
+                },
+            },
+        }));
+        self.edit(|node| {
+            if let Some(node) = node.as_mapping_mut()
+                && node.contains_key("load_assignment")
+                && node.get("name").is_some_and(|name| name == cluster)
+            {
+                node.insert("transport_socket".into(), transport_socket.clone());
+            }
+        })
+    }
+
+    fn one_request_per_server_connection(self) -> Self {
+        let options = json!({
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                "common_http_protocol_options": { "max_requests_per_connection": 1 },
+                "explicit_http_config": { "http_protocol_options": {} },
+            },
+        });
+        let options = testbed::sample::yaml(options);
+        self.edit(|node| {
+            if let Some(cluster) = node.as_mapping_mut()
+                && cluster.contains_key("load_assignment")
+            {
+                cluster.insert("typed_extension_protocol_options".into(), options.clone());
+            }
+        })
+    }
+}
+
+>>>>>>> hierarchy
 /// A sample that runs, with the server behind it.
 pub struct Proxy {
     pub envoy: Envoy,
@@ -232,3 +340,19 @@ impl Counted {
         Ok(grown.context("no status")?.label("status").to_owned())
     }
 }
+<<<<<<< HEAD
+=======
+
+/// A set of `layer finding` pairs.
+pub fn set(findings: &[&str]) -> BTreeSet<String> {
+    findings
+        .iter()
+        .map(|finding| (*finding).to_owned())
+        .collect()
+}
+
+/// What a server presents that asks for no client certificate.
+pub fn tls(identity: &Identity) -> ServerTls {
+    ServerTls::new(identity)
+}
+>>>>>>> hierarchy

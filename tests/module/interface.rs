@@ -10,7 +10,7 @@ use crate::host::{Proxy, module, offered, path};
 use crate::pki::Certificate;
 
 /// Each of the callbacks costs an entry into the VM per event; see tools/trim-exports.
-const EXPORTS: [&str; 15] = [
+const EXPORTS: [&str; 16] = [
     "_initialize",
     "memory",
     "proxy_abi_version_0_2_1",
@@ -23,6 +23,7 @@ const EXPORTS: [&str; 15] = [
     "proxy_on_memory_allocate",
     "proxy_on_request_headers",
     "proxy_on_response_headers",
+    "proxy_on_http_call_response",
     "proxy_on_tick",
     "proxy_on_upstream_data",
     "proxy_on_vm_start",

@@ -15,7 +15,7 @@ use walrus::{Module, ModuleConfig};
 /// What Envoy must find. Each exported callback is an entry into the VM per event, whether or not
 /// it does anything: body and trailer callbacks alone are four entries per HTTP request, and
 /// `proxy_on_new_connection` would run before the handshake, when there is no peer to look at.
-const EXPORTS: [&str; 15] = [
+const EXPORTS: [&str; 16] = [
     // What makes it a Proxy-Wasm module.
     "memory",
     "_initialize",
@@ -25,6 +25,7 @@ const EXPORTS: [&str; 15] = [
     "proxy_on_vm_start",
     "proxy_on_configure",
     "proxy_on_tick",
+    "proxy_on_http_call_response",
     // Once in a context's life. The SDK's bookkeeping needs all three.
     "proxy_on_context_create",
     "proxy_on_done",

@@ -1,0 +1,12 @@
+//! This proxy's own certificates and trust bundle, over Envoy's admin interface.
+//!
+//! Peers on the wire show what they send. The rest of the hierarchy is in the proxy itself: its own
+//! chain and every CA it trusts. One VM of the proxy is elected to ask for them.
+
+pub mod admin;
+mod directory;
+mod own;
+mod poller;
+
+pub use directory::{Directory, DirectoryKeeper};
+pub use poller::Poller;
