@@ -4,12 +4,8 @@ use anyhow::Result;
 use testbed::servers::ServerTls;
 use testbed::{Client, Sample, Server, Stats};
 
-<<<<<<< HEAD
 use crate::setup::{CONNECTIONS, INBOUND, OUTBOUND, Pki, Proxy, REQUESTS};
 use crate::variants::Variant;
-=======
-use crate::setup::{CONNECTIONS, INBOUND, OUTBOUND, Pki, Proxy, REQUESTS, Variant};
->>>>>>> hierarchy
 
 /// One request through a proxy for HTTP, one connection through one for TCP, and their scrapes.
 fn exchange(
