@@ -187,7 +187,9 @@ fn for_each_way_to_close(
     exchange: impl Fn(&Outbound) -> Result<()>,
 ) -> Result<()> {
     let pki = Pki::new()?;
-    for end in [&[Step::Finish][..], &[], &[Step::Reset]] {
+    // A reset at once would take along what was sent before it.
+    let reset = [Step::Wait(Duration::from_millis(50)), Step::Reset];
+    for end in [&[Step::Finish][..], &[], &reset] {
         let steps = [steps, end].concat();
         let server = Server::script(&steps, Some(pki.server_tls()?.version(TlsVersion::V1_3)))?;
         let proxy = Outbound::start(variant(pki.sample("upstream.yaml")?), server)?;

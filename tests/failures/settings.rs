@@ -1,14 +1,14 @@
 //! Certificates that are sound, and refused because of what the proxy is configured to expect: clients
 //! and servers alike.
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use serde_json::{Value, json};
 use testbed::pki::{HOUR, Lifetime};
 use testbed::servers::ServerTls;
 use testbed::{Client, Identity, Sample, Server};
 
 use crate::setup::{PAY, Pki, Proxy};
-use crate::watch::{Watch, be_refused};
+use crate::watch::{Failure, Watch, be_refused};
 
 #[test]
 fn names_that_are_not_expected() -> Result<()> {
@@ -79,17 +79,14 @@ fn check(
 
     let proxy = Proxy::tcp(strict(pki.sample("network.yaml")?))?;
     be_refused(&Client::mtls(&peer), proxy.port)?;
-    let mut watch = Watch::new(&proxy.envoy);
-    let line = watch.failure(&format!("inbound {verdict}"))?;
-    ensure!(line.contains(&format!("identity=\"{PAY}\"")), "{line}");
-    ensure!(line.contains(hint), "{line}");
+    let failure = Failure::new(format!("inbound {verdict}")).hint(&[hint]);
+    let named = failure.peer(format!(r#" identity="{PAY}""#));
+    Watch::new(&proxy.envoy).expect(&named)?;
 
     let server = Server::tcp_echo(Some(ServerTls::new(&peer)))?;
     let sample = strict(pki.sample("upstream.yaml")?);
     let proxy = Proxy::start(sample, ("outbound_tcp", "peer_tcp"), server, 1)?;
     be_refused(&Client::plaintext(), proxy.port)?;
-    let mut watch = Watch::new(&proxy.envoy);
-    let line = watch.failure(&format!("outbound {verdict}"))?;
-    ensure!(line.contains(hint), "{line}");
-    Ok(())
+    let failure = Failure::new(format!("outbound {verdict}")).hint(&[hint]);
+    Watch::new(&proxy.envoy).expect(&failure)
 }

@@ -1,13 +1,15 @@
-//! Watches a proxy for handshakes that it refuses: every one that is expected, and no other.
+//! Watches a proxy for handshakes that fail: every one that is expected, and no other.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
-use testbed::stats::{self, eventually};
+use anyhow::{Context, Result, ensure};
+use testbed::stats::{self, Series, eventually};
 use testbed::{Client, Envoy, Stats};
 
-pub const FAILURES: &str = "mtls_handshake_failures_total";
+use crate::release;
+
+const FAILURES: &str = "mtls_handshake_failures_total";
 const LINE: &str = "mtls-watch: handshake refused ";
 
 /// With it, what cannot be told apart by its identity is logged each time.
@@ -17,12 +19,18 @@ pub const REPEATED: &str = r#"{"log_repeat": "0s"}"#;
 pub type Counts = BTreeMap<String, f64>;
 
 pub fn counts(stats: &Stats) -> Counts {
-    let series = stats.series(FAILURES).into_iter();
-    let key = |s: &testbed::stats::Series| {
-        let labels = ["direction", "layer", "reason"].map(|label| s.label(label).to_owned());
+    let what = |series: &Series| {
+        let labels = ["direction", "layer", "reason"].map(|label| series.label(label));
         labels.join(" ")
     };
-    series.map(|series| (key(series), series.value)).collect()
+    let series = stats.series(FAILURES).into_iter();
+    series.map(|series| (what(series), series.value)).collect()
+}
+
+/// The lines about refused handshakes, without what they begin with.
+pub fn lines(log: &str) -> Vec<&str> {
+    let lines = log.lines().filter_map(|line| line.split_once(LINE));
+    lines.map(|(_, line)| line).collect()
 }
 
 /// Tries to connect, and waits until that has failed.
@@ -34,7 +42,94 @@ pub fn be_refused(client: &Client, port: u16) -> Result<()> {
     }
 }
 
-/// The refused handshakes of a proxy, one after the other.
+/// What an operator is to be told of a handshake that failed.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    what: String,
+    what_unseen: Option<String>,
+    peer: Option<String>,
+    hint: Vec<String>,
+}
+
+impl Failure {
+    /// `direction layer reason`, the labels of the one series that moves.
+    pub fn new(what: impl Into<String>) -> Self {
+        Self {
+            what: what.into(),
+            what_unseen: None,
+            peer: None,
+            hint: Vec::new(),
+        }
+    }
+
+    /// The log line has this about the certificate. Without it, it must have no identity.
+    pub fn peer(mut self, text: impl Into<String>) -> Self {
+        self.peer = Some(text.into());
+        self
+    }
+
+    /// The hint has these words.
+    pub fn hint(mut self, words: &[&str]) -> Self {
+        self.hint = words.iter().map(|words| (*words).to_owned()).collect();
+        self
+    }
+
+    /// The labels, where the reason follows from the certificate and Envoy does not show it.
+    pub fn unseen(mut self, what: impl Into<String>) -> Self {
+        self.what_unseen = Some(what.into());
+        self
+    }
+
+    /// The same from the Envoy under test; `None` if that tells nothing.
+    fn as_told(&self) -> Option<Self> {
+        let inbound = self.what.starts_with("inbound ");
+        if !release::explains() {
+            return (!inbound).then(|| self.without_detail());
+        }
+        if self.peer.is_some() && !release::shows_clients() {
+            let what = self.what_unseen.as_ref().unwrap_or(&self.what);
+            return Some(Self::new(what));
+        }
+        Some(self.clone())
+    }
+
+    /// Only what the TLS library says itself is left of the verdict on a server.
+    fn without_detail(&self) -> Self {
+        match self.what.rsplit(' ').next() {
+            Some(
+                "key_usage" | "rejected_by_peer" | "protocol_version" | "no_shared_cipher"
+                | "not_tls" | "reset",
+            ) if !self.what.contains("_ca ") => self.clone(),
+            _ => Self::new("outbound none verify_failed"),
+        }
+    }
+
+    fn check(&self, line: &str) -> Result<()> {
+        let [direction, layer, reason] = self.labels()?;
+        let start = format!("direction={direction} reason={reason} layer={layer} ");
+        ensure!(line.starts_with(&start), "{start:?} is not in {line}");
+        let (about, hint) = line.split_once(" hint=").context("no hint")?;
+        match &self.peer {
+            Some(peer) => ensure!(about.contains(peer), "no {peer} in {line}"),
+            None => ensure!(!about.contains(" identity="), "a certificate in {line}"),
+        }
+        ensure!(
+            about.contains(r#" address="127.0.0.1:"#),
+            "no address in {line}"
+        );
+        for words in &self.hint {
+            ensure!(hint.contains(words), "no {words:?} in {line}");
+        }
+        Ok(())
+    }
+
+    fn labels(&self) -> Result<[&str; 3]> {
+        let labels: Vec<_> = self.what.split(' ').collect();
+        labels.try_into().ok().context("direction layer reason")
+    }
+}
+
+/// The failures of a proxy, one after the other.
 pub struct Watch<'a> {
     envoy: &'a Envoy,
     counts: Counts,
@@ -51,63 +146,48 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Waits until one more failure is counted, this one (`direction layer reason`) and no other, and
-    /// returns its log line.
-    pub fn failure(&mut self, what: &str) -> Result<String> {
-        self.failure_within(stats::DEADLINE, what)
+    /// Waits until one more failure is counted and logged, this one and no other.
+    pub fn expect(&mut self, failure: &Failure) -> Result<()> {
+        self.expect_within(stats::DEADLINE, failure)
     }
 
-    pub fn failure_within(&mut self, deadline: Duration, what: &str) -> Result<String> {
-        *self.counts.entry(what.to_owned()).or_default() += 1.0;
-        eventually(deadline, || self.as_counted())?;
-        self.lines += 1;
-        let line = eventually(stats::DEADLINE, || self.last_line())?;
-        let fields: Vec<&str> = what.split(' ').collect();
-        let start = match fields[..] {
-            [direction, layer, reason] => {
-                format!("direction={direction} reason={reason} layer={layer} ")
-            }
-            _ => String::new(),
+    /// The same, by then.
+    pub fn expect_within(&mut self, deadline: Duration, failure: &Failure) -> Result<()> {
+        let Some(failure) = failure.as_told() else {
+            return self.nothing_else();
         };
-        ensure!(line.starts_with(&start), "{start:?} is not in {line}");
-        Ok(line)
+        *self.counts.entry(failure.what.clone()).or_default() += 1.0;
+        self.lines += 1;
+        let line = eventually(deadline, || {
+            self.check_counts()?;
+            self.last_line()
+        })?;
+        failure.check(&line)
     }
 
     /// That there has been no failure but those expected so far.
     pub fn nothing_else(&self) -> Result<()> {
-        self.as_counted()?;
+        self.check_counts()?;
         self.last_line().map(drop)
     }
 
-    fn as_counted(&self) -> Result<()> {
-        let counts = counts(&self.envoy.stats()?);
+    fn check_counts(&self) -> Result<()> {
+        let (counts, expected) = (counts(&self.envoy.stats()?), &self.counts);
+        let log = || lines(&self.envoy.log()).join("\n");
         ensure!(
-            counts == self.counts,
-            "expected {:?}, counted {counts:?}\n{}",
-            self.counts,
-            lines(&self.envoy.log()).join("\n")
+            counts == *expected,
+            "{counts:?}, not {expected:?}\n{}",
+            log()
         );
         Ok(())
     }
 
-    /// The last of exactly as many lines as there were failures; what follows the common beginning.
+    /// The last line about a failure, of which there must be one each.
     fn last_line(&self) -> Result<String> {
         let log = self.envoy.log();
         let lines = lines(&log);
-        ensure!(
-            lines.len() == self.lines,
-            "expected {} log lines:\n{}",
-            self.lines,
-            lines.join("\n")
-        );
+        let expected = self.lines;
+        ensure!(lines.len() == expected, "not {expected} lines: {lines:#?}");
         Ok(lines.last().copied().unwrap_or_default().to_owned())
     }
-}
-
-/// The lines about refused handshakes.
-pub fn lines(log: &str) -> Vec<&str> {
-    let after = |line: &'_ str| line.find(LINE).map(|at| at + LINE.len());
-    log.lines()
-        .filter_map(|line| after(line).and_then(|at| line.get(at..)))
-        .collect()
 }
