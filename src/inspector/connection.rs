@@ -181,7 +181,13 @@ fn client(inspector: &Inspector, host: &dyn Host, event: Event) -> Option<Party>
         let party = inspector.downstream(host, None);
         return Some(party).filter(|party| party.security() != Security::Plaintext);
     }
-    let certified = host::boolean(host, &["connection", "mtls"]);
+    // Envoy 1.36 gives no reasons, and a refused client looks like one that closed without a byte:
+    // there only the versions that also give the certificate are believed.
+    let evidence = match event {
+        Event::Close { .. } => host.property(&["connection", "peer_certificate"]).is_some(),
+        _ => true,
+    };
+    let certified = evidence && host::boolean(host, &["connection", "mtls"]);
     certified.then(|| inspector.downstream(host, None))
 }
 
