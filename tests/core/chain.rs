@@ -214,6 +214,16 @@ fn the_leaf_signs_nothing_though_it_is_sent_again() {
 }
 
 #[test]
+fn a_leaf_that_signed_something_is_still_nobody_s_issuer() {
+    let rogue = issued(PKI.root.subordinate("Rogue"));
+    let below = issued(rogue.subordinate("Below"));
+    assert_eq!(
+        places(&[rogue.der(), below.der()]),
+        [(Workload, None), (IntermediateCa, None)]
+    );
+}
+
+#[test]
 fn a_leaf_goes_by_its_identity_and_a_ca_by_its_name() {
     let leaf = workload().issue().unwrap();
     let chain = link(&[leaf.der(), PKI.issuing.der()]);

@@ -232,6 +232,10 @@ fn a_refusal_names_the_path_and_the_value() {
         ),
         (json!({"identity_series": -1}), "identity_series: -1: "),
         (json!({"identity_series": 1.5}), "identity_series: 1.5: "),
+        (
+            json!({"identity_series": 100_001}),
+            "identity_series: 100001: ",
+        ),
         (json!({"identity_series": null}), "identity_series: null: "),
         (
             json!({"certificate_sources": "xfcc"}),
@@ -360,9 +364,10 @@ fn durations_and_shares_are_written_in_one_way_only() {
         "9223372036854775807d",
         "9223372036854775808%",
     ] {
-        let json = json!({"thresholds": {"workload": {"warning": bound}}}).to_string();
+        let workload = json!({"warning": bound, "critical": "0s"});
+        let json = json!({"thresholds": {"workload": workload}}).to_string();
         let message = refusal(json.as_bytes());
-        let start = format!("thresholds.workload.warning: {}: ", json!(bound));
+        let start = format!("thresholds.workload.warning: {}: expected", json!(bound));
         assert!(message.starts_with(&start), "{message}");
     }
 }
@@ -447,6 +452,15 @@ fn a_refusal_is_one_line_of_bounded_length_whatever_was_written() {
 fn unicode_is_taken_where_a_name_is_free() {
     let config = read(&json!({"filter_state_key": "clé.✓"}));
     assert_eq!(config.filter_state_key, "clé.✓");
+}
+
+#[test]
+fn a_poll_every_second_is_the_shortest() {
+    let config = read(&json!({"hierarchy": {"interval": "1s"}}));
+    assert_eq!(
+        config.hierarchy.map(|hierarchy| hierarchy.interval),
+        Some(1)
+    );
 }
 
 #[test]

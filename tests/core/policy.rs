@@ -1,5 +1,7 @@
 //! The judgement: every finding, on either side, to the second.
 
+use std::sync::LazyLock;
+
 use mtls_watch::certificate::spiffe::{InvalidSvid, Svid};
 use mtls_watch::certificate::{
     Certificate, ExtendedKeyUsage, KeyAlgorithm, KeyUsage, PublicKey, SignatureDigest,
@@ -365,6 +367,15 @@ fn an_expired_certificate_is_not_also_about_to_expire() {
 }
 
 #[test]
+fn a_certificate_that_ends_before_it_begins_is_first_too_young_and_then_too_old() {
+    let mut chain = sound(true);
+    (chain[0].not_before, chain[0].not_after) = (at(DAY), at(0));
+    let judged = judge(&chain, Inbound)[0];
+    assert!(judged.at(at(0)).contains(NotYetValid));
+    assert!(judged.at(at(1)).contains(Expired));
+}
+
+#[test]
 fn a_certificate_from_1950_to_9999_is_judged_like_any_other() {
     const END_OF_9999: UnixTime = UnixTime(253_402_300_799);
     let mut chain = sound(true);
@@ -425,6 +436,9 @@ fn the_worst_finding_makes_the_status() {
     }
 }
 
+static SOUND_LEAF: LazyLock<Certificate> =
+    LazyLock::new(|| facts(workload().issue().unwrap().der()));
+
 proptest! {
     #![proptest_config(unsaved())]
 
@@ -433,7 +447,6 @@ proptest! {
         begin in -1000..1000i64,
         lifetime in -10..3000i64,
         (warning, critical) in (0..100u32, 0..100u32),
-        now in -2000..4000i64,
         share in 0.0..1.0f64,
     ) {
         let json = format!(
@@ -441,18 +454,22 @@ proptest! {
             warning.max(critical), warning.min(critical),
         );
         let config = Config::parse(json.as_bytes()).unwrap();
-        let [mut leaf, ..] = sound(true);
+        let mut leaf = SOUND_LEAF.clone();
         leaf.not_before = at(begin);
         leaf.not_after = at(begin + lifetime);
         let judged = policy::judge(&chain::link(vec![leaf]), Inbound, &config.thresholds)[0];
 
-        let change = judged.next_change(at(now));
-        prop_assert!(change > at(now));
-        // Nothing happens after the certificate's end: any later moment stands for never.
-        let last = change.min(at(10_000)).minus(1);
-        let between = at(now).plus((last.since(at(now)) as f64 * share) as i64);
-        for moment in [between, last] {
-            prop_assert_eq!(judged.at(moment), judged.at(at(now)));
+        let mut now = at(-2000);
+        while now < UnixTime::NEVER {
+            let change = judged.next_change(now);
+            prop_assert!(change > now);
+            // After the certificate's end nothing happens: a late moment stands for never.
+            let last = change.min(at(10_000)).minus(1);
+            let between = now.plus((last.since(now) as f64 * share) as i64);
+            for moment in [between, last] {
+                prop_assert_eq!(judged.at(moment), judged.at(now));
+            }
+            now = change;
         }
     }
 }

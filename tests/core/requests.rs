@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use mtls_watch::host::Host as _;
 use mtls_watch::inspector::RequestDecision::{Continue, Deny};
 use mtls_watch::policy::Finding;
 use serde_json::json;
@@ -285,7 +286,7 @@ fn a_flag_from_outside_never_stands() {
     for listener in [Listener::Inbound, Listener::Outbound] {
         let proxy = Proxy::new();
         let host = FakeHost::new(&proxy).on(listener).header("x-peer", "ok");
-        mtls_watch::host::Host::set_response_header(&host, "x-peer", Some(b"ok"));
+        host.set_response_header("x-peer", Some(b"ok"));
         Worker::configured(&proxy, flag.clone()).request(&host);
         assert_ne!(host.upstream_header("x-peer").as_deref(), Some("ok"));
         assert_ne!(host.response_header("x-peer").as_deref(), Some("ok"));
@@ -404,7 +405,7 @@ fn certificates_of_this_hop_are_taken_out_of_the_header() {
         let host = FakeHost::new(&proxy).client(&client);
         // On a connection, every request brings its header.
         for _ in 0..2 {
-            mtls_watch::host::Host::set_request_header(&host, XFCC, Some(header.as_bytes()));
+            host.set_request_header(XFCC, Some(header.as_bytes()));
             worker.request(&host);
             assert_eq!(host.upstream_header(XFCC).as_deref(), Some(&*expected));
         }

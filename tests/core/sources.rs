@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use serde_json::{Value, json};
 use testbed::Identity;
+use testbed::pki::to_pem;
 
 use crate::fake_host::{FakeHost, Listener, Proxy, XFCC};
 use crate::pki::{PAY, fingerprint, leaf, url_encode, workload, xfcc_element};
@@ -328,6 +329,26 @@ fn a_broken_ca_certificate_is_a_finding_at_its_layer() {
         );
         assert_eq!(seen.inspections("xfcc").1, 1);
     }
+}
+
+#[test]
+fn a_ca_does_not_take_the_place_of_an_unreadable_leaf() {
+    let pay = named(PAY);
+    let broken = pay.leaf_pem().replacen('M', "!", 1);
+    let [_, cas @ ..] = &pay.chain()[..] else {
+        panic!("no CAs");
+    };
+    let chain = broken + &to_pem(cas);
+    let seen = Seen::by_default(|proxy| {
+        FakeHost::new(proxy)
+            .mtls(&pay)
+            .with("connection.peer_certificate", &chain)
+    });
+    assert_eq!(
+        (seen.identity().as_str(), seen.status().as_str()),
+        ("unknown", "unreadable")
+    );
+    assert_eq!(seen.inspections("attribute"), (0, 1));
 }
 
 #[test]

@@ -2,13 +2,11 @@
 
 use std::io::Write as _;
 use std::net::{Shutdown, TcpStream};
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
 use testbed::servers::Step;
-use testbed::{Client, Sample, Server, TlsVersion};
+use testbed::{Client, Server, TlsVersion};
 
 use crate::outbound::Outbound;
 use crate::setup::{CONNECTIONS, INBOUND, Pki, Proxy};
@@ -117,26 +115,6 @@ fn servers_that_close_just_when_the_next_request_comes() -> Result<()> {
     })
 }
 
-/// The same, where the request has waited for a connection in use.
-#[test]
-fn servers_that_close_when_a_request_has_waited_for_the_connection() -> Result<()> {
-    let slow = Step::Wait(Duration::from_millis(300));
-    let answer_once = [Step::Receive, slow, Step::Send(ANSWER), Step::Receive];
-    for_each_way_to_close(&answer_once, over_one_connection, |proxy| {
-        // Of two requests at once the second is given the connection of the first.
-        let statuses = thread::scope(|scope| {
-            let requests = [(); 2].map(|()| scope.spawn(|| proxy.get()));
-            let statuses = requests.map(|request| request.join().map(|got| Ok(got?.status)));
-            statuses.into_iter().flatten().collect::<Result<Vec<u16>>>()
-        })?;
-        ensure!(
-            statuses.contains(&200) && statuses.contains(&503),
-            "{statuses:?}"
-        );
-        Ok(())
-    })
-}
-
 /// It crashes on the request, say: the certificate was good enough for it to get there.
 #[test]
 fn servers_that_give_up_on_a_request_after_a_while() -> Result<()> {
@@ -178,36 +156,16 @@ fn servers_that_close_an_idle_tcp_connection() -> Result<()> {
 
 /// A server that does this and then closes: with `close_notify`, without it, or with a reset.
 fn each_way_to_close(steps: &[Step], exchange: impl Fn(&Outbound) -> Result<()>) -> Result<()> {
-    for_each_way_to_close(steps, |sample| sample, exchange)
-}
-
-fn for_each_way_to_close(
-    steps: &[Step],
-    variant: fn(Sample) -> Sample,
-    exchange: impl Fn(&Outbound) -> Result<()>,
-) -> Result<()> {
     let pki = Pki::new()?;
     // A reset at once would take along what was sent before it.
     let reset = [Step::Wait(Duration::from_millis(50)), Step::Reset];
     for end in [&[Step::Finish][..], &[], &reset] {
         let steps = [steps, end].concat();
         let server = Server::script(&steps, Some(pki.server_tls()?.version(TlsVersion::V1_3)))?;
-        let proxy = Outbound::start(variant(pki.sample("upstream.yaml")?), server)?;
+        let proxy = Outbound::start(pki.sample("upstream.yaml")?, server)?;
         exchange(&proxy)?;
         let unharmed = Watch::new(&proxy.envoy).nothing_else();
         unharmed.with_context(|| format!("{end:?}"))?;
     }
     Ok(())
-}
-
-/// Never more than one connection to a server.
-fn over_one_connection(sample: Sample) -> Sample {
-    let limit = testbed::sample::yaml(json!({"thresholds": [{"max_connections": 1}]}));
-    sample.edit(|node| {
-        if let Some(cluster) = node.as_mapping_mut()
-            && cluster.contains_key("load_assignment")
-        {
-            cluster.insert("circuit_breakers".into(), limit.clone());
-        }
-    })
 }

@@ -1,11 +1,13 @@
 //! The other side refuses this proxy's certificate: it knows why, and this proxy is told little.
 
+use std::thread;
 use std::time::Duration;
 
 use anyhow::Result;
+use serde_json::json;
 use testbed::pki::{ExtendedKeyUsage, HOUR, LeafBuilder, Lifetime};
-use testbed::servers::ServerTls;
-use testbed::{Ca, Client, Hierarchy, Server, TlsVersion, TrustBundle};
+use testbed::servers::{ServerTls, Step};
+use testbed::{Ca, Client, Hierarchy, Sample, Server, TlsVersion, TrustBundle};
 
 use crate::outbound::Outbound;
 use crate::setup::{Pki, Proxy};
@@ -36,6 +38,49 @@ fn by_a_server_in_tls_1_3_is_counted_within_a_second() -> Result<()> {
         }
     }
     watch.nothing_else()
+}
+
+/// Where that is taken for a refusal and is none: a server that dies on the first request of a
+/// connection, and, at Envoy's limit of connections, one that closes when a request has waited for it.
+#[test]
+fn cannot_be_told_from_a_server_that_dies_at_once() -> Result<()> {
+    const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+    let slowly = Step::Wait(Duration::from_millis(300));
+    let pki = Pki::new()?;
+    for (steps, statuses) in [
+        (&[Step::Receive][..], &[503][..]),
+        (
+            &[Step::Receive, slowly, Step::Send(ANSWER), Step::Receive],
+            &[200, 503],
+        ),
+    ] {
+        let tls = pki.server_tls()?.version(TlsVersion::V1_3);
+        let sample = over_one_connection(pki.sample("upstream.yaml")?);
+        let proxy = Outbound::start(sample, Server::script(steps, Some(tls))?)?;
+        let mut got = thread::scope(|scope| {
+            let request = || proxy.get().map(|response| response.status);
+            let requests: Vec<_> = statuses.iter().map(|_| scope.spawn(request)).collect();
+            let got = requests.into_iter().map(|request| request.join());
+            got.map(|status| status.expect("no panic"))
+                .collect::<Result<Vec<_>>>()
+        })?;
+        got.sort_unstable();
+        assert_eq!(got, statuses);
+        Watch::new(&proxy.envoy).expect(&by_server("look at the other side's log"))?;
+    }
+    Ok(())
+}
+
+/// Never more than one connection to a server.
+fn over_one_connection(sample: Sample) -> Sample {
+    let limit = testbed::sample::yaml(json!({"thresholds": [{"max_connections": 1}]}));
+    sample.edit(|node| {
+        if let Some(cluster) = node.as_mapping_mut()
+            && cluster.contains_key("load_assignment")
+        {
+            cluster.insert("circuit_breakers".into(), limit.clone());
+        }
+    })
 }
 
 /// Two proxies, as in a mesh: the one that refuses names the other, which learns that it was refused.

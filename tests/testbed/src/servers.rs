@@ -107,6 +107,7 @@ pub enum Step {
 pub struct Server {
     port: u16,
     tls: Arc<Mutex<Security>>,
+    protocol: Arc<Mutex<Protocol>>,
     accepting: JoinHandle<()>,
 }
 
@@ -161,16 +162,23 @@ impl Server {
         Ok(())
     }
 
+    /// Does these steps on new connections from now on, whatever it did before.
+    pub fn follow(&self, steps: &[Step]) {
+        *lock(&self.protocol) = Protocol::Script(steps.into());
+    }
+
     fn start(protocol: Protocol, tls: Option<ServerTls>) -> Result<Self> {
         let config = tls.map(|tls| tls.config()).transpose()?;
         let tls = Arc::new(Mutex::new(config.map(Arc::new)));
+        let protocol = Arc::new(Mutex::new(protocol));
         let listener = block_on("listen", async {
             Ok(TcpListener::bind(("127.0.0.1", 0)).await?)
         })?;
         Ok(Self {
             port: listener.local_addr()?.port(),
-            accepting: spawn(accept_all(listener, tls.clone(), protocol)),
+            accepting: spawn(accept_all(listener, tls.clone(), protocol.clone())),
             tls,
+            protocol,
         })
     }
 }
@@ -181,14 +189,18 @@ impl Drop for Server {
     }
 }
 
-fn lock(tls: &Mutex<Security>) -> MutexGuard<'_, Security> {
-    tls.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn accept_all(listener: TcpListener, tls: Arc<Mutex<Security>>, protocol: Protocol) {
+async fn accept_all(
+    listener: TcpListener,
+    tls: Arc<Mutex<Security>>,
+    protocol: Arc<Mutex<Protocol>>,
+) {
     while let Ok((tcp, _)) = listener.accept().await {
         let acceptor = lock(&tls).clone().map(TlsAcceptor::from);
-        let protocol = protocol.clone();
+        let protocol = lock(&protocol).clone();
         // A connection that fails concerns nobody but its client, who sees it.
         tokio::spawn(async move { drop(serve(tcp, acceptor, protocol).await) });
     }

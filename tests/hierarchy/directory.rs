@@ -1,0 +1,141 @@
+//! What the own hierarchy tells of peers that show nothing but their leaf.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Result, ensure};
+use testbed::pki::{DAY, Lifetime};
+use testbed::{Ca, Client, Stats};
+
+use crate::setup::{
+    CONNECTION_FINDINGS, CONNECTIONS, Counted, INBOUND, NOT_AFTER, PAY, Pki, Proxy,
+    REQUEST_FINDINGS, ca_label, gauge,
+};
+use crate::sidecar::{POLLING, each, polling, soon, start, trust};
+
+/// Enough for each of four workers to get some.
+const CONNECTIONS_AT_ONCE: u32 = 40;
+
+/// A PKI whose issuing CA is about to expire, and the leaf that it gives to a peer outlives it.
+fn aging() -> Result<(Pki, Client)> {
+    let mut pki = Pki::new()?;
+    let lifetime = Lifetime::from_now(-1000 * DAY, 5 * DAY);
+    let issuing = pki
+        .cas
+        .intermediate
+        .subordinate("Issuing CA")
+        .lifetime(lifetime);
+    pki.cas.issuing = issuing.issue()?;
+    let leaf = pki
+        .pay()
+        .lifetime(Lifetime::from_now(-DAY, 6 * DAY))
+        .issue()?;
+    Ok((pki, Client::mtls(&leaf)))
+}
+
+fn connect(proxy: &Proxy, client: &Client, times: u32) -> Result<()> {
+    (0..times).try_for_each(|_| proxy.get(client).map(drop))
+}
+
+fn busy_workers(stats: &Stats) -> usize {
+    let connections = stats.series("envoy_listener_worker_downstream_cx_total");
+    let busy = connections.iter().filter(|series| series.value > 0.0);
+    let ids: BTreeSet<_> = busy.map(|series| series.label("envoy_worker_id")).collect();
+    ids.len()
+}
+
+/// Each connection has the findings of the leaf's issuing CA, which is known from the own chain: on all
+/// workers, with the network filter and with an HTTP filter that reads nothing but the attribute.
+#[test]
+fn an_issuing_ca_about_to_expire_flags_every_connection() -> Result<()> {
+    let (pki, client) = aging()?;
+    pki.cas
+        .leaf()
+        .uri("spiffe://cluster.local/ns/shop/sa/proxy")
+        .issue()?
+        .write_to(pki.directory())?;
+    let configuration = POLLING.replacen('{', r#"{"certificate_sources": ["attribute"], "#, 1);
+    let proxy = start(polling(&pki)?.configuration(&configuration), 4)?;
+    let all = f64::from(CONNECTIONS_AT_ONCE);
+    soon(|| {
+        let counted = Counted::by(&proxy.envoy, || {
+            connect(&proxy, &client, CONNECTIONS_AT_ONCE)
+        })?;
+        let connections = counted.sum(CONNECTIONS, &[INBOUND]);
+        ensure!(connections == all, "{connections} connections");
+        for (name, layer, finding) in [
+            (CONNECTION_FINDINGS, "issuing_ca", "expires_critical"),
+            (CONNECTION_FINDINGS, "workload", "outlives_issuer"),
+            (REQUEST_FINDINGS, "issuing_ca", "expires_critical"),
+            (REQUEST_FINDINGS, "workload", "outlives_issuer"),
+        ] {
+            let found = counted.sum(name, &[INBOUND, ("layer", layer), ("finding", finding)]);
+            ensure!(found == all, "{name} {layer} {finding}: {found} of {all}");
+        }
+        Ok(())
+    })?;
+    let stats = proxy.stats()?;
+    assert_eq!(busy_workers(&stats), 4);
+    for (layer, name, ca) in [
+        ("issuing_ca", "Issuing CA", &pki.cas.issuing),
+        ("intermediate_ca", "Intermediate CA", &pki.cas.intermediate),
+        ("root_ca", "Root CA", &pki.cas.root),
+    ] {
+        let name = ca_label(name, ca);
+        assert!(
+            stats
+                .value(NOT_AFTER, &gauge(INBOUND, layer, &name))
+                .is_some(),
+            "{name}"
+        );
+    }
+    Ok(())
+}
+
+/// A CA that was not known when a peer was met first counts from its arrival in the bundle on.
+#[test]
+fn a_changed_bundle_tells_of_peers_met_before() -> Result<()> {
+    let pki = Pki::new()?;
+    let other = Ca::root("Other CA")
+        .lifetime(Lifetime::from_now(-4000 * DAY, 20 * DAY))
+        .issue()?;
+    // Envoy takes the peer by the root; the certificate of the same key that ends soon comes later.
+    let lasting = Ca::root("Other CA").key(other.key()).issue()?;
+    let client = Client::mtls(&lasting.leaf().uri(PAY).issue()?);
+    trust(&pki, [&pki.cas.root, &lasting])?;
+    let proxy = start(polling(&pki)?, 1)?;
+    let labels = [
+        INBOUND,
+        ("layer", "root_ca"),
+        ("finding", "expires_critical"),
+    ];
+    connect(&proxy, &client, 1)?;
+    assert_eq!(proxy.stats()?.sum(CONNECTION_FINDINGS, &labels), 0.0);
+    trust(&pki, [&pki.cas.root, &other])?;
+    soon(|| {
+        let counted = Counted::by(&proxy.envoy, || connect(&proxy, &client, 1))?;
+        let found = counted.sum(CONNECTION_FINDINGS, &labels);
+        ensure!(found == 1.0, "{found}");
+        Ok(())
+    })
+}
+
+/// Nobody of the trusted CA has connected: its name comes from the bundle.
+#[test]
+fn an_unknown_ca_is_told_from_the_trusted_one_of_its_name() -> Result<()> {
+    each(&[("one worker", 1), ("four workers", 4)], |workers| {
+        let pki = Pki::new()?;
+        let impostor = Ca::root("Root CA").issue()?;
+        let client = Client::mtls(&impostor.leaf().uri(PAY).issue()?);
+        let proxy = start(polling(&pki)?, *workers)?;
+        let known = &pki.cas.root.key_identifier()[..8];
+        let unknown = &impostor.key_identifier()[..8];
+        let hint = format!("'Root CA:{known}' is known here, 'Root CA:{unknown}' is not");
+        soon(|| {
+            ensure!(proxy.get(&client).is_err(), "accepted");
+            let log = proxy.envoy.log();
+            let line = log.lines().rfind(|line| line.contains("reason=unknown_ca"));
+            ensure!(line.is_some_and(|line| line.contains(&hint)), "{line:?}");
+            Ok(())
+        })
+    })
+}

@@ -1,0 +1,116 @@
+//! The own chain: dates, and what its replacement leaves behind.
+
+use anyhow::Result;
+use testbed::Ca;
+use testbed::pki::{DAY, HOUR, Lifetime};
+
+use crate::setup::{Pki, ca_label};
+use crate::sidecar::{
+    NOT_AFTER, NOT_BEFORE, PRESENT, PROXY, Rows, TRUSTED, certificates, each, findings, polling,
+    rows, start, trust, wait_for_polls, wait_until,
+};
+
+const ROTATIONS: &str = "mtls_own_rotations_total";
+const MARGIN: &str = "mtls_own_rotation_margin_seconds";
+const DEFAULT: [(&str, &str); 1] = [("secret", "default")];
+
+fn days(from: i64, to: i64) -> Lifetime {
+    Lifetime::from_now(from * DAY, to * DAY)
+}
+
+/// To the second, by layer, secret and name, and nothing else: leaf and intermediates of the chain, and
+/// every root of the bundle, though all have one name.
+#[test]
+fn every_certificate_has_its_dates() -> Result<()> {
+    let cases = [
+        ("one root, one worker", (1, 1)),
+        ("two roots, four workers", (2, 4)),
+        ("five roots, four workers", (5, 4)),
+    ];
+    each(&cases, |(roots, workers)| {
+        let pki = Pki::new()?;
+        let dates: Vec<Lifetime> = (0..8).map(|n| days(-10 - n, 1000 + n)).collect();
+        let roots: Vec<Ca> = dates[3..3 + *roots]
+            .iter()
+            .map(|dates| Ca::root("Root CA").lifetime(*dates).issue())
+            .collect::<Result<_>>()?;
+        let intermediate = roots[0]
+            .subordinate("Intermediate CA")
+            .lifetime(dates[2])
+            .issue()?;
+        let issuing = intermediate
+            .subordinate("Issuing CA")
+            .lifetime(dates[1])
+            .issue()?;
+        let leaf = issuing.leaf().uri(PROXY).lifetime(dates[0]).issue()?;
+        leaf.write_to(pki.directory())?;
+        trust(&pki, &roots)?;
+
+        let mut names = vec![
+            format!("workload default {PROXY}"),
+            format!("issuing_ca default {}", ca_label("Issuing CA", &issuing)),
+            format!(
+                "intermediate_ca default {}",
+                ca_label("Intermediate CA", &intermediate)
+            ),
+        ];
+        let root_names = roots.iter().map(|root| ca_label("Root CA", root));
+        names.extend(
+            root_names
+                .clone()
+                .map(|name| format!("root_ca ROOTCA {name}")),
+        );
+        let table = |value: fn(&Lifetime) -> f64| -> Rows {
+            names.iter().cloned().zip(dates.iter().map(value)).collect()
+        };
+        let proxy = start(polling(&pki)?, *workers)?;
+        let ends = table(|dates| dates.not_after as f64);
+        let stats = wait_until(&proxy.envoy, &ends, |stats| certificates(stats, NOT_AFTER))?;
+        let starts = table(|dates| dates.not_before as f64);
+        assert_eq!(certificates(&stats, NOT_BEFORE), starts);
+        assert_eq!(certificates(&stats, PRESENT), table(|_| 1.0));
+        let trusted: Rows = root_names.map(|name| (name, 1.0)).collect();
+        assert_eq!(rows(&stats, TRUSTED, &["ca"]), trusted);
+        assert_eq!(findings(&stats), Rows::new());
+        Ok(())
+    })
+}
+
+/// A new leaf over SDS is one rotation, not one per worker; with it comes what the old one had left.
+#[test]
+fn a_new_leaf_is_one_rotation() -> Result<()> {
+    let pki = Pki::new()?;
+    let leaf = |hours| {
+        let lifetime = Lifetime::from_now(-HOUR, hours * HOUR);
+        pki.cas.leaf().uri(PROXY).lifetime(lifetime).issue()
+    };
+    leaf(10)?.write_to(pki.directory())?;
+    let proxy = start(polling(&pki)?, 4)?;
+    let stats = wait_for_polls(&proxy.envoy, 1.0)?;
+    assert_eq!(stats.sum(ROTATIONS, &[]), 0.0);
+
+    leaf(20)?.write_to(pki.directory())?;
+    wait_until(&proxy.envoy, &Some(1.0), |stats| {
+        stats.value(ROTATIONS, &DEFAULT)
+    })?;
+    let stats = wait_for_polls(&proxy.envoy, 2.0)?;
+    assert_eq!(stats.sum(ROTATIONS, &[]), 1.0);
+    assert_eq!(stats.sum(&format!("{MARGIN}_count"), &[]), 1.0);
+    let margin = stats.sum(&format!("{MARGIN}_sum"), &DEFAULT);
+    let (least, most) = (9.0 * HOUR as f64, 11.0 * HOUR as f64);
+    assert!((least..most).contains(&margin), "{margin}");
+    Ok(())
+}
+
+/// A leaf in the second half of its life that nobody renews, below the thresholds.
+#[test]
+fn a_leaf_about_to_expire_is_found() -> Result<()> {
+    let pki = Pki::new()?;
+    let lifetime = Lifetime::from_now(-23 * HOUR, HOUR);
+    let leaf = pki.cas.leaf().uri(PROXY).lifetime(lifetime).issue()?;
+    leaf.write_to(pki.directory())?;
+    let proxy = start(polling(&pki)?, 1)?;
+    let found = Rows::from([("workload default expires_critical".to_owned(), 1.0)]);
+    wait_until(&proxy.envoy, &found, findings)?;
+    Ok(())
+}
