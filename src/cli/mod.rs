@@ -3,6 +3,7 @@
 mod check_config;
 mod explain;
 mod inspect;
+mod rotation_status;
 mod stats_tags;
 
 use std::fs;
@@ -33,6 +34,7 @@ enum Command {
     Explain(explain::Arguments),
     StatsTags(stats_tags::Arguments),
     CheckConfig(check_config::Arguments),
+    RotationStatus(rotation_status::Arguments),
 }
 
 /// On which side of the proxy a peer is.
@@ -66,6 +68,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Explain(arguments) => explain::run(&arguments),
         Command::StatsTags(arguments) => Ok(stats_tags::run(&arguments)),
         Command::CheckConfig(arguments) => check_config::run(&arguments),
+        Command::RotationStatus(arguments) => rotation_status::run(&arguments),
     };
     let (written, code) = match outcome {
         Ok(outcome) => (

@@ -136,9 +136,8 @@ fn rows(secret: &Secret, secrets: &[Secret], thresholds: &Thresholds, now: UnixT
     let dated = secret
         .certificates
         .iter()
-        .enumerate()
-        .filter_map(|(index, certificate)| match certificate {
-            OwnCertificate::Dates(dates) => Some(dated(index, dates, secret.role, thresholds, now)),
+        .filter_map(|certificate| match certificate {
+            OwnCertificate::Dates(dates) => Some(dated(dates, secret.role, thresholds, now)),
             OwnCertificate::Full(..) => None,
         });
     readable.chain(dated).collect()
@@ -186,11 +185,11 @@ fn judge(members: &[Member], thresholds: &Thresholds) -> Vec<Judgement> {
 }
 
 /// A certificate of which only `/certs` is known: of a CA not even the name.
-fn dated(index: usize, dates: &Dates, role: Role, thresholds: &Thresholds, now: UnixTime) -> Row {
-    let layer = match (role, index) {
-        (Role::Chain, 0) => Layer::Workload,
-        (Role::Chain, _) => Layer::IntermediateCa,
-        (Role::Bundle, _) => Layer::RootCa,
+fn dated(dates: &Dates, role: Role, thresholds: &Thresholds, now: UnixTime) -> Row {
+    // `/certs` has of each chain the leaf only, and of a bundle CAs.
+    let layer = match role {
+        Role::Chain => Layer::Workload,
+        Role::Bundle => Layer::RootCa,
     };
     let judgement = Judgement::of_validity(dates.not_before, dates.not_after, layer, thresholds);
     Row {

@@ -10,7 +10,7 @@ use crate::setup::{
     CONNECTION_FINDINGS, CONNECTIONS, Counted, INBOUND, NOT_AFTER, PAY, Pki, Proxy,
     REQUEST_FINDINGS, ca_label, gauge,
 };
-use crate::sidecar::{POLLING, each, polling, soon, start, trust};
+use crate::sidecar::{POLLING, each, polling, soon, start, trust, wait_for_polls};
 
 /// Enough for each of four workers to get some.
 const CONNECTIONS_AT_ONCE: u32 = 40;
@@ -130,6 +130,8 @@ fn an_unknown_ca_is_told_from_the_trusted_one_of_its_name() -> Result<()> {
         let known = &pki.cas.root.key_identifier()[..8];
         let unknown = &impostor.key_identifier()[..8];
         let hint = format!("'Root CA:{known}' is known here, 'Root CA:{unknown}' is not");
+        // The next tick after the first poll; until then each attempt would take a log line.
+        wait_for_polls(&proxy.envoy, 2.0)?;
         soon(|| {
             ensure!(proxy.get(&client).is_err(), "accepted");
             let log = proxy.envoy.log();

@@ -16,7 +16,7 @@ const HUGE: usize = 10 * 1024 * 1024;
 /// Gives this answer to each request.
 fn answer(status: &str, body: &[u8]) -> Vec<Step> {
     let head = format!(
-        "HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n",
+        "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
     send([head.as_bytes(), body].concat())

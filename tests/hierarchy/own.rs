@@ -14,6 +14,9 @@ const ROTATIONS: &str = "mtls_own_rotations_total";
 const MARGIN: &str = "mtls_own_rotation_margin_seconds";
 const DEFAULT: [(&str, &str); 1] = [("secret", "default")];
 
+/// Envoy tells of each certificate twice, and by its serial number it is known as the same.
+const SERIAL_NUMBERS: [&[u8]; 5] = [&[0x0a, 0xbc], &[0x01], &[0xff; 19], &[0x80, 0x00], &[0x7f]];
+
 fn days(from: i64, to: i64) -> Lifetime {
     Lifetime::from_now(from * DAY, to * DAY)
 }
@@ -32,7 +35,11 @@ fn every_certificate_has_its_dates() -> Result<()> {
         let dates: Vec<Lifetime> = (0..8).map(|n| days(-10 - n, 1000 + n)).collect();
         let roots: Vec<Ca> = dates[3..3 + *roots]
             .iter()
-            .map(|dates| Ca::root("Root CA").lifetime(*dates).issue())
+            .zip(SERIAL_NUMBERS)
+            .map(|(dates, number)| {
+                let root = Ca::root("Root CA").lifetime(*dates);
+                root.serial_number(number).issue()
+            })
             .collect::<Result<_>>()?;
         let intermediate = roots[0]
             .subordinate("Intermediate CA")

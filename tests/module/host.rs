@@ -81,6 +81,8 @@ struct Shared {
     data: HashMap<Vec<u8>, (Vec<u8>, u32)>,
     last_cas: u32,
     metrics: BTreeMap<String, Metric>,
+    /// How many workers have started.
+    workers: u8,
 }
 
 /// One Envoy process: a clock, a metrics store, shared data, and as many workers as a test wants.
@@ -94,6 +96,7 @@ impl Proxy {
             data: HashMap::new(),
             last_cas: 0,
             metrics: BTreeMap::new(),
+            workers: 0,
         })))
     }
 
@@ -117,6 +120,10 @@ impl Proxy {
 
     pub fn advance(&self, by: Duration) {
         self.0.borrow_mut().nanoseconds += u64::try_from(by.as_nanos()).expect("a short time");
+    }
+
+    pub fn set_clock_back(&self, by: Duration) {
+        self.0.borrow_mut().nanoseconds -= u64::try_from(by.as_nanos()).expect("a short time");
     }
 
     /// The present, in Unix seconds.
@@ -221,8 +228,26 @@ pub struct Host {
     pub reads: BTreeMap<String, u64>,
     pub faults: Faults,
     pub tick_period: Option<Duration>,
-    /// The clusters called.
-    pub http_calls: Vec<String>,
+    pub http_calls: Vec<HttpCall>,
+    /// The reply that is being handed over.
+    reply: Option<Reply>,
+    /// Differs from worker to worker, as random numbers do.
+    seed: u8,
+}
+
+/// A call of the module to a cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HttpCall {
+    pub token: u32,
+    pub cluster: String,
+    pub path: String,
+}
+
+/// What comes back. Without headers: nothing did.
+#[derive(Clone, Debug, Default)]
+pub struct Reply {
+    pub headers: Headers,
+    pub body: Vec<u8>,
 }
 
 impl Host {
@@ -256,6 +281,11 @@ impl Worker {
         offered::forbid(&mut linker, module())?;
         imports::define(&mut linker)?;
         wasi::define(&mut linker)?;
+        let seed = {
+            let mut shared = proxy.0.borrow_mut();
+            shared.workers += 1;
+            shared.workers
+        };
         let host = Host {
             proxy,
             memory: None,
@@ -273,6 +303,8 @@ impl Worker {
             faults,
             tick_period: None,
             http_calls: Vec::new(),
+            reply: None,
+            seed,
         };
         let mut store = Store::new(engine, host);
         let instance = linker.instantiate(&mut store, module())?;
@@ -370,6 +402,22 @@ impl Worker {
 
     pub fn tick(&mut self) -> Result<()> {
         self.enter::<_, ()>(ROOT, "proxy_on_tick", ROOT)?;
+        Ok(())
+    }
+
+    /// Hands over the reply to a call. Envoy does so on behalf of the root context.
+    pub fn reply(&mut self, token: u32, reply: Reply) -> Result<()> {
+        let headers = u32::try_from(reply.headers.len())?;
+        let parameters = (
+            ROOT,
+            token,
+            headers,
+            u32::try_from(reply.body.len())?,
+            0_u32,
+        );
+        self.host().reply = Some(reply);
+        self.enter::<_, ()>(ROOT, "proxy_on_http_call_response", parameters)?;
+        self.host().reply = None;
         Ok(())
     }
 

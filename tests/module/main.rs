@@ -9,6 +9,7 @@ mod caps;
 mod configuration;
 mod faults;
 mod headers;
+mod hierarchy;
 mod host;
 mod hostile;
 mod hot_path;

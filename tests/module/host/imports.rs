@@ -7,8 +7,8 @@ use std::time::Duration;
 use wasmtime::{Linker, Result};
 
 use super::{
-    BAD_ARGUMENT, CAS_MISMATCH, Fault, Headers, Host, INVALID_MEMORY_ACCESS, Metric, NOT_FOUND, OK,
-    Status,
+    BAD_ARGUMENT, CAS_MISMATCH, Fault, Headers, Host, HttpCall, INVALID_MEMORY_ACCESS, Metric,
+    NOT_FOUND, OK, Status,
 };
 use crate::attributes;
 
@@ -19,6 +19,8 @@ const ENV: &str = "env";
 
 const REQUEST_HEADERS: u32 = 0;
 const RESPONSE_HEADERS: u32 = 2;
+const HTTP_CALL_RESPONSE_HEADERS: u32 = 6;
+const HTTP_CALL_RESPONSE_BODY: u32 = 4;
 const PLUGIN_CONFIGURATION: u32 = 7;
 
 /// The low bits of a metric id are its type, as in Envoy.
@@ -101,11 +103,13 @@ fn get_buffer_bytes(
 ) -> Status {
     let out = (data, size);
     answer_bytes(&mut caller, "proxy_get_buffer_bytes", out, |caller| {
-        if buffer != PLUGIN_CONFIGURATION {
-            return Err(NOT_FOUND);
-        }
-        let configuration = caller.data().configuration.iter();
-        let wanted = configuration.skip(start as usize).take(length as usize);
+        let host = caller.data();
+        let content = match (buffer, &host.reply) {
+            (PLUGIN_CONFIGURATION, _) => &host.configuration,
+            (HTTP_CALL_RESPONSE_BODY, Some(reply)) => &reply.body,
+            _ => return Err(NOT_FOUND),
+        };
+        let wanted = content.iter().skip(start as usize).take(length as usize);
         Ok(wanted.copied().collect())
     })
 }
@@ -286,8 +290,8 @@ fn http_call(
     mut caller: Caller,
     upstream: u32,
     upstream_size: u32,
-    _headers: u32,
-    _headers_size: u32,
+    headers: u32,
+    headers_size: u32,
     _body: u32,
     _body_size: u32,
     _trailers: u32,
@@ -296,10 +300,15 @@ fn http_call(
     token: u32,
 ) -> Status {
     answer(&mut caller, "proxy_http_call", |caller| {
-        let upstream = name(caller, upstream, upstream_size)?;
+        let cluster = name(caller, upstream, upstream_size)?;
+        let headers = read(caller, headers, headers_size)?;
         let calls = &mut caller.data_mut().http_calls;
-        calls.push(upstream);
-        let number = u32::try_from(calls.len()).unwrap_or(u32::MAX);
+        let number = u32::try_from(calls.len() + 1).unwrap_or(u32::MAX);
+        calls.push(HttpCall {
+            token: number,
+            cluster,
+            path: unmarshal(&headers, ":path"),
+        });
         write(caller, token, &number.to_le_bytes())
     })
 }
@@ -383,8 +392,12 @@ fn allocate(caller: &mut Caller, length: u32) -> Answer<u32> {
         .ok_or(INVALID_MEMORY_ACCESS)
 }
 
-/// The headers of the active stream, as far as Envoy has them.
+/// The headers of the active stream, as far as Envoy has them; or those of a reply.
 fn headers<'a>(caller: &'a mut Caller, map: u32) -> Answer<&'a mut Headers> {
+    if map == HTTP_CALL_RESPONSE_HEADERS {
+        let reply = caller.data_mut().reply.as_mut().ok_or(BAD_ARGUMENT)?;
+        return Ok(&mut reply.headers);
+    }
     let stream = caller.data_mut().stream();
     match map {
         REQUEST_HEADERS => stream.request_headers.as_mut(),
@@ -407,6 +420,27 @@ fn marshal(headers: &Headers) -> Vec<u8> {
         bytes.extend(value.iter().copied().chain([0]));
     }
     bytes
+}
+
+/// A header of what a module has marshalled.
+fn unmarshal(bytes: &[u8], name: &str) -> String {
+    let word = |index: usize| {
+        let word = bytes[4 * index..][..4].try_into().expect("four bytes");
+        u32::from_le_bytes(word) as usize
+    };
+    let count = word(0);
+    let mut at = 4 + 8 * count;
+    let mut next = |size: usize| {
+        let text = String::from_utf8_lossy(&bytes[at..at + size]).into_owned();
+        at += size + 1;
+        text
+    };
+    let mut headers = (0..count).map(|index| {
+        let sizes = (word(1 + 2 * index), word(2 + 2 * index));
+        (next(sizes.0), next(sizes.1))
+    });
+    let found = headers.find(|(key, _)| key == name);
+    found.map(|(_, value)| value).unwrap_or_default()
 }
 
 /// Mints a new id at every call, for a known name too.

@@ -82,9 +82,12 @@ fn clock_time_get(mut caller: Caller, clock: u32, _precision: u64, time: u32) ->
     put(&mut caller, time, &now.to_le_bytes())
 }
 
-/// Not random at all: a test should fail today as it did yesterday.
+/// Not random at all: a test should fail today as it did yesterday. Only no two workers get the same.
 fn random_get(mut caller: Caller, start: u32, size: u32) -> Errno {
-    let bytes: Vec<u8> = (0..size).map(|index| (index * 31 + 7) as u8).collect();
+    let seed = u32::from(caller.data().seed);
+    let bytes: Vec<u8> = (0..size)
+        .map(|index| (index * 31 + seed * 7) as u8)
+        .collect();
     put(&mut caller, start, &bytes)
 }
 

@@ -215,6 +215,12 @@ impl CaBuilder {
         self
     }
 
+    /// This serial number, big-endian, instead of a random one.
+    pub fn serial_number(mut self, number: &[u8]) -> Self {
+        self.params.serial_number = Some(number.to_vec().into());
+        self
+    }
+
     /// A new key of this kind.
     pub fn key_kind(mut self, kind: KeyKind) -> Self {
         self.key = KeyChoice::Generate(kind);
@@ -233,7 +239,7 @@ impl CaBuilder {
     /// If the lifetime is outside the years 0 to 9999, or key generation fails.
     pub fn issue(mut self) -> Result<Ca> {
         self.lifetime.apply(&mut self.params)?;
-        self.params.serial_number = Some(random_serial());
+        self.params.serial_number.get_or_insert_with(random_serial);
         let key = self.key.take()?;
         let (certificate, above) = match &self.parent {
             None => (self.params.self_signed(&key)?, Vec::new()),

@@ -1,0 +1,366 @@
+//! The poller of this proxy's own hierarchy: whose turn it is, and what a strange reply does.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::{Value, json};
+use wasmtime::Result;
+
+use crate::host::{CAS_MISMATCH, Fault, Faults, HttpCall, Proxy, Reply, Worker};
+use crate::metrics::series;
+use crate::pki::{Certificate, DAY, Leaf, ca, ca_label};
+
+const CONFIGURATION: &str = r#"{"hierarchy": {"admin_cluster": "admin", "interval": "1s"}}"#;
+const TICK: Duration = Duration::from_secs(5);
+const HOUR: Duration = Duration::from_secs(3600);
+const PROXY: &str = "spiffe://cluster.local/ns/shop/sa/proxy";
+
+/// A chain and a bundle as they come over SDS, and nothing else.
+fn secrets(chain: &[&str], bundle: &[&str]) -> Value {
+    let bytes = |blocks: &[&str]| json!({"inline_bytes": BASE64.encode(blocks.concat())});
+    json!({"configs": [
+        {"name": "default", "secret": {
+            "name": "default",
+            "tls_certificate": {"certificate_chain": bytes(chain)},
+        }},
+        {"name": "ROOTCA", "secret": {
+            "name": "ROOTCA",
+            "validation_context": {"trusted_ca": bytes(bundle)},
+        }},
+    ]})
+}
+
+fn reply(status: &str, body: impl Into<Vec<u8>>) -> Reply {
+    Reply {
+        headers: vec![(":status".to_owned(), status.into())],
+        body: body.into(),
+    }
+}
+
+fn ok(body: &Value) -> Reply {
+    reply("200", body.to_string())
+}
+
+fn last_call(worker: &mut Worker) -> HttpCall {
+    let call = worker.host().http_calls.last();
+    call.cloned().expect("a call")
+}
+
+/// One poll with these secrets; the holder of the lease has ticked.
+fn answer(worker: &mut Worker, secrets: &Value) -> Result<()> {
+    let call = last_call(worker);
+    assert!(call.path.starts_with("/config_dump"), "{call:?}");
+    worker.reply(call.token, ok(secrets))?;
+    let call = last_call(worker);
+    assert_eq!((&*call.cluster, &*call.path), ("admin", "/certs"));
+    worker.reply(call.token, ok(&json!({"certificates": []})))
+}
+
+fn polls(proxy: &Proxy, result: &str) -> u64 {
+    proxy.counter(&series(
+        &[("result", result)],
+        "mtls_watch_hierarchy_polls_total",
+    ))
+}
+
+/// Ticks; says whether that worker asked for the secrets.
+fn asks(worker: &mut Worker) -> Result<bool> {
+    let before = worker.host().http_calls.len();
+    worker.tick()?;
+    Ok(worker.host().http_calls.len() > before)
+}
+
+#[test]
+fn of_many_workers_one_asks() -> Result<()> {
+    let proxy = Proxy::new();
+    let mut workers = [(); 3].map(|()| proxy.worker(CONFIGURATION).expect("a worker"));
+    for _ in 0..10 {
+        let mut asked = [false; 3];
+        for (worker, asked) in workers.iter_mut().zip(&mut asked) {
+            *asked = asks(worker)?;
+        }
+        assert_eq!(asked, [true, false, false]);
+        proxy.advance(TICK);
+    }
+    Ok(())
+}
+
+/// As after a listener was removed, or a VM has died.
+#[test]
+fn another_takes_over_once_the_lease_has_run_out() -> Result<()> {
+    let proxy = Proxy::new();
+    let (mut holder, mut other) = (proxy.worker(CONFIGURATION)?, proxy.worker(CONFIGURATION)?);
+    assert!(asks(&mut holder)?);
+    drop(holder);
+    let mut waited = Duration::ZERO;
+    while !asks(&mut other)? {
+        proxy.advance(TICK);
+        waited += TICK;
+    }
+    assert!((2 * TICK..=4 * TICK).contains(&waited), "{waited:?}");
+    Ok(())
+}
+
+/// Whoever ticks first, and whether or not the holder lives.
+#[test]
+fn polls_go_on_when_the_clock_is_set_back() -> Result<()> {
+    for holder_first in [true, false] {
+        let proxy = Proxy::new();
+        let mut workers = [proxy.worker(CONFIGURATION)?, proxy.worker(CONFIGURATION)?];
+        assert!(asks(&mut workers[0])?);
+        proxy.set_clock_back(HOUR);
+        if !holder_first {
+            workers.reverse();
+        }
+        let mut asked = false;
+        for _ in 0..4 {
+            for worker in &mut workers {
+                asked |= asks(worker)?;
+            }
+            proxy.advance(TICK);
+        }
+        assert!(asked, "holder first: {holder_first}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_worker_that_loses_the_race_for_the_lease_does_not_ask() -> Result<()> {
+    let proxy = Proxy::new();
+    let mut worker = proxy.worker(CONFIGURATION)?;
+    let conflict = Fault::Status(CAS_MISMATCH);
+    worker.host().faults = Faults::from([("proxy_set_shared_data", conflict)]);
+    assert!(!asks(&mut worker)?);
+    worker.host().faults.clear();
+    assert!(asks(&mut worker)?);
+    Ok(())
+}
+
+#[test]
+fn without_the_setting_nobody_asks() -> Result<()> {
+    let mut worker = Proxy::new().worker("")?;
+    assert!(!asks(&mut worker)?);
+    Ok(())
+}
+
+/// What is no answer of Envoy's admin interface.
+fn strange_replies() -> Vec<(&'static str, Reply)> {
+    let body = |body: &[u8]| reply("200", body);
+    vec![
+        ("nothing", Reply::default()),
+        (
+            "no status",
+            Reply {
+                headers: vec![("content-type".to_owned(), b"application/json".to_vec())],
+                body: b"{}".to_vec(),
+            },
+        ),
+        ("500", reply("500", "{}")),
+        ("a status in bytes", reply("\u{fffd}", "{}")),
+        ("empty", body(b"")),
+        ("garbage", body(b"\xff\xfe{")),
+        ("an array", body(b"[]")),
+        ("a number", body(b"1e999")),
+        ("deep", body(&[b'['; 100_000])),
+        ("10 MB", body(&[b' '; 10 * 1024 * 1024])),
+        ("another object", body(br#"{"answer": 42}"#)),
+        (
+            "other types",
+            body(
+                br#"{"configs": [7, {"secret": 7}, {"name": 3, "secret": {"tls_certificate": []}}],
+                 "certificates": 7}"#,
+            ),
+        ),
+    ]
+}
+
+/// At both calls of a poll: the error is counted, one line says so, and the next poll works.
+#[test]
+fn strange_replies_are_counted_and_logged_once() -> Result<()> {
+    for (name, strange) in strange_replies() {
+        let proxy = Proxy::new();
+        let mut worker = proxy.worker(CONFIGURATION)?;
+        for failed in 1..=3 {
+            worker.tick()?;
+            let calls = worker.host().http_calls.len();
+            worker.reply(last_call(&mut worker).token, strange.clone())?;
+            if worker.host().http_calls.len() > calls {
+                worker.reply(last_call(&mut worker).token, strange.clone())?;
+            }
+            assert_eq!(polls(&proxy, "error"), failed, "{name}");
+            proxy.advance(TICK);
+        }
+        let lines = worker.logs().len();
+        assert_eq!(lines, 1, "{name}: {:?}", worker.logs());
+        worker.tick()?;
+        answer(&mut worker, &json!({}))?;
+        assert_eq!(polls(&proxy, "ok"), 1, "{name}");
+        assert_eq!(
+            worker.logs().len(),
+            lines + 1,
+            "{name}: {:?}",
+            worker.logs()
+        );
+    }
+    Ok(())
+}
+
+/// Whatever the host answers to the call itself.
+#[test]
+fn a_call_that_cannot_be_made_is_an_error() -> Result<()> {
+    for status in (1..=12).chain([255]) {
+        let proxy = Proxy::new();
+        let mut worker = proxy.worker(CONFIGURATION)?;
+        worker.host().faults = Faults::from([("proxy_http_call", Fault::Status(status))]);
+        worker.tick()?;
+        assert_eq!(polls(&proxy, "error"), 1, "status {status}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_huge_reply_takes_no_memory() -> Result<()> {
+    let proxy = Proxy::new();
+    let mut worker = proxy.worker(CONFIGURATION)?;
+    worker.tick()?;
+    answer(&mut worker, &json!({}))?;
+    let before = worker.memory();
+    for _ in 0..3 {
+        proxy.advance(TICK);
+        worker.tick()?;
+        let token = last_call(&mut worker).token;
+        worker.reply(token, reply("200", vec![b' '; 10 * 1024 * 1024]))?;
+    }
+    assert_eq!(worker.memory(), before);
+    Ok(())
+}
+
+#[test]
+fn a_reply_to_a_call_that_nobody_made_is_ignored() -> Result<()> {
+    let proxy = Proxy::new();
+    let mut worker = proxy.worker(CONFIGURATION)?;
+    worker.tick()?;
+    worker.reply(4711, ok(&json!({})))?;
+    answer(&mut worker, &json!({}))?;
+    assert_eq!(polls(&proxy, "ok"), 1);
+    Ok(())
+}
+
+/// One that comes after the next poll has begun.
+#[test]
+fn a_late_reply_disturbs_no_later_poll() -> Result<()> {
+    let proxy = Proxy::new();
+    let mut worker = proxy.worker(CONFIGURATION)?;
+    worker.tick()?;
+    let late = last_call(&mut worker).token;
+    proxy.advance(TICK);
+    worker.tick()?;
+    worker.reply(late, reply("500", "late"))?;
+    answer(&mut worker, &json!({}))?;
+    assert_eq!(polls(&proxy, "ok"), 1);
+    Ok(())
+}
+
+fn own(name: &str, layer: &str, secret: &str, last: (&str, &str)) -> String {
+    series(&[("layer", layer), ("secret", secret), last], name)
+}
+
+fn unreadable(proxy: &Proxy) -> u64 {
+    let labels = [("source", "hierarchy"), ("result", "unreadable")];
+    proxy.counter(&series(&labels, "mtls_watch_inspections_total"))
+}
+
+const BROKEN: &str = "-----BEGIN CERTIFICATE-----\nbroken!\n-----END CERTIFICATE-----\n";
+
+#[test]
+fn a_broken_block_in_the_bundle_hides_no_other() -> Result<()> {
+    let proxy = Proxy::new();
+    let mut worker = proxy.worker(CONFIGURATION)?;
+    let (leaf, [first, last]) = (Certificate::workload(PROXY), [ca("Root CA"), ca("Root CA")]);
+    let not_der = Certificate::from_der(*b"no DER");
+    worker.tick()?;
+    let bundle = [&*first.pem(), BROKEN, &not_der.pem(), &last.pem()];
+    answer(&mut worker, &secrets(&[&leaf.pem()], &bundle))?;
+    for root in [&first, &last] {
+        let trusted = series(&[("ca", &ca_label(root))], "mtls_trust_bundle_ca");
+        assert_eq!(proxy.gauge(&trusted), Some(1), "{:?}", proxy.metrics());
+    }
+    assert_eq!(unreadable(&proxy), 2);
+    let finding = own(
+        "mtls_own_findings",
+        "root_ca",
+        "ROOTCA",
+        ("finding", "unreadable"),
+    );
+    assert_eq!(proxy.gauge(&finding), Some(2));
+    Ok(())
+}
+
+/// The CA that follows it is no workload, and nothing was rotated.
+#[test]
+fn a_broken_leaf_is_not_taken_for_a_rotation() -> Result<()> {
+    let proxy = Proxy::new();
+    let mut worker = proxy.worker(CONFIGURATION)?;
+    let (leaf, root) = (Certificate::workload(PROXY), ca("Root CA"));
+    for first in [&*leaf.pem(), BROKEN] {
+        worker.tick()?;
+        answer(&mut worker, &secrets(&[first, &root.pem()], &[&root.pem()]))?;
+        proxy.advance(TICK);
+    }
+    assert_eq!(proxy.total("mtls_own_rotations_total"), 0);
+    let metric = "mtls_own_certificate_not_after_timestamp_seconds";
+    let workload = own(
+        metric,
+        "workload",
+        "default",
+        ("identity", &ca_label(&root)),
+    );
+    assert_eq!(proxy.gauge(&workload), None);
+    assert_eq!(unreadable(&proxy), 1);
+    Ok(())
+}
+
+/// The leaf of the last poll is known to whichever worker polls next.
+#[test]
+fn a_rotation_is_counted_once_whoever_polls() -> Result<()> {
+    let proxy = Proxy::new();
+    let (mut holder, mut heir) = (proxy.worker(CONFIGURATION)?, proxy.worker(CONFIGURATION)?);
+    let root = ca("Root CA");
+    let old = Leaf::new(PROXY).valid(-60 * DAY, 30 * DAY).sign();
+    let new = Leaf::new(PROXY).valid(-DAY, 89 * DAY).sign();
+    holder.tick()?;
+    answer(&mut holder, &secrets(&[&old.pem()], &[&root.pem()]))?;
+    drop(holder);
+    proxy.advance(4 * TICK);
+    for _ in 0..2 {
+        heir.tick()?;
+        answer(&mut heir, &secrets(&[&new.pem()], &[&root.pem()]))?;
+        proxy.advance(TICK);
+    }
+    let rotations = series(&[("secret", "default")], "mtls_own_rotations_total");
+    assert_eq!(proxy.counter(&rotations), 1);
+    Ok(())
+}
+
+/// What the holder wrote, the heir takes back.
+#[test]
+fn a_ca_that_leaves_while_the_lease_changes_hands_is_at_0() -> Result<()> {
+    let proxy = Proxy::new();
+    let (mut holder, mut heir) = (proxy.worker(CONFIGURATION)?, proxy.worker(CONFIGURATION)?);
+    let (leaf, stays, leaves) = (Certificate::workload(PROXY), ca("Root CA"), ca("Root CA"));
+    holder.tick()?;
+    answer(
+        &mut holder,
+        &secrets(&[&leaf.pem()], &[&stays.pem(), &leaves.pem()]),
+    )?;
+    drop(holder);
+    proxy.advance(4 * TICK);
+    heir.tick()?;
+    answer(&mut heir, &secrets(&[&leaf.pem()], &[&stays.pem()]))?;
+    for (root, value) in [(&stays, 1), (&leaves, 0)] {
+        let trusted = series(&[("ca", &ca_label(root))], "mtls_trust_bundle_ca");
+        assert_eq!(proxy.gauge(&trusted), Some(value));
+    }
+    Ok(())
+}
