@@ -5,16 +5,27 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
+use testbed::Ca;
 use wasmtime::Result;
 
 use crate::host::{CAS_MISMATCH, Fault, Faults, HttpCall, Proxy, Reply, Worker};
 use crate::metrics::series;
-use crate::pki::{Certificate, DAY, Leaf, ca, ca_label};
+use crate::pki::{Certificate, DAY, Leaf};
 
 const CONFIGURATION: &str = r#"{"hierarchy": {"admin_cluster": "admin", "interval": "1s"}}"#;
 const TICK: Duration = Duration::from_secs(5);
 const HOUR: Duration = Duration::from_secs(3600);
 const PROXY: &str = "spiffe://cluster.local/ns/shop/sa/proxy";
+
+/// A root; all have one name.
+fn root() -> Ca {
+    Ca::root("Root CA").issue().expect("a CA")
+}
+
+/// Its name as a label value.
+fn label(root: &Ca) -> String {
+    format!("Root_CA:{}", &root.key_identifier()[..8])
+}
 
 /// A chain and a bundle as they come over SDS, and nothing else.
 fn secrets(chain: &[&str], bundle: &[&str]) -> Value {
@@ -45,6 +56,11 @@ fn ok(body: &Value) -> Reply {
 fn last_call(worker: &mut Worker) -> HttpCall {
     let call = worker.host().http_calls.last();
     call.cloned().expect("a call")
+}
+
+fn reply_to_last(worker: &mut Worker, reply: Reply) -> Result<()> {
+    let call = last_call(worker);
+    worker.reply(call.token, reply)
 }
 
 /// One poll with these secrets; the holder of the lease has ticked.
@@ -184,9 +200,9 @@ fn strange_replies_are_counted_and_logged_once() -> Result<()> {
         for failed in 1..=3 {
             worker.tick()?;
             let calls = worker.host().http_calls.len();
-            worker.reply(last_call(&mut worker).token, strange.clone())?;
+            reply_to_last(&mut worker, strange.clone())?;
             if worker.host().http_calls.len() > calls {
-                worker.reply(last_call(&mut worker).token, strange.clone())?;
+                reply_to_last(&mut worker, strange.clone())?;
             }
             assert_eq!(polls(&proxy, "error"), failed, "{name}");
             proxy.advance(TICK);
@@ -229,8 +245,7 @@ fn a_huge_reply_takes_no_memory() -> Result<()> {
     for _ in 0..3 {
         proxy.advance(TICK);
         worker.tick()?;
-        let token = last_call(&mut worker).token;
-        worker.reply(token, reply("200", vec![b' '; 10 * 1024 * 1024]))?;
+        reply_to_last(&mut worker, reply("200", vec![b' '; 10 * 1024 * 1024]))?;
     }
     assert_eq!(worker.memory(), before);
     Ok(())
@@ -277,13 +292,13 @@ const BROKEN: &str = "-----BEGIN CERTIFICATE-----\nbroken!\n-----END CERTIFICATE
 fn a_broken_block_in_the_bundle_hides_no_other() -> Result<()> {
     let proxy = Proxy::new();
     let mut worker = proxy.worker(CONFIGURATION)?;
-    let (leaf, [first, last]) = (Certificate::workload(PROXY), [ca("Root CA"), ca("Root CA")]);
+    let (leaf, [first, last]) = (Certificate::workload(PROXY), [root(), root()]);
     let not_der = Certificate::from_der(*b"no DER");
     worker.tick()?;
     let bundle = [&*first.pem(), BROKEN, &not_der.pem(), &last.pem()];
     answer(&mut worker, &secrets(&[&leaf.pem()], &bundle))?;
-    for root in [&first, &last] {
-        let trusted = series(&[("ca", &ca_label(root))], "mtls_trust_bundle_ca");
+    for ca in [&first, &last] {
+        let trusted = series(&[("ca", &label(ca))], "mtls_trust_bundle_ca");
         assert_eq!(proxy.gauge(&trusted), Some(1), "{:?}", proxy.metrics());
     }
     assert_eq!(unreadable(&proxy), 2);
@@ -302,7 +317,7 @@ fn a_broken_block_in_the_bundle_hides_no_other() -> Result<()> {
 fn a_broken_leaf_is_not_taken_for_a_rotation() -> Result<()> {
     let proxy = Proxy::new();
     let mut worker = proxy.worker(CONFIGURATION)?;
-    let (leaf, root) = (Certificate::workload(PROXY), ca("Root CA"));
+    let (leaf, root) = (Certificate::workload(PROXY), root());
     for first in [&*leaf.pem(), BROKEN] {
         worker.tick()?;
         answer(&mut worker, &secrets(&[first, &root.pem()], &[&root.pem()]))?;
@@ -310,12 +325,7 @@ fn a_broken_leaf_is_not_taken_for_a_rotation() -> Result<()> {
     }
     assert_eq!(proxy.total("mtls_own_rotations_total"), 0);
     let metric = "mtls_own_certificate_not_after_timestamp_seconds";
-    let workload = own(
-        metric,
-        "workload",
-        "default",
-        ("identity", &ca_label(&root)),
-    );
+    let workload = own(metric, "workload", "default", ("identity", &label(&root)));
     assert_eq!(proxy.gauge(&workload), None);
     assert_eq!(unreadable(&proxy), 1);
     Ok(())
@@ -326,7 +336,7 @@ fn a_broken_leaf_is_not_taken_for_a_rotation() -> Result<()> {
 fn a_rotation_is_counted_once_whoever_polls() -> Result<()> {
     let proxy = Proxy::new();
     let (mut holder, mut heir) = (proxy.worker(CONFIGURATION)?, proxy.worker(CONFIGURATION)?);
-    let root = ca("Root CA");
+    let root = root();
     let old = Leaf::new(PROXY).valid(-60 * DAY, 30 * DAY).sign();
     let new = Leaf::new(PROXY).valid(-DAY, 89 * DAY).sign();
     holder.tick()?;
@@ -348,7 +358,7 @@ fn a_rotation_is_counted_once_whoever_polls() -> Result<()> {
 fn a_ca_that_leaves_while_the_lease_changes_hands_is_at_0() -> Result<()> {
     let proxy = Proxy::new();
     let (mut holder, mut heir) = (proxy.worker(CONFIGURATION)?, proxy.worker(CONFIGURATION)?);
-    let (leaf, stays, leaves) = (Certificate::workload(PROXY), ca("Root CA"), ca("Root CA"));
+    let (leaf, stays, leaves) = (Certificate::workload(PROXY), root(), root());
     holder.tick()?;
     answer(
         &mut holder,
@@ -359,7 +369,7 @@ fn a_ca_that_leaves_while_the_lease_changes_hands_is_at_0() -> Result<()> {
     heir.tick()?;
     answer(&mut heir, &secrets(&[&leaf.pem()], &[&stays.pem()]))?;
     for (root, value) in [(&stays, 1), (&leaves, 0)] {
-        let trusted = series(&[("ca", &ca_label(root))], "mtls_trust_bundle_ca");
+        let trusted = series(&[("ca", &label(root))], "mtls_trust_bundle_ca");
         assert_eq!(proxy.gauge(&trusted), Some(value));
     }
     Ok(())
