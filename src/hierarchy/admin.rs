@@ -68,6 +68,8 @@ pub struct Secret {
     pub certificates: Vec<OwnCertificate>,
     /// How many could not.
     pub unreadable: usize,
+    /// Whether the first of them, of a chain the leaf, could not.
+    pub leaf_unreadable: bool,
 }
 
 /// A certificate of this proxy.
@@ -123,11 +125,15 @@ fn secret(config: &Value) -> Option<Secret> {
         role,
         certificates: Vec::new(),
         unreadable: 0,
+        leaf_unreadable: false,
     };
-    for der in pem::certificates(&pem_text) {
+    for (position, der) in pem::certificates(&pem_text).enumerate() {
         match parse(der) {
             Ok(certificate) => found.certificates.push(certificate),
-            Err(_) => found.unreadable = found.unreadable.saturating_add(1),
+            Err(_) => {
+                found.unreadable = found.unreadable.saturating_add(1);
+                found.leaf_unreadable |= position == 0;
+            }
         }
     }
     Some(found)
@@ -136,6 +142,17 @@ fn secret(config: &Value) -> Option<Secret> {
 enum Unreadable {
     Pem,
     Der,
+}
+
+impl Secret {
+    /// The proxy's own certificate, where it is known in full.
+    #[must_use]
+    pub fn leaf(&self) -> Option<(&Certificate, &[u8])> {
+        match (self.role, self.leaf_unreadable, self.certificates.first()?) {
+            (Role::Chain, false, OwnCertificate::Full(leaf, der)) => Some((leaf, der)),
+            _ => None,
+        }
+    }
 }
 
 impl From<PemError> for Unreadable {
@@ -215,6 +232,7 @@ fn add(secrets: &mut Vec<Secret>, known: &[(String, UnixTime)], role: Role, entr
             role,
             certificates: vec![dates],
             unreadable: 0,
+            leaf_unreadable: false,
         }),
     }
 }
@@ -255,5 +273,110 @@ fn json(reply: &[u8]) -> Result<Value, ReplyError> {
     match value.is_object() {
         true => Ok(value),
         false => Err(ReplyError::Json),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD as BASE64;
+    use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
+    use serde_json::json;
+
+    use super::*;
+
+    fn ca() -> CertifiedIssuer<'static, KeyPair> {
+        let mut params = CertificateParams::default();
+        params.not_after = rcgen::date_time_ymd(2030, 1, 1);
+        CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    }
+
+    fn bundle(name: &str, source: &Value) -> Value {
+        json!({"name": name, "secret": {"validation_context": {"trusted_ca": source}}})
+    }
+
+    fn dump(configs: &[Value]) -> Vec<Secret> {
+        let reply = json!({"configs": configs}).to_string();
+        secrets(reply.as_bytes()).unwrap()
+    }
+
+    /// An entry of `/certs`.
+    fn entry(path: &str, serial: &str, not_after: &str) -> Value {
+        json!({
+            "path": path,
+            "serial_number": serial,
+            "subject_alt_names": [{"dns": "shop"}, {"uri": "spiffe://d/pay"}],
+            "valid_from": "2026-01-01T00:00:00Z",
+            "expiration_time": not_after,
+        })
+    }
+
+    fn contexts(contexts: &Value, known: &[Secret]) -> Vec<Secret> {
+        let reply = json!({"certificates": contexts}).to_string();
+        certificates(reply.as_bytes(), known).unwrap()
+    }
+
+    #[test]
+    fn text_and_base64_are_read_alike() {
+        let pem = ca().pem().repeat(2);
+        let base64 = BASE64.encode(&pem);
+        let found = dump(&[
+            bundle("text", &json!({"inline_string": pem})),
+            bundle("bytes", &json!({"inline_bytes": base64})),
+        ]);
+        assert_eq!(found[0].certificates.len(), 2);
+        assert_eq!(found[0].certificates, found[1].certificates);
+    }
+
+    #[test]
+    fn what_is_no_certificate_is_passed_over() {
+        let found = dump(&[
+            json!({"name": "ticket", "secret": {"session_ticket_keys": {}}}),
+            json!({"name": "warming"}),
+            json!({"secret": {"validation_context": {"trusted_ca": {"inline_string": ""}}}}),
+            bundle("file", &json!({"filename": "/ca.crt"})),
+            bundle("empty", &json!({"inline_string": ""})),
+        ]);
+        let names: Vec<&str> = found.iter().map(|secret| &*secret.name).collect();
+        assert_eq!(names, ["empty"]);
+    }
+
+    #[test]
+    fn a_reply_is_an_object_of_limited_size() {
+        for reply in [&b""[..], b"[]", b"{", b"\xff"] {
+            assert_eq!(secrets(reply), Err(ReplyError::Json));
+            assert_eq!(certificates(reply, &[]), Err(ReplyError::Json));
+        }
+        assert_eq!(certificates(b"{}", &[]), Err(ReplyError::Json));
+        let huge = vec![b' '; MAX_REPLY_BYTES + 1];
+        assert_eq!(secrets(&huge), Err(ReplyError::TooLarge(huge.len())));
+    }
+
+    #[test]
+    fn a_certificate_of_several_contexts_is_one() {
+        let entry = entry("/tls.crt", "0A", "2027-01-01T00:00:00Z");
+        let context = json!({"cert_chain": [entry], "ca_cert": []});
+        let found = contexts(&json!([context, context]), &[]);
+        let dates = Dates {
+            serial: "0a".to_owned(),
+            identity: Some("spiffe://d/pay".to_owned()),
+            not_before: "2026-01-01T00:00:00Z".parse().unwrap(),
+            not_after: "2027-01-01T00:00:00Z".parse().unwrap(),
+        };
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].name, "/tls.crt");
+        assert_eq!(found[0].certificates, [OwnCertificate::Dates(dates)]);
+    }
+
+    #[test]
+    fn a_certificate_known_in_full_is_left_out() {
+        let ca = ca();
+        let known = dump(&[bundle("ROOTCA", &json!({"inline_string": ca.pem()}))]);
+        let serial = describe::serial_number(ca.der()).unwrap();
+        let same = entry("", &serial, "2030-01-01T00:00:00Z");
+        let other = entry("", &serial, "2031-01-01T00:00:00Z");
+        let found = contexts(&json!([{"ca_cert": [same, other]}]), &known);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].certificates.len(), 1);
     }
 }

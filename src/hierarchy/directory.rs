@@ -90,3 +90,17 @@ fn decode(mut bytes: &[u8]) -> Vec<Certificate> {
     }
     cas
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_another_version_wrote_is_no_directory() {
+        let cut_short = [&100_u32.to_le_bytes()[..], b"certificate"].concat();
+        let no_certificate = [&4_u32.to_le_bytes()[..], b"none"].concat();
+        for bytes in [&b""[..], b"\xff", &[0xff; 64], &cut_short, &no_certificate] {
+            assert!(decode(bytes).is_empty(), "{bytes:?}");
+        }
+    }
+}

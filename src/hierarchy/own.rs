@@ -59,9 +59,7 @@ pub(super) fn update(
     let mut passing = Values::default();
     for secret in secrets {
         count_read(host, registry, secret);
-        if let (Role::Chain, Some(OwnCertificate::Full(leaf, der))) =
-            (secret.role, secret.certificates.first())
-        {
+        if let Some((leaf, der)) = secret.leaf() {
             note_rotation(host, registry, &secret.name, leaf, der, now);
         }
         for row in rows(secret, secrets, thresholds, now) {
@@ -69,6 +67,7 @@ pub(super) fn update(
         }
         if let Ok(number @ 1..) = u64::try_from(secret.unreadable) {
             let layer = match secret.role {
+                Role::Chain if secret.leaf_unreadable => Layer::Workload,
                 Role::Chain => Layer::IssuingCa,
                 Role::Bundle => Layer::RootCa,
             };
@@ -117,8 +116,9 @@ fn rows(secret: &Secret, secrets: &[Secret], thresholds: &Thresholds, now: UnixT
         })
         .collect();
     let members = match secret.role {
-        Role::Chain => chain::link(full),
-        Role::Bundle => trusted(full, secrets),
+        Role::Chain if !secret.leaf_unreadable => chain::link(full),
+        // Without the leaf the rest are CAs, as in a bundle.
+        Role::Chain | Role::Bundle => trusted(full, secrets),
     };
     let is_trusted_ca = secret.role == Role::Bundle;
     let judgements = judge(&members, thresholds);
@@ -145,13 +145,7 @@ fn rows(secret: &Secret, secrets: &[Secret], thresholds: &Thresholds, now: UnixT
 
 /// The CAs of a bundle, each for itself: a bundle is no chain.
 fn trusted(cas: Vec<Certificate>, secrets: &[Secret]) -> Vec<Member> {
-    let own_leaf = secrets
-        .iter()
-        .filter(|secret| secret.role == Role::Chain)
-        .find_map(|secret| match secret.certificates.first()? {
-            OwnCertificate::Full(leaf, _) => Some(leaf),
-            OwnCertificate::Dates(_) => None,
-        });
+    let own_leaf = secrets.iter().find_map(Secret::leaf).map(|(leaf, _)| leaf);
     let member = |certificate: Certificate| Member {
         layer: if certificate.is_self_issued() {
             Layer::RootCa
@@ -277,17 +271,18 @@ fn write_roster(host: &dyn Host, registry: &Registry, mut values: Values) {
     }
 }
 
-/// Every CA of the chains and bundles that is known in full.
+/// Every CA of the chains and bundles that is known in full, those of the chains first: a bundle can
+/// have more than the directory holds.
 fn cas(secrets: &[Secret]) -> impl Iterator<Item = &[u8]> {
-    secrets.iter().flat_map(|secret| {
-        let leaves = match secret.role {
-            Role::Chain => 1,
-            Role::Bundle => 0,
-        };
-        let certificates = secret.certificates.iter().skip(leaves);
-        certificates.filter_map(|certificate| match certificate {
+    let of = |role| secrets.iter().filter(move |secret| secret.role == role);
+    of(Role::Chain)
+        .chain(of(Role::Bundle))
+        .flat_map(|secret| {
+            let leaves = usize::from(secret.leaf().is_some());
+            secret.certificates.iter().skip(leaves)
+        })
+        .filter_map(|certificate| match certificate {
             OwnCertificate::Full(_, der) => Some(der.as_slice()),
             OwnCertificate::Dates(_) => None,
         })
-    })
 }

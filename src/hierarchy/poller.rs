@@ -53,8 +53,15 @@ impl Poller {
 
     /// Asks, if it is time and this VM's turn.
     pub fn tick(&self, host: &dyn Host, registry: &Registry, now: UnixTime) {
-        if !self.holds_lease(host, now) || now < self.due.get() {
+        // A due time further ahead than one interval is of a clock that has been set back.
+        let due = self.due.get();
+        let is_due = due <= now || due > now.plus(self.config.interval);
+        if !self.holds_lease(host, now) || !is_due {
             return;
+        }
+        if !matches!(self.call.replace(Call::None), Call::None) {
+            // The last call was not answered in a whole interval.
+            self.fail(host, registry, &ReplyError::None);
         }
         self.due.set(now.plus(self.config.interval));
         match host.call(&self.config.admin_cluster, admin::SECRETS) {

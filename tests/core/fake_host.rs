@@ -27,7 +27,7 @@ pub struct Proxy {
     shared: RefCell<BTreeMap<String, (Vec<u8>, u32)>>,
     versions: Cell<u32>,
     between_read_and_write: RefCell<Option<Box<dyn FnOnce()>>>,
-    refuses_shared_data: Cell<bool>,
+    answer_to_share: Cell<Option<Shared>>,
     refuses_metrics: Cell<bool>,
     definitions_asked: Cell<usize>,
     streams: Cell<u64>,
@@ -59,7 +59,12 @@ impl Proxy {
 
     /// Has the proxy refuse shared data.
     pub fn refuse_shared_data(&self) {
-        self.refuses_shared_data.set(true);
+        self.answer_to_share.set(Some(Shared::Refused));
+    }
+
+    /// Has other workers be faster whenever one writes shared data.
+    pub fn contend_for_shared_data(&self) {
+        self.answer_to_share.set(Some(Shared::Conflict));
     }
 
     /// Overwrites all shared data with what no module writes.
@@ -306,8 +311,8 @@ impl Host for FakeHost {
     }
 
     fn share(&self, key: &str, value: &[u8], version: Version) -> Shared {
-        if self.proxy.refuses_shared_data.get() {
-            return Shared::Refused;
+        if let Some(answer) = self.proxy.answer_to_share.get() {
+            return answer;
         }
         if let Some(happens) = self.proxy.between_read_and_write.take() {
             happens();

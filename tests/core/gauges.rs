@@ -95,6 +95,35 @@ fn a_keep_alive_connection_keeps_its_certificate_in_use() {
 }
 
 #[test]
+fn a_certificate_that_is_seen_often_counts_from_when_it_was_seen_last() {
+    let proxy = Proxy::new();
+    let worker = Worker::new(&proxy);
+    let often = replica(-1, HOUR);
+    for seconds in (0..=100).step_by(5) {
+        proxy.set_clock(seconds);
+        see(&worker, &proxy, &often);
+        worker.tick();
+    }
+    proxy.set_clock(15 * MINUTE + 90);
+    see(&worker, &proxy, &replica(0, 2 * HOUR));
+    worker.tick();
+    assert_eq!(not_after(&proxy), Some(HOUR));
+}
+
+#[test]
+fn an_identity_was_last_seen_when_any_certificate_of_its_was() {
+    let proxy = Proxy::new();
+    let worker = Worker::new(&proxy);
+    for seconds in [0, 100, 200] {
+        proxy.set_clock(seconds);
+        see(&worker, &proxy, &replica(-1, HOUR + seconds));
+        worker.tick();
+        let metric = "mtls_peer_certificate_last_seen_timestamp_seconds";
+        assert_eq!(gauge(&proxy, metric, "workload", PAY), Some(seconds));
+    }
+}
+
+#[test]
 fn what_was_true_last_stays_when_nobody_is_there() {
     let proxy = Proxy::new();
     let worker = Worker::new(&proxy);
@@ -305,6 +334,19 @@ fn workers_that_meet_identities_at_the_same_moment_do_not_exceed_the_limit() {
     let mut identities = identities(&proxy);
     identities.sort();
     assert_eq!(identities, ["other", "spiffe://d/1"]);
+}
+
+#[test]
+fn workers_that_cannot_agree_admit_nobody_of_their_own() {
+    for disturb in [Proxy::refuse_shared_data, Proxy::contend_for_shared_data] {
+        let proxy = Proxy::new();
+        disturb(&proxy);
+        let workers = [Worker::new(&proxy), Worker::new(&proxy)];
+        for number in 0..150 {
+            see(&workers[number % 2], &proxy, &stranger(number));
+        }
+        assert!(identities(&proxy).len() <= 101);
+    }
 }
 
 #[test]

@@ -57,6 +57,7 @@ fn check(file: &str, version: TlsVersion) -> Result<()> {
 
 fn cases(pki: &Pki, version: TlsVersion) -> Result<Vec<Case>> {
     let expired = Lifetime::from_now(-2 * HOUR, -HOUR);
+    let since = utc(expired.not_after)?;
     let tomorrow = Lifetime::from_now(DAY, 2 * DAY);
     let server_only = [ExtendedKeyUsage::ServerAuth];
     let below = |name: &str| pki.cas.intermediate.subordinate(name);
@@ -89,7 +90,8 @@ fn cases(pki: &Pki, version: TlsVersion) -> Result<Vec<Case>> {
     Ok(vec![
         Case::new("workload expired", "expired", &issuing)
             .leaf(|leaf| leaf.lifetime(expired))
-            .hint(&[&format!("since {}", utc(expired.not_after)?), "renew"]),
+            .failure(|failure| failure.peer(format!(" not_after={since} ")))
+            .hint(&[&format!("since {since}"), "renew"]),
         Case::new("workload not_yet_valid", "early", &issuing)
             .leaf(|leaf| leaf.lifetime(tomorrow))
             .hint(&[&format!("from {}", utc(tomorrow.not_before)?), "clocks"]),

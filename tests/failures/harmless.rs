@@ -164,6 +164,7 @@ fn each_way_to_close(steps: &[Step], exchange: impl Fn(&Outbound) -> Result<()>)
         let server = Server::script(&steps, Some(pki.server_tls()?.version(TlsVersion::V1_3)))?;
         let proxy = Outbound::start(pki.sample("upstream.yaml")?, server)?;
         exchange(&proxy)?;
+        proxy.wait_for_silence()?;
         let unharmed = Watch::new(&proxy.envoy).nothing_else();
         unharmed.with_context(|| format!("{end:?}"))?;
     }

@@ -49,6 +49,16 @@ impl Outbound {
         })
     }
 
+    /// Waits until all clients have gone, so that all of their connections is known.
+    pub fn wait_for_silence(&self) -> Result<()> {
+        eventually(stats::DEADLINE, || {
+            let stats = self.envoy.stats()?;
+            let active = stats.sum("envoy_listener_downstream_cx_active", &[]);
+            ensure!(active == 0.0, "{active} clients");
+            Ok(())
+        })
+    }
+
     /// Makes a request, which must fail.
     pub fn request_in_vain(&self) -> Result<()> {
         let response = self.get()?;

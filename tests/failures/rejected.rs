@@ -7,7 +7,7 @@ use anyhow::Result;
 use serde_json::json;
 use testbed::pki::{ExtendedKeyUsage, HOUR, LeafBuilder, Lifetime};
 use testbed::servers::{ServerTls, Step};
-use testbed::{Ca, Client, Hierarchy, Sample, Server, TlsVersion, TrustBundle};
+use testbed::{Ca, Client, Hierarchy, Server, TlsVersion, TrustBundle};
 
 use crate::outbound::Outbound;
 use crate::setup::{Pki, Proxy};
@@ -45,6 +45,7 @@ fn by_a_server_in_tls_1_3_is_counted_within_a_second() -> Result<()> {
 #[test]
 fn cannot_be_told_from_a_server_that_dies_at_once() -> Result<()> {
     const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+    let one_connection = json!({"thresholds": [{"max_connections": 1}]});
     let slowly = Step::Wait(Duration::from_millis(300));
     let pki = Pki::new()?;
     for (steps, statuses) in [
@@ -55,7 +56,8 @@ fn cannot_be_told_from_a_server_that_dies_at_once() -> Result<()> {
         ),
     ] {
         let tls = pki.server_tls()?.version(TlsVersion::V1_3);
-        let sample = over_one_connection(pki.sample("upstream.yaml")?);
+        let sample = pki.sample("upstream.yaml")?;
+        let sample = sample.set_in_clusters("circuit_breakers", one_connection.clone());
         let proxy = Outbound::start(sample, Server::script(steps, Some(tls))?)?;
         let mut got = thread::scope(|scope| {
             let request = || proxy.get().map(|response| response.status);
@@ -69,18 +71,6 @@ fn cannot_be_told_from_a_server_that_dies_at_once() -> Result<()> {
         Watch::new(&proxy.envoy).expect(&by_server("look at the other side's log"))?;
     }
     Ok(())
-}
-
-/// Never more than one connection to a server.
-fn over_one_connection(sample: Sample) -> Sample {
-    let limit = testbed::sample::yaml(json!({"thresholds": [{"max_connections": 1}]}));
-    sample.edit(|node| {
-        if let Some(cluster) = node.as_mapping_mut()
-            && cluster.contains_key("load_assignment")
-        {
-            cluster.insert("circuit_breakers".into(), limit.clone());
-        }
-    })
 }
 
 /// Two proxies, as in a mesh: the one that refuses names the other, which learns that it was refused.

@@ -237,13 +237,7 @@ fn that_cannot_be_reached_are_no_failure() -> Result<()> {
         .sample("upstream.yaml")?
         .upstream("peer_http", port)
         .upstream("peer_tcp", port)
-        .edit(|node| {
-            if let Some(cluster) = node.as_mapping_mut()
-                && cluster.contains_key("load_assignment")
-            {
-                cluster.insert("connect_timeout".into(), "0.2s".into());
-            }
-        });
+        .set_in_clusters("connect_timeout", "0.2s");
     unreached(impatient, "envoy_cluster_upstream_cx_connect_timeout")
 }
 

@@ -9,9 +9,8 @@ use testbed::pki::{HOUR, Key, KeyKind, LeafBuilder, Lifetime};
 use testbed::stats::{DEADLINE, eventually};
 use testbed::{Ca, Client, Envoy, Identity, Server};
 
-use crate::release;
 use crate::setup::{Pki, Proxy};
-use crate::watch::{Counts, be_refused, counts, lines};
+use crate::watch::{Counts, Failure, be_refused, counts, lines};
 
 /// Threads with a VM each.
 const WORKERS: u32 = 2;
@@ -19,8 +18,8 @@ const WORKERS: u32 = 2;
 const CLIENTS: usize = 4;
 /// Lines that each worker may log in a minute.
 const LINES: u32 = 60;
-/// What Envoy's memory may grow by, in bytes, once a tenth of the strangers have come. It is less than
-/// their certificates alone would take.
+/// What Envoy's memory may grow by, in bytes, once a tenth of the strangers have come. The certificates
+/// of 10,000 would take several times as much.
 const GROWTH: f64 = 1024.0 * 1024.0;
 
 /// Some that sign themselves, some of an unknown CA, some whose certificates have expired, each with an
@@ -57,7 +56,7 @@ fn make_no_series_fill_no_log_and_take_no_memory() -> Result<()> {
         "{logged} lines in {minutes} min"
     );
     if full {
-        let left_out = waves * of_each_kind * KINDS.len() as u32 - logged;
+        let left_out = waves * of_each_kind * KINDS - logged;
         eventually(Duration::from_secs(90), || {
             let log = proxy.envoy.log();
             ensure!(suppressed(&log)? == left_out, "{:?}", log.lines().last());
@@ -76,16 +75,18 @@ fn suppressed(log: &str) -> Result<u32> {
     Ok(counts.sum::<Result<u32, _>>()?)
 }
 
-/// Why they are refused.
-const KINDS: [&str; 3] = ["unknown_ca", "expired", "self_signed"];
+/// How many there are in [`Strangers::of_each_kind`].
+const KINDS: u32 = 3;
 
-/// The reason that the Envoy under test tells.
-fn told(kind: &'static str) -> Option<&'static str> {
-    match kind {
-        "self_signed" if !release::shows_clients() => Some("unknown_ca"),
-        _ => Some(kind),
-    }
-    .filter(|_| release::explains())
+/// Why each kind is refused.
+fn failures() -> [Failure; KINDS as usize] {
+    [
+        Failure::new("inbound workload unknown_ca"),
+        Failure::new("inbound workload expired"),
+        Failure::new("inbound workload self_signed")
+            .peer("itself")
+            .unseen("inbound workload unknown_ca"),
+    ]
 }
 
 struct Strangers {
@@ -103,17 +104,16 @@ impl Strangers {
         })
     }
 
-    fn of_each_kind(&self, number: u32) -> Result<[Identity; KINDS.len()]> {
+    fn of_each_kind(&self, number: u32) -> Result<[Identity; KINDS as usize]> {
         let expired = Lifetime::from_now(-2 * HOUR, -HOUR);
         let issue = |leaf: LeafBuilder, kind: &str| {
-            let identity = format!("spiffe://strange/{kind}/{number}");
+            let identity = format!("spiffe://{kind}/{number}");
             leaf.uri(&identity).key(&self.key).issue()
         };
-        let [unknown_ca, expired_leaf, self_signed] = KINDS;
         Ok([
-            issue(self.strange.leaf(), unknown_ca)?,
-            issue(self.trusted.leaf().lifetime(expired), expired_leaf)?,
-            issue(LeafBuilder::self_signed(), self_signed)?,
+            issue(self.strange.leaf(), "strange")?,
+            issue(self.trusted.leaf().lifetime(expired), "expired")?,
+            issue(LeafBuilder::self_signed(), "itself")?,
         ])
     }
 
@@ -132,8 +132,8 @@ impl Strangers {
             let clients: Vec<_> = (0..CLIENTS)
                 .map(|client| scope.spawn(move || one_after_the_other(client)))
                 .collect();
-            let results = clients.into_iter().map(|client| client.join());
-            results.map(|result| result.expect("no panic")).collect()
+            let mut results = clients.into_iter().map(|client| client.join());
+            results.try_for_each(|result| result.expect("no panic"))
         })
     }
 }
@@ -150,9 +150,8 @@ impl State {
     /// Once so many strangers of each kind were refused.
     fn after(proxy: &Proxy, strangers: u32) -> Result<Self> {
         let mut expected = Counts::new();
-        for reason in KINDS.iter().filter_map(|kind| told(kind)) {
-            let what = format!("inbound workload {reason}");
-            *expected.entry(what).or_default() += f64::from(strangers);
+        for told in failures().iter().filter_map(Failure::told) {
+            *expected.entry(told).or_default() += f64::from(strangers);
         }
         eventually(DEADLINE, || {
             let stats = proxy.stats()?;

@@ -86,6 +86,11 @@ impl Failure {
         self
     }
 
+    /// The labels that the Envoy under test gives cause for.
+    pub fn told(&self) -> Option<String> {
+        self.as_told().map(|told| told.what)
+    }
+
     /// The same from the Envoy under test; `None` if that tells nothing.
     fn as_told(&self) -> Option<Self> {
         if !release::explains() {
@@ -114,7 +119,10 @@ impl Failure {
         ensure!(line.starts_with(&start), "{start:?} is not in {line}");
         let (about, hint) = line.split_once(" hint=").context("no hint")?;
         match &self.peer {
-            Some(peer) => ensure!(about.contains(peer), "no {peer} in {line}"),
+            Some(peer) => ensure!(
+                about.contains(peer) && about.contains(" not_after=20"),
+                "no {peer} in {line}"
+            ),
             None => ensure!(!about.contains(" identity="), "a certificate in {line}"),
         }
         ensure!(

@@ -84,6 +84,19 @@ fn without_a_cipher_in_common() -> Result<()> {
     Watch::new(&proxy.envoy).expect(&unnamed("no_shared_cipher", "cipher suites"))
 }
 
+/// What none of the other reasons is about: here a message that is no ClientHello.
+#[test]
+fn without_knowing_tls() -> Result<()> {
+    let pki = Pki::new()?;
+    let proxy = start(pki.sample("network.yaml")?)?;
+    let mut hello = pki.client()?.hello()?;
+    hello[5] = 0x63;
+    let mut connection = Client::plaintext().tcp(proxy.port)?;
+    connection.send(&hello)?;
+    connection.closed_by_peer()?;
+    Watch::new(&proxy.envoy).expect(&unnamed("other", "transport_failure_reason"))
+}
+
 #[test]
 fn reset_in_the_middle_of_the_handshake() -> Result<()> {
     let pki = Pki::new()?;

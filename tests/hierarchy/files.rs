@@ -8,12 +8,10 @@ use anyhow::Result;
 use serde_json::{Value, json};
 use testbed::pki::{DAY, Lifetime};
 use testbed::sample::yaml;
-use testbed::{Ca, Identity, Sample, TrustBundle};
+use testbed::{Ca, Identity, Sample, Stats, TrustBundle};
 
 use crate::setup::{Pki, ca_label};
-use crate::sidecar::{
-    NOT_AFTER, PROXY, Rows, certificates, each, polling, start, wait_for_polls, wait_until,
-};
+use crate::sidecar::{NOT_AFTER, PROXY, Rows, certificates, each, polling, start, wait_until};
 
 const OTHER: &str = "spiffe://cluster.local/ns/shop/sa/other";
 
@@ -72,13 +70,8 @@ fn serve_inline(
     ))
 }
 
-fn lasting(pki: &Pki, identity: &str, days: i64) -> Result<Identity> {
-    let lifetime = Lifetime::from_now(-DAY, days * DAY);
-    pki.cas.leaf().uri(identity).lifetime(lifetime).issue()
-}
-
 /// Seconds at which certificates end, by layer, in order.
-fn ends(stats: &testbed::Stats, layer: &str) -> Vec<f64> {
+fn ends(stats: &Stats, layer: &str) -> Vec<f64> {
     let labels = [("layer", layer)];
     let series = stats.matching(NOT_AFTER, &labels);
     let mut ends: Vec<f64> = series.map(|series| series.value).collect();
@@ -114,7 +107,7 @@ fn without_sds_leaves_and_bundles_are_seen() -> Result<()> {
         }
         let sample = without_outbound(sample);
         let proxy = start(sample, 1)?;
-        let expected = [leaf_ends[0], leaf_ends[1]].map(|dates| dates.not_after as f64);
+        let expected = leaf_ends.map(|dates| dates.not_after as f64);
         let stats = wait_until(&proxy.envoy, &expected.to_vec(), |stats| {
             ends(stats, "workload")
         })?;
@@ -154,7 +147,8 @@ fn without_outbound(sample: Sample) -> Sample {
 #[test]
 fn both_are_merged_without_double_rows() -> Result<()> {
     let pki = Pki::new()?;
-    let (sds, other) = (lasting(&pki, PROXY, 30)?, lasting(&pki, OTHER, 60)?);
+    let leaf = |identity| pki.cas.leaf().uri(identity).issue();
+    let (sds, other) = (leaf(PROXY)?, leaf(OTHER)?);
     sds.write_to(pki.directory())?;
     let files = pki.directory().join("files");
     let (root, sample) = (&pki.cas.root, polling(&pki)?);
@@ -165,7 +159,7 @@ fn both_are_merged_without_double_rows() -> Result<()> {
     let name = |layer: &str, secret: &str, identity: &str| format!("{layer} {secret} {identity}");
     let path = files.join("tls.crt").display().to_string();
     let cas = &pki.cas;
-    let expected: Vec<String> = [
+    let mut expected = vec![
         name(
             "issuing_ca",
             "default",
@@ -179,16 +173,9 @@ fn both_are_merged_without_double_rows() -> Result<()> {
         name("root_ca", "ROOTCA", &ca_label("Root CA", &cas.root)),
         name("workload", "default", PROXY),
         name("workload", &path, OTHER),
-    ]
-    .into();
-    let names = |rows: Rows| {
-        let mut names: Vec<String> = rows.into_keys().collect();
-        names.sort();
-        names
-    };
-    let mut expected = expected;
+    ];
     expected.sort();
-    wait_for_polls(&proxy.envoy, 1.0)?;
+    let names = |rows: Rows| rows.into_keys().collect::<Vec<String>>();
     wait_until(&proxy.envoy, &expected, |stats| {
         names(certificates(stats, NOT_AFTER))
     })?;

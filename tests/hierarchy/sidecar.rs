@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use testbed::stats::eventually;
+use testbed::stats::{Series, eventually};
 use testbed::{Ca, Envoy, Sample, Server, Stats, TrustBundle};
 
 use crate::setup::{Pki, Proxy};
@@ -54,7 +54,7 @@ pub type Rows = BTreeMap<String, f64>;
 
 /// All series of a metric; labels in the order given.
 pub fn rows(stats: &Stats, name: &str, labels: &[&str]) -> Rows {
-    let key = |series: &testbed::stats::Series| {
+    let key = |series: &Series| {
         let values: Vec<&str> = labels.iter().map(|label| series.label(label)).collect();
         values.join(" ")
     };

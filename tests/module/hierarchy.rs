@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use testbed::Ca;
 use wasmtime::Result;
 
+use crate::attributes::Attributes;
 use crate::host::{CAS_MISMATCH, Fault, Faults, HttpCall, Proxy, Reply, Worker};
 use crate::metrics::series;
 use crate::pki::{Certificate, DAY, Leaf};
@@ -262,6 +263,20 @@ fn a_reply_to_a_call_that_nobody_made_is_ignored() -> Result<()> {
     Ok(())
 }
 
+/// Nor does Envoy's time-out come before the next poll is due.
+#[test]
+fn a_call_that_is_never_answered_is_an_error() -> Result<()> {
+    let proxy = Proxy::new();
+    let mut worker = proxy.worker(CONFIGURATION)?;
+    for unanswered in 0..4 {
+        assert!(asks(&mut worker)?);
+        assert_eq!(polls(&proxy, "error"), unanswered);
+        proxy.advance(TICK);
+    }
+    assert_eq!(worker.logs().len(), 1, "{:?}", worker.logs());
+    Ok(())
+}
+
 /// One that comes after the next poll has begun.
 #[test]
 fn a_late_reply_disturbs_no_later_poll() -> Result<()> {
@@ -350,6 +365,38 @@ fn a_rotation_is_counted_once_whoever_polls() -> Result<()> {
     }
     let rotations = series(&[("secret", "default")], "mtls_own_rotations_total");
     assert_eq!(proxy.counter(&rotations), 1);
+    Ok(())
+}
+
+/// As many roots as an operating system has, before the chain in Envoy's answer.
+#[test]
+fn a_large_bundle_is_seen_whole_and_leaves_room_for_the_own_chain() -> Result<()> {
+    const ROOTS: usize = 150;
+    let proxy = Proxy::new();
+    let mut worker = proxy.worker(CONFIGURATION)?;
+    let roots: Vec<String> = (0..ROOTS).map(|_| root().pem()).collect();
+    let bundle: Vec<&str> = roots.iter().map(String::as_str).collect();
+    let issuing = root().subordinate("Issuing CA").issue().expect("a CA");
+    let leaf = issuing.leaf().uri(PROXY).issue().expect("a leaf");
+    let mut secrets = secrets(&[&leaf.leaf_pem(), &issuing.pem()], &bundle);
+    let configs = secrets["configs"].as_array_mut();
+    configs.expect("secrets").reverse();
+    worker.tick()?;
+    answer(&mut worker, &secrets)?;
+
+    let metrics = proxy.metrics();
+    let trusted = |name: &&String| name.ends_with("mtls_trust_bundle_ca");
+    assert_eq!(metrics.keys().filter(trusted).count(), ROOTS);
+    let peer = Certificate::from_der(leaf.der().to_vec());
+    worker.connection(&Attributes::network().client(&peer))?;
+    let name = format!("Issuing_CA:{}", &issuing.key_identifier()[..8]);
+    let labels = [
+        ("direction", "inbound"),
+        ("layer", "issuing_ca"),
+        ("identity", &*name),
+    ];
+    let known = series(&labels, "mtls_peer_certificate_not_after_timestamp_seconds");
+    assert!(proxy.gauge(&known).is_some(), "{name}");
     Ok(())
 }
 

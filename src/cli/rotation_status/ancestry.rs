@@ -21,6 +21,8 @@ pub(super) struct Ancestry {
     to_the_root: BTreeSet<String>,
     /// CAs that were seen to sign leaves.
     issuing: BTreeSet<String>,
+    /// CAs whose certificates were given.
+    pub(super) certified: BTreeSet<String>,
 }
 
 impl Ancestry {
@@ -52,6 +54,7 @@ impl Ancestry {
 
     fn add_certificate(&mut self, ca: &Certificate) {
         let name = label_value(&ca.subject_ca).into_owned();
+        self.certified.insert(name.clone());
         match ca.is_self_issued() {
             true => {
                 self.roots.insert(name);

@@ -1,5 +1,7 @@
 //! The gates between the five steps of a CA rotation.
 
+use std::cmp::Reverse;
+
 use super::fleet::{Fleet, Rotation, Signature, Signed, Trust};
 use super::proxy::Proxy;
 
@@ -75,8 +77,14 @@ impl Reason {
 }
 
 impl Gate {
-    fn new(number: u8, name: &'static str, question: &'static str, because: Vec<Reason>) -> Self {
-        let verdict = because.iter().map(|reason| reason.verdict).max();
+    fn new(
+        number: u8,
+        name: &'static str,
+        question: &'static str,
+        mut because: Vec<Reason>,
+    ) -> Self {
+        because.sort_by_key(|reason| Reverse(reason.verdict));
+        let verdict = because.first().map(|reason| reason.verdict);
         Self {
             number,
             name,

@@ -125,7 +125,8 @@ fn columns(fleet: &Fleet, rotation: Option<&Rotation>, only: &[String]) -> Vec<S
         .iter()
         .chain(rotation.iter().flat_map(|names| [&names.old, &names.new]));
     let mut cas: Vec<String> = asked.cloned().collect();
-    let found = fleet.cas().into_iter().filter(|ca| {
+    let certified = fleet.ancestry.certified.iter().map(String::as_str);
+    let found = fleet.cas().into_iter().chain(certified).filter(|ca| {
         let mut tops = only.iter();
         only.is_empty() || tops.any(|top| fleet.ancestry.is_below(ca, top) == Some(true))
     });

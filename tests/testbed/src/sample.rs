@@ -167,6 +167,16 @@ impl Sample {
         })
     }
 
+    /// Sets `key` in every cluster: `set_in_clusters("connect_timeout", "0.2s")`.
+    pub fn set_in_clusters(mut self, key: &str, value: impl Into<Json>) -> Self {
+        let value = yaml(value.into());
+        let clusters = self.root["static_resources"]["clusters"].as_sequence_mut();
+        for cluster in clusters.into_iter().flatten() {
+            cluster[key] = value.clone();
+        }
+        self
+    }
+
     /// Removes every occurrence of the key `key`.
     pub fn remove(self, key: &str) -> Self {
         self.edit_mappings(|node| {

@@ -135,9 +135,9 @@ fn clients(pki: &Pki) -> Result<Vec<Row>> {
         }
     }
     Ok(vec![
-        Row::new("client's leaf, HTTP", list(&http)),
-        Row::new("client's leaf, TCP", list(&network)),
-        Row::new("client's CAs, HTTP", list(&cas)),
+        Row::new("client's leaf, HTTP filter", list(&http)),
+        Row::new("client's leaf, network filter", list(&network)),
+        Row::new("client's CAs, HTTP filter", list(&cas)),
     ])
 }
 
