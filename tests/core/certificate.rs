@@ -342,6 +342,13 @@ fn of_a_repeated_extension_the_first_counts() {
 }
 
 #[test]
+fn a_path_length_alone_makes_no_ca() {
+    let path_length = der::sequence(&[der::tlv(2, [0])]);
+    let constraints = der::extension(BASIC_CONSTRAINTS, &path_length);
+    assert!(!extended(&[constraints]).unwrap().is_ca);
+}
+
+#[test]
 fn the_description_is_of_the_extension_that_counts() {
     let extensions = [
         der::purposes(&[1]),

@@ -142,6 +142,7 @@ fn every_form_of_a_chain_is_read() {
             format!("subject=x, y\n{chain}\n{}", client.key_pem().unwrap()),
             3,
         ),
+        ("what s_client shows", format!("0 s:CN = x\n{chain}"), 3),
         ("URL-encoded PEM", url_encode(&chain), 3),
         ("a header's value", header.clone(), 3),
         (
@@ -165,8 +166,10 @@ fn every_form_of_a_chain_is_read() {
         assert_eq!(found.len(), certificates, "{case}");
         assert_eq!(found[0]["identity"], PAY, "{case}");
     }
-    let report = inspect_json(client.der());
-    assert_eq!(report["certificates"][0]["identity"], PAY);
+    let latin_1 = [b"subject=Z\xfcrich\n", chain.as_bytes()].concat();
+    for input in [client.der().to_vec(), latin_1] {
+        assert_eq!(inspect_json(input)["certificates"][0]["identity"], PAY);
+    }
 }
 
 #[test]
@@ -448,12 +451,18 @@ fn the_text_says_it_all_to_a_person() {
     ] {
         assert!(run.stdout.contains(part), "no {part}:\n{}", run.stdout);
     }
-    let expired = inspect(issued(workload().lifetime(lasting(-DAY, -90))).leaf_pem());
-    assert!(
-        expired.stdout.contains("expired 1m 30s ago"),
-        "{}",
-        expired.stdout
-    );
+    for (seconds, words) in [
+        (DAY, "(expires in 1d)"),
+        (25 * HOUR + 59, "(expires in 1d 1h)"),
+        (3 * DAY + 60, "(expires in 3d 1m)"),
+        (59, "(expires in 59s)"),
+        (0, "(expires in 0s)"),
+        (-90, "(expired 1m 30s ago)"),
+    ] {
+        let leaf = workload().lifetime(lasting(-DAY, seconds));
+        let text = inspect(issued(leaf).leaf_pem()).stdout;
+        assert!(text.contains(words), "no {words}:\n{text}");
+    }
 }
 
 #[test]

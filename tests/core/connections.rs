@@ -143,7 +143,65 @@ fn a_client_that_closes_without_a_word_counts_if_it_showed_a_certificate() {
     assert_eq!(connections(&proxy, "inbound", "mtls"), 1);
     // A health check, or a port scan.
     worker.accept().on(&FakeHost::new(&proxy), CLOSE);
+    // In Envoy 1.36 a refused client looks like this.
+    worker
+        .accept()
+        .on(&FakeHost::new(&proxy).mtls(&sound()), CLOSE);
     assert_eq!(proxy.total("mtls_connections_total"), 1);
+}
+
+#[test]
+fn a_client_that_says_nothing_but_that_it_is_done_counts_if_it_shook_hands() {
+    for (tls, expected) in [(true, 1), (false, 0)] {
+        let proxy = Proxy::new();
+        let host = FakeHost::new(&proxy).on(Listener::Inbound);
+        let host = if tls { host.client(&sound()) } else { host };
+        Worker::new(&proxy).accept().on(&host, Event::DownstreamEnd);
+        assert_eq!(proxy.total("mtls_connections_total"), expected);
+    }
+}
+
+#[test]
+fn a_client_counts_once_its_handshake_is_over_though_the_server_speaks_first() {
+    let proxy = Proxy::new();
+    let host = FakeHost::new(&proxy).on(Listener::Inbound);
+    let worker = Worker::new(&proxy);
+    let mut watch = worker.accept();
+    watch.on(&host, Event::UpstreamData);
+    assert_eq!(proxy.total("mtls_connections_total"), 0);
+    let host = host.client(&sound());
+    watch.on(&host, Event::UpstreamData);
+    assert_eq!(connections(&proxy, "inbound", "mtls"), 1);
+}
+
+#[test]
+fn a_server_counts_once_its_handshake_is_over() {
+    let proxy = Proxy::new();
+    let host = FakeHost::new(&proxy).on(Listener::Outbound);
+    let host = host.with("upstream.address", "192.0.2.1:443");
+    let worker = Worker::new(&proxy);
+    let mut watch = worker.accept();
+    watch.on(&host, Event::DownstreamData);
+    assert_eq!(proxy.total("mtls_connections_total"), 0);
+    let host = host.server(&sound());
+    watch.on(&host, Event::UpstreamData);
+    assert_eq!(connections(&proxy, "outbound", "mtls"), 1);
+    assert_eq!(proxy.total("mtls_connections_total"), 1);
+}
+
+#[test]
+fn a_refused_server_is_no_connection() {
+    let proxy = Proxy::new();
+    let host = FakeHost::new(&proxy)
+        .on(Listener::Outbound)
+        .with("upstream.address", "192.0.2.1:443")
+        .with("upstream.transport_failure_reason", REFUSED);
+    let worker = Worker::new(&proxy);
+    let mut watch = worker.accept();
+    for event in [Event::DownstreamData, Event::UpstreamData, CLOSE] {
+        assert_eq!(watch.on(&host, event), Continue);
+    }
+    assert_eq!(proxy.total("mtls_connections_total"), 0);
 }
 
 #[test]

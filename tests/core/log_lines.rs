@@ -120,7 +120,13 @@ fn what_breaks_mtls_is_an_error_and_the_rest_a_warning() {
 
 #[test]
 fn a_peer_in_order_is_not_worth_a_line() {
-    assert_eq!(lines_for(&issued(workload())), [""; 0]);
+    capture();
+    let proxy = Proxy::new();
+    let worker = Worker::new(&proxy);
+    see(&worker, &proxy, &issued(workload()));
+    proxy.set_clock(2 * MINUTE);
+    worker.tick();
+    assert_eq!(lines(), [""; 0]);
 }
 
 #[test]
@@ -232,6 +238,10 @@ fn a_flood_of_findings_is_cut_off_and_counted() {
         value(&suppressed[0], "count"),
         (strangers - written).to_string()
     );
+    worker.tick();
+    assert_eq!(lines(), [""; 0]);
+    see(&worker, &proxy, &issued(server_only()));
+    assert_eq!(lines().len(), 1, "the flood is over");
 }
 
 /// A client whose only name is that common name, in a certificate that has something wrong.

@@ -268,6 +268,22 @@ fn a_header_carries_the_status_where_one_is_named() {
 }
 
 #[test]
+fn one_header_does_without_the_other() {
+    for (only, request, response) in [
+        ("request_header", Some("ok"), None),
+        ("response_header", None, Some("ok")),
+    ] {
+        let proxy = Proxy::new();
+        let host = FakeHost::new(&proxy)
+            .on(Listener::Inbound)
+            .client(&issued(workload()));
+        Worker::configured(&proxy, json!({"flag": {only: "x-peer"}})).request(&host);
+        assert_eq!(host.upstream_header("x-peer").as_deref(), request);
+        assert_eq!(host.response_header("x-peer").as_deref(), response);
+    }
+}
+
+#[test]
 fn without_a_name_there_is_no_header() {
     let proxy = Proxy::new();
     let host = FakeHost::new(&proxy)
@@ -491,6 +507,40 @@ fn a_keep_alive_connection_is_judged_again_as_time_passes_and_not_read_again() {
         assert_eq!(requests(&proxy, "inbound", status), before + 1, "at {time}");
     }
     assert_eq!(proxy.total("mtls_watch_inspections_total"), 1);
+}
+
+#[test]
+fn whichever_certificate_of_the_chain_changes_first_is_judged_in_time() {
+    let ends = |seconds| lasting(-1000 * HOUR, seconds);
+    let ca = PKI
+        .intermediate
+        .subordinate("Issuing CA")
+        .lifetime(ends(HOUR));
+    let leaf = ca
+        .issue()
+        .unwrap()
+        .leaf()
+        .uri(PAY)
+        .lifetime(lasting(0, 24 * HOUR));
+    let proxy = Proxy::new();
+    let worker = Worker::new(&proxy);
+    let host = FakeHost::new(&proxy).client_with_chain(&issued(leaf));
+    for (time, finding, expected) in [
+        (0, "expired", None),
+        (HOUR + 1, "expired", Some(1)),
+        (2 * HOUR, "expired", Some(2)),
+    ] {
+        proxy.set_clock(time);
+        worker.request(&host);
+        assert_eq!(
+            findings(&proxy, "issuing_ca", finding),
+            expected,
+            "at {time}"
+        );
+    }
+    proxy.set_clock(24 * HOUR + 1);
+    worker.request(&host);
+    assert_eq!(findings(&proxy, "workload", "expired"), Some(1));
 }
 
 #[test]

@@ -58,6 +58,7 @@ fn check(file: &str, version: TlsVersion) -> Result<()> {
 fn cases(pki: &Pki, version: TlsVersion) -> Result<Vec<Case>> {
     let expired = Lifetime::from_now(-2 * HOUR, -HOUR);
     let since = utc(expired.not_after)?;
+    let not_after = format!("\" not_after={since} ");
     let tomorrow = Lifetime::from_now(DAY, 2 * DAY);
     let server_only = [ExtendedKeyUsage::ServerAuth];
     let below = |name: &str| pki.cas.intermediate.subordinate(name);
@@ -90,7 +91,7 @@ fn cases(pki: &Pki, version: TlsVersion) -> Result<Vec<Case>> {
     Ok(vec![
         Case::new("workload expired", "expired", &issuing)
             .leaf(|leaf| leaf.lifetime(expired))
-            .failure(|failure| failure.peer(format!(" not_after={since} ")))
+            .failure(|failure| failure.peer(peer("expired", &issuing.name) + &not_after))
             .hint(&[&format!("since {since}"), "renew"]),
         Case::new("workload not_yet_valid", "early", &issuing)
             .leaf(|leaf| leaf.lifetime(tomorrow))

@@ -223,10 +223,12 @@ fn strange_replies_are_counted_and_logged_once() -> Result<()> {
     Ok(())
 }
 
-/// Whatever the host answers to the call itself.
+/// BadArgument (no such cluster) and InternalFailure are all that Envoy answers to the call itself. At
+/// any other status the SDK panics, and its dispatcher does for a token that it does not know; only
+/// through it can a reply come back.
 #[test]
 fn a_call_that_cannot_be_made_is_an_error() -> Result<()> {
-    for status in (1..=12).chain([255]) {
+    for status in [2, 10] {
         let proxy = Proxy::new();
         let mut worker = proxy.worker(CONFIGURATION)?;
         worker.host().faults = Faults::from([("proxy_http_call", Fault::Status(status))]);
@@ -249,17 +251,6 @@ fn a_huge_reply_takes_no_memory() -> Result<()> {
         reply_to_last(&mut worker, reply("200", vec![b' '; 10 * 1024 * 1024]))?;
     }
     assert_eq!(worker.memory(), before);
-    Ok(())
-}
-
-#[test]
-fn a_reply_to_a_call_that_nobody_made_is_ignored() -> Result<()> {
-    let proxy = Proxy::new();
-    let mut worker = proxy.worker(CONFIGURATION)?;
-    worker.tick()?;
-    worker.reply(4711, ok(&json!({})))?;
-    answer(&mut worker, &json!({}))?;
-    assert_eq!(polls(&proxy, "ok"), 1);
     Ok(())
 }
 

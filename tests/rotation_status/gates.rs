@@ -63,7 +63,7 @@ fn step_3_lists_what_is_signed_by_whom() {
     );
     let own = format!("cart: its leaf (default) is signed by {OLD}, under {OLD_ROOT}");
     let peer = format!("web: met a peer with a leaf of {OLD} 40s ago, under {OLD_ROOT}");
-    assert_eq!(reasons(&report, 3), [own.clone()]);
+    assert_eq!(reasons(&report, 3), vec![own.clone()]);
     assert_eq!(reasons(&report, 4), [peer.clone(), own.clone()]);
     assert_eq!(reasons(&report, 5), [own, peer]);
     assert_eq!(state(&report, NEW_ROOT), "active");

@@ -1,10 +1,16 @@
-//! The rules of envoy-config/prometheus, through Prometheus' own promtool.
+//! The rules of envoy-config/prometheus, through Prometheus' own promtool; and the pages about them.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 
+use mtls_watch::config::Config;
 use mtls_watch::metrics::CATALOGUE;
+use serde_json::Value;
 use testbed::workspace_root;
+
+use crate::metrics::{NEW_ROOT, OLD, OLD_ROOT, Sidecar};
+use crate::run::{self, json};
 
 const MISSING: &str = "promtool is missing: apt-get install -y prometheus";
 
@@ -36,6 +42,145 @@ fn the_rules_are_valid() {
 #[test]
 fn the_rules_say_what_their_tests_expect() {
     promtool(&["test", "rules", "tests/rotation.test.yaml"]);
+}
+
+const PAGES: [&str; 2] = ["docs/ca-rotation.md", "docs/hierarchy.md"];
+
+fn page(file: &str) -> String {
+    fs::read_to_string(workspace_root().join(file)).unwrap()
+}
+
+/// The blocks of a page in a language.
+fn blocks<'a>(page: &'a str, language: &str) -> Vec<&'a str> {
+    let begin = format!("```{language}\n");
+    let mut parts: Vec<&str> = page.split("```").collect();
+    let _ = parts.remove(0);
+    let inner = parts.into_iter().step_by(2);
+    inner
+        .filter_map(|part| part.strip_prefix(begin.trim_start_matches('`')))
+        .collect()
+}
+
+/// The queries of a block: a line that is indented, or closes a parenthesis, goes on.
+fn queries(block: &str) -> Vec<String> {
+    let mut queries: Vec<String> = Vec::new();
+    for line in block.lines().filter(|line| !line.trim().is_empty()) {
+        match queries.last_mut() {
+            Some(last) if line.starts_with([' ', ')']) => *last = format!("{last}\n{line}"),
+            _ => queries.push(line.to_owned()),
+        }
+    }
+    queries
+}
+
+#[test]
+fn the_queries_of_the_pages_are_valid() {
+    let mut rules = Vec::new();
+    for file in PAGES {
+        for query in blocks(&page(file), "promql").into_iter().flat_map(queries) {
+            let record = format!("query_{}", rules.len());
+            rules.push(serde_json::json!({"record": record, "expr": query}));
+        }
+    }
+    assert!(rules.len() > 10, "{rules:?}");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    // JSON is YAML.
+    let groups = serde_json::json!({"groups": [{"name": "pages", "rules": rules}]});
+    fs::write(file.path(), groups.to_string()).unwrap();
+    promtool(&["check", "rules", file.path().to_str().unwrap()]);
+}
+
+#[test]
+fn the_json_of_the_pages_is_what_the_command_and_the_module_know() {
+    let text = page("docs/hierarchy.md");
+    for block in blocks(&text, "json") {
+        Config::parse(block.as_bytes()).unwrap();
+    }
+    let text = page("docs/ca-rotation.md");
+    let documented: Value = serde_json::from_str(blocks(&text, "json")[0]).unwrap();
+    let sidecar = Sidecar::trusting(&[OLD_ROOT])
+        .signed_under(OLD, OLD_ROOT)
+        .seen(OLD, 40);
+    let (_, report) = json(
+        &["--old", OLD_ROOT, "--new", NEW_ROOT],
+        &[("cart", &sidecar)],
+    );
+    assert_eq!(keys(&documented), keys(&report));
+}
+
+/// The paths of all keys in a value.
+fn keys(value: &Value) -> BTreeSet<String> {
+    match value {
+        Value::Object(fields) => fields
+            .iter()
+            .flat_map(|(key, value)| {
+                let below = keys(value)
+                    .into_iter()
+                    .map(move |path| format!("{key}.{path}"));
+                std::iter::once(key.clone()).chain(below)
+            })
+            .collect(),
+        Value::Array(items) => items.iter().flat_map(keys).collect(),
+        _ => BTreeSet::new(),
+    }
+}
+
+#[test]
+fn the_commands_of_the_pages_are_understood() {
+    let text = page("docs/ca-rotation.md");
+    let commands = blocks(&text, "console").into_iter();
+    let commands: Vec<String> = commands.map(|block| block.replace("\\\n", " ")).collect();
+    for command in &commands {
+        let (_, arguments) = command
+            .split_once("rotation-status ")
+            .expect("a command of ours");
+        let arguments = arguments.split(" && ").next().unwrap();
+        let arguments: Vec<&str> = arguments.split_whitespace().collect();
+        // Neither files nor proxies are there: that is what it complains of, not of the usage.
+        let run = run::command(&arguments, b"");
+        assert!(
+            run.stderr.contains("cas.pem: No such file"),
+            "{command}: {}",
+            run.stderr
+        );
+    }
+    assert!(commands.len() > 3);
+}
+
+#[test]
+fn links_of_the_pages_lead_somewhere() {
+    for file in PAGES {
+        let text = page(file);
+        let links = text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split_once(')'));
+        for (link, _) in links.filter(|(link, _)| !link.starts_with("http")) {
+            let (target, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = match target {
+                "" => workspace_root().join(file),
+                target => workspace_root().join("docs").join(target),
+            };
+            let target = fs::read_to_string(&target).unwrap_or_else(|_| panic!("{file}: {link}"));
+            let mut headings = target
+                .lines()
+                .filter(|line| line.starts_with('#'))
+                .map(anchor);
+            assert!(
+                heading.is_empty() || headings.any(|known| known == heading),
+                "{file}: {link}"
+            );
+        }
+    }
+}
+
+/// The anchor that a Markdown heading gets.
+fn anchor(heading: &str) -> String {
+    let text = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = text
+        .chars()
+        .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.collect::<String>().replace(' ', "-")
 }
 
 /// The names of metrics in a text that begin with a prefix.
