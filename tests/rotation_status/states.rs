@@ -58,6 +58,7 @@ fn an_intermediate_signs_through_the_issuing_ca() {
     let (_, report) = json(&[], &[("web", &sidecar)]);
     assert_eq!(state(&report, "Zone_CA:22222222"), "active");
     assert_eq!(report["cas"][2]["layer"], "intermediate_ca");
+    assert_eq!(report["proxies"][0]["cas"][2]["through"], OLD_ROOT);
     // An intermediate in a bundle is an anchor for Envoy.
     let anchored = Sidecar::blind()
         .bundle_ca("intermediate_ca", "Zone_CA:22222222", true)

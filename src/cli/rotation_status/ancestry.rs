@@ -47,8 +47,14 @@ impl Ancestry {
         self.issuing.insert(signer.clone());
         let above = self.above.entry(signer.clone()).or_default();
         above.extend(chain.above.iter().cloned());
-        if chain.has_root {
-            self.to_the_root.insert(signer.clone());
+        if !chain.has_root {
+            return;
+        }
+        self.to_the_root.insert(signer.clone());
+        // Of several intermediates it is not known which signed which.
+        if let [intermediate, root] = chain.above.as_slice() {
+            let above = self.above.entry(intermediate.clone()).or_default();
+            above.insert(root.clone());
         }
     }
 
