@@ -443,7 +443,7 @@ fn the_text_says_it_all_to_a_person() {
         "issuing_ca",
         "intermediate_ca",
         "root_ca",
-        PAY,
+        &format!("URI:{PAY}"),
         "2027-01-16T07:00:00Z",
         "expires in 23h",
         "serverAuth",
@@ -453,7 +453,7 @@ fn the_text_says_it_all_to_a_person() {
     }
     for (seconds, words) in [
         (DAY, "(expires in 1d)"),
-        (25 * HOUR + 59, "(expires in 1d 1h)"),
+        (25 * HOUR + 90, "(expires in 1d 1h)"),
         (59, "(expires in 59s)"),
         (0, "(expires in 0s)"),
         (-90, "(expired 1m 30s ago)"),

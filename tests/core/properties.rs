@@ -266,6 +266,22 @@ proptest! {
     }
 
     #[test]
+    fn a_time_that_is_none_is_refused(
+        (year, month, day) in (1900..2100u32, 0..15u32, 0..34u32),
+        (hour, minute, second) in (0..27u32, 0..63u32, 0..60u32),
+        (sign, hours, minutes) in ("[+-]", 0..27u32, 0..63u32),
+        fraction in "[0-9a]{0,3}",
+    ) {
+        let text = format!(
+            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}\
+             .{fraction}{sign}{hours:02}:{minutes:02}"
+        );
+        let other = OffsetDateTime::parse(&text, &Rfc3339).ok();
+        let other = other.map(|time| UnixTime(time.unix_timestamp()));
+        prop_assert_eq!(text.parse().ok(), other, "{}", text);
+    }
+
+    #[test]
     fn any_text_is_read_as_a_time_without_harm(text in near(TIME_PARTS)) {
         let _ = text.parse::<UnixTime>();
     }
