@@ -36,12 +36,18 @@ fn the_rules_are_valid() {
         "rules",
         "rotation.rules.yaml",
         "rotation-names.example.yaml",
+        "handshake.rules.yaml",
     ]);
 }
 
 #[test]
 fn the_rules_say_what_their_tests_expect() {
-    promtool(&["test", "rules", "tests/rotation.test.yaml"]);
+    promtool(&[
+        "test",
+        "rules",
+        "tests/rotation.test.yaml",
+        "tests/handshake.test.yaml",
+    ]);
 }
 
 const PAGES: [&str; 2] = ["docs/ca-rotation.md", "docs/hierarchy.md"];
