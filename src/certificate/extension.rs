@@ -1,7 +1,7 @@
 //! The values of the extensions that matter here (RFC 5280, section 4.2.1).
 //!
 //! They are read with the ASN.1 parser directly: six small structures. The X.509 parser's readers for
-//! them go through a second, general ASN.1 parser, twenty KB of module.
+//! them go through a second, general ASN.1 parser, thirty KB of module.
 
 use x509_parser::asn1_rs::Tag;
 

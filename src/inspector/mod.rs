@@ -34,9 +34,9 @@ pub use connection::{ConnectionWatch, Decision as ConnectionDecision, Event};
 pub use peer::{Peer, Standing};
 pub use request::{Decision as RequestDecision, RequestWatch};
 
-/// Peers that a worker remembers (at most twice as many, see [`Cache`]). One takes about 1 KB.
+/// Peers that a worker remembers (at most twice as many, see [`Cache`]).
 const MAX_PEERS: usize = 512;
-/// Connections of which a worker remembers the peer, for HTTP. One takes about 100 bytes.
+/// Connections of which a worker remembers the peer, for HTTP (at most twice as many).
 const MAX_CONNECTIONS: usize = 1024;
 
 /// Milliseconds between two ticks: how late gauges may be, and how stale the clock that data
