@@ -1,17 +1,18 @@
 //! A real Envoy as a child process.
 
+use std::env;
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
-use std::{env, process};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::process::{self, kill, tail};
 use crate::stats::{self, eventually};
 use crate::{Client, Stats, workspace_root};
 
@@ -21,7 +22,6 @@ pub const DEFAULT_VERSION: &str = "1.40.0";
 /// Generous, for V8 compiles every module on a machine that is busy with other tests.
 const START_DEADLINE: Duration = Duration::from_secs(60);
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
-const LOG_TAIL_LINES: usize = 40;
 
 /// A running Envoy. Dropping it kills the process and removes its files.
 #[derive(Debug)]
@@ -210,7 +210,7 @@ pub fn free_port() -> Result<u16> {
     const FIRST: u16 = 15_500;
     const COUNT: u16 = 16_000;
     static CALLS: AtomicU16 = AtomicU16::new(0);
-    let start = (process::id() % u32::from(COUNT)) as u16;
+    let start = (std::process::id() % u32::from(COUNT)) as u16;
     (0..COUNT)
         .map(|_| {
             let call = CALLS.fetch_add(1, Ordering::Relaxed);
@@ -263,17 +263,5 @@ fn admin_get(admin: SocketAddr, path: &str) -> Result<String> {
 }
 
 fn read_log(directory: &Path) -> String {
-    let bytes = fs::read(directory.join("log")).unwrap_or_default();
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-fn tail(log: &str) -> String {
-    let lines: Vec<&str> = log.lines().collect();
-    lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n")
-}
-
-fn kill(process: &mut Child) {
-    // Both fail only if it has ended already.
-    let _ = process.kill();
-    let _ = process.wait();
+    process::read_log(&directory.join("log"))
 }
