@@ -162,7 +162,7 @@ struct Bounds {
 impl Bounds {
     const fn days_or_share((days, share): (i64, i64)) -> Self {
         Self {
-            duration: Some(days * DAY),
+            duration: Some(days.saturating_mul(DAY)),
             share: Some(share),
         }
     }
@@ -170,8 +170,8 @@ impl Bounds {
     fn smallest(&self, lifetime: i64) -> i64 {
         let share = self.share.map(|share| {
             // Rounded up: less than 21599.75 s is less than 21600 s.
-            let seconds = (i128::from(lifetime) * i128::from(share) + 9999) / 10_000;
-            i64::try_from(seconds).unwrap_or(i64::MAX)
+            let seconds = i128::from(lifetime).saturating_mul(i128::from(share));
+            i64::try_from(seconds.saturating_add(9999) / 10_000).unwrap_or(i64::MAX)
         });
         [self.duration, share]
             .into_iter()

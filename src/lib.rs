@@ -18,6 +18,9 @@
         clippy::panic,
         clippy::indexing_slicing,
         clippy::string_slice,
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions,
+        clippy::disallowed_methods,
         clippy::todo,
         clippy::unimplemented,
         clippy::unreachable

@@ -174,6 +174,7 @@ impl Finding {
         }
     }
 
+    #[expect(clippy::as_conversions, reason = "one bit for each of 16 findings")]
     const fn bit(self) -> u16 {
         1 << (self as u8)
     }

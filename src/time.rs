@@ -54,6 +54,10 @@ impl fmt::Display for UnixTime {
 
 /// Proleptic Gregorian date of a day number (day 0 = 1970-01-01).
 /// Algorithm: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "all but the era is within one era of 400 years"
+)]
 fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let shifted = days.saturating_add(719_468);
     let era = shifted.div_euclid(146_097);
@@ -75,6 +79,10 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
 }
 
 /// Day number of a proleptic Gregorian date; the inverse of [`civil_from_days`].
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "years have at most four digits, as every caller's"
+)]
 fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     let year = year - i64::from(month <= 2);
     let era = year.div_euclid(400);
@@ -110,6 +118,10 @@ impl std::str::FromStr for UnixTime {
     }
 }
 
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "every number is below 65536, see `numbers`"
+)]
 fn parse_rfc3339(text: &str) -> Option<UnixTime> {
     let (date, time) = text.split_once(['T', 't', ' '])?;
     let zone = time.find(['Z', 'z', '+', '-'])?;
@@ -140,13 +152,20 @@ fn parse_offset(zone: &str) -> Option<i64> {
     if zone.eq_ignore_ascii_case("z") {
         return Some(0);
     }
-    let (sign, offset) = match zone.split_at_checked(1)? {
-        ("+", offset) => (1, offset),
-        ("-", offset) => (-1, offset),
+    let (east, offset) = match zone.split_at_checked(1)? {
+        ("+", offset) => (true, offset),
+        ("-", offset) => (false, offset),
         _ => return None,
     };
     let [hours, minutes] = numbers(offset, ':')?;
-    (hours <= 23 && minutes <= 59).then_some(sign * (hours * 3600 + minutes * 60))
+    let seconds = hours
+        .saturating_mul(3600)
+        .saturating_add(minutes.saturating_mul(60));
+    (hours <= 23 && minutes <= 59).then_some(if east {
+        seconds
+    } else {
+        seconds.saturating_neg()
+    })
 }
 
 /// Exactly `N` whole numbers between separators.

@@ -127,10 +127,10 @@ impl Iterator for Blocks<'_> {
 /// RFC 4648, section 4, white space passed over. Written out here because a library's decoder, made
 /// for any alphabet, is a tenth of the module's size.
 pub(crate) fn decode_base64(text: &[u8]) -> Result<Vec<u8>, PemError> {
-    let mut decoded = Vec::with_capacity(text.len() / 4 * 3);
+    let mut decoded = Vec::with_capacity((text.len() / 4).saturating_mul(3));
     let mut group = 0u32;
     let mut digits = 0u32;
-    let mut padding = 0u32;
+    let mut padding = 0usize;
     for byte in text.iter().filter(|byte| !byte.is_ascii_whitespace()) {
         let digit = match base64_digit(*byte) {
             Some(digit) if padding == 0 => digit,
@@ -144,7 +144,7 @@ pub(crate) fn decode_base64(text: &[u8]) -> Result<Vec<u8>, PemError> {
         digits = digits.saturating_add(1);
         if digits == 4 {
             let [_, bytes @ ..] = group.to_be_bytes();
-            let significant = bytes.get(..3usize.saturating_sub(padding as usize));
+            let significant = bytes.get(..3usize.saturating_sub(padding));
             decoded.extend_from_slice(significant.ok_or(PemError::Base64)?);
             (group, digits) = (0, 0);
         }
@@ -155,6 +155,10 @@ pub(crate) fn decode_base64(text: &[u8]) -> Result<Vec<u8>, PemError> {
     }
 }
 
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "each arm's range keeps it below 64"
+)]
 const fn base64_digit(byte: u8) -> Option<u8> {
     match byte {
         b'A'..=b'Z' => Some(byte - b'A'),

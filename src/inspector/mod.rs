@@ -401,7 +401,7 @@ fn anonymous_status(security: Security) -> Status {
 /// 64 hex digits.
 fn decode_fingerprint(digits: &[u8]) -> Option<Fingerprint> {
     let mut fingerprint = Fingerprint::default();
-    if digits.len() != 2 * fingerprint.len() {
+    if digits.len() != fingerprint.len().saturating_mul(2) {
         return None;
     }
     for (byte, pair) in fingerprint.iter_mut().zip(digits.chunks_exact(2)) {

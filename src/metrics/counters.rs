@@ -97,6 +97,11 @@ const OVERFLOW_SLOT: usize = POLL_BASE + 2;
 const SLOTS: usize = OVERFLOW_SLOT + 1;
 
 impl Counter {
+    #[expect(
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions,
+        reason = "places of enumerations' values; a test goes through all of them"
+    )]
     fn slot(self) -> usize {
         let finding = |direction, layer, finding| {
             (direction as usize * LAYERS + layer as usize) * FINDINGS + finding as usize

@@ -42,6 +42,10 @@ struct Sighting {
 struct Record(Vec<Sighting>);
 
 impl Record {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a partition point is at most the length"
+    )]
     fn merge(&mut self, seen: Sighting) {
         let same = self
             .0
