@@ -61,6 +61,11 @@ test-matrix: build ## The real-Envoy tests on five releases, and the README's ta
 	done
 	$(CARGO) run --quiet -p testbed --bin matrix -- $(if $(UPDATE),--update,--check) $(MATRIX_VERSIONS)
 
+.PHONY: bench
+bench: build envoy ## What it costs in a real Envoy, side by side with other filters (QUICK=1: only whether this works)
+	$(CARGO) build --quiet --release -p empty-filter --target $(WASM_TARGET)
+	$(CARGO) run --quiet --profile bench -p testbed --bin bench
+
 .PHONY: lint
 lint: toolchain ## Formatting, and clippy on native and wasm
 	$(CARGO) fmt --all --check

@@ -143,6 +143,14 @@ impl Client {
         Ok(hello)
     }
 
+    /// What rustls connects with, for callers that do their own; `None` for a plaintext client.
+    ///
+    /// # Errors
+    /// If the TLS settings are not usable.
+    pub fn tls_config(&self) -> Result<Option<Arc<ClientConfig>>> {
+        self.tls.as_ref().map(Tls::config).transpose()
+    }
+
     fn with(mut self, change: impl FnOnce(&mut Tls)) -> Self {
         if let Some(tls) = &mut self.tls {
             change(tls);

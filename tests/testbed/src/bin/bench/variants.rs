@@ -1,0 +1,160 @@
+//! What is compared: one listener, with and without filters. The module's are those of the samples
+//! that operators copy.
+
+use std::path::Path;
+
+use anyhow::Result;
+use serde_json::json;
+use testbed::sample::{Value, yaml};
+use testbed::{Sample, module, workspace_root};
+
+/// The end of every response. Envoy answers by itself: no upstream blurs the picture.
+pub const BODY: &str = "\r\n\r\nhello";
+
+const EMPTY_FILTER: &str = "target/wasm32-wasip1/release/empty_filter.wasm";
+const HTTP_WASM: &str = "envoy.filters.http.wasm";
+
+/// What somebody would write who wants to count requests by what is left of the certificate.
+const LUA: &str = r#"
+function envoy_on_request(handle)
+  local tls = handle:streamInfo():downstreamSslConnection()
+  if tls == nil then
+    return
+  end
+  local digest = tls:sha256PeerCertificateDigest()
+  local left = tls:expirationPeerCertificate() - os.time()
+  local status = "ok"
+  if digest == "" then
+    status = "no_certificate"
+  elseif left < 0 then
+    status = "expired"
+  elseif left < 7 * 86400 then
+    status = "critical"
+  end
+  handle:stats():counter(status):inc()
+end
+"#;
+
+/// A listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Variant {
+    /// No filter but the router.
+    None,
+    /// A filter on the stock SDK that does nothing.
+    Empty,
+    /// The module as HTTP filter.
+    Http,
+    /// The module as network filter.
+    Network,
+    /// Both.
+    Both,
+    /// No filter, with Envoy setting XFCC with the client's chain.
+    XfccNone,
+    /// The module as HTTP filter, reading that.
+    Xfcc,
+    /// A Lua filter.
+    Lua,
+}
+
+impl Variant {
+    pub const ALL: [Variant; 8] = [
+        Variant::None,
+        Variant::Empty,
+        Variant::Http,
+        Variant::Network,
+        Variant::Both,
+        Variant::XfccNone,
+        Variant::Xfcc,
+        Variant::Lua,
+    ];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "no filter",
+            Self::Empty => "empty filter, stock SDK",
+            Self::Http => "mtls-watch, HTTP",
+            Self::Network => "mtls-watch, network",
+            Self::Both => "mtls-watch, both",
+            Self::XfccNone => "no filter, XFCC with chain",
+            Self::Xfcc => "mtls-watch, HTTP, XFCC with chain",
+            Self::Lua => "Lua: digest, expiry, counter",
+        }
+    }
+
+    /// The key in the JSON output.
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Empty => "empty",
+            Self::Http => "http",
+            Self::Network => "network",
+            Self::Both => "both",
+            Self::XfccNone => "xfcc_none",
+            Self::Xfcc => "xfcc",
+            Self::Lua => "lua",
+        }
+    }
+
+    /// What its added cost is added to.
+    pub const fn base(self) -> Variant {
+        match self {
+            Self::Xfcc | Self::XfccNone => Self::XfccNone,
+            _ => Self::None,
+        }
+    }
+
+    /// The configuration, with the certificates in that directory.
+    pub fn sample(self, certificates: &Path) -> Result<Sample> {
+        let load = |file| Sample::local(file, certificates);
+        let bare = |file| Sample::local_without_module(file, certificates);
+        let sample = match self {
+            Self::None => bare("http.yaml")?,
+            Self::Empty => {
+                let empty = workspace_root().join(EMPTY_FILTER).display().to_string();
+                let ours = module::path()?.display().to_string();
+                load("http.yaml")?.edit(|node| {
+                    if node.as_str() == Some(&ours) {
+                        *node = Value::String(empty.clone());
+                    }
+                })
+            }
+            Self::Http => load("http.yaml")?,
+            Self::Network => load("both.yaml")?.edit(|node| remove_filter(node, HTTP_WASM)),
+            Self::Both => load("both.yaml")?,
+            Self::XfccNone => bare("xfcc.yaml")?,
+            Self::Xfcc => load("xfcc.yaml")?,
+            Self::Lua => bare("http.yaml")?.edit(add_lua),
+        };
+        Ok(sample.edit(answer_directly))
+    }
+}
+
+fn remove_filter(node: &mut Value, name: &str) {
+    if let Value::Sequence(items) = node {
+        items.retain(|item| item.get("name").and_then(Value::as_str) != Some(name));
+    }
+}
+
+fn add_lua(node: &mut Value) {
+    let filters = node.get_mut("http_filters");
+    if let Some(Value::Sequence(filters)) = filters {
+        let lua = json!({
+            "name": "envoy.filters.http.lua",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
+                "default_source_code": { "inline_string": LUA },
+            },
+        });
+        filters.insert(0, yaml(lua));
+    }
+}
+
+fn answer_directly(node: &mut Value) {
+    if let Value::Mapping(route) = node
+        && route.contains_key("match")
+        && route.remove("route").is_some()
+    {
+        let answer = json!({ "status": 200, "body": { "inline_string": BODY.trim_start() } });
+        route.insert("direct_response".into(), yaml(answer));
+    }
+}
