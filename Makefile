@@ -7,6 +7,10 @@ WASM_TARGET  := wasm32-wasip1
 TARGET_DIR   := $(or $(CARGO_TARGET_DIR),target)
 WASM         := $(TARGET_DIR)/$(WASM_TARGET)/release/mtls_watch.wasm
 ENVOY_DIR    := target/envoy/$(ENVOY_VERSION)
+CARGO_HOME   ?= $(HOME)/.cargo
+# Panic messages carry the path of the source: as it is everywhere, so that everybody's build of one
+# commit is the same, byte by byte.
+WASM_FLAGS   := --remap-path-prefix=$(CARGO_HOME)=/cargo --remap-path-prefix=$(CURDIR)=/mtls-watch
 
 export ENVOY_VERSION
 
@@ -14,16 +18,30 @@ export ENVOY_VERSION
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: toolchain ## Build the module: target/wasm32-wasip1/release/mtls_watch.wasm
-	$(CARGO) build --release --lib --target $(WASM_TARGET)
+	CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS="$(WASM_FLAGS)" $(CARGO) build --release --lib --target $(WASM_TARGET)
 	$(CARGO) run --quiet --release -p trim-exports -- $(WASM) $(WASM)
 
 .PHONY: cli
 cli: ## Build the command line: target/release/mtls-watch
 	$(CARGO) build --release --bin mtls-watch
+
+.PHONY: image
+image: build ## The OCI image for Istio and Envoy Gateway, as an image layout: target/image
+	$(CARGO) run --quiet --package release -- image $(WASM) target/image
+
+.PHONY: dist
+dist: build ## What a release publishes: module, image, bill of materials, licences, checksums: target/dist
+	$(CARGO) run --quiet --package release -- dist $(WASM) target/dist
+
+.PHONY: test-reproducible
+test-reproducible: dist ## Build the last commit again in another folder, and compare what is published
+	@folder=$$(mktemp -d) && trap 'rm -rf '$$folder EXIT && \
+	  git clone --quiet . $$folder/clone && $(MAKE) --no-print-directory -C $$folder/clone dist CARGO_TARGET_DIR= && \
+	  diff --recursive target/dist $$folder/clone/target/dist && echo "the same bytes"
 
 .PHONY: toolchain
 toolchain:
