@@ -38,9 +38,10 @@ dist: build ## What a release publishes: module, image, bill of materials, licen
 	$(CARGO) run --quiet --package release -- dist $(WASM) target/dist
 
 .PHONY: test-reproducible
-test-reproducible: dist ## Build the last commit again in another folder, and compare what is published
+test-reproducible: dist ## Build the last commit again, in another folder and with another cargo home, and compare
 	@folder=$$(mktemp -d) && trap 'rm -rf '$$folder EXIT && \
-	  git clone --quiet . $$folder/clone && $(MAKE) --no-print-directory -C $$folder/clone dist CARGO_TARGET_DIR= && \
+	  git clone --quiet . $$folder/clone && $(MAKE) --no-print-directory -C $$folder/clone dist \
+	    CARGO_TARGET_DIR=target CARGO_HOME=$$folder/cargo && \
 	  diff --recursive target/dist $$folder/clone/target/dist && echo "the same bytes"
 
 .PHONY: toolchain
