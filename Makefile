@@ -58,6 +58,11 @@ envoy: ## Fetch Envoy into target/envoy (ENVOY_VERSION=1.40.0)
 demo: build envoy ## Two Envoys, real mTLS traffic, the table that operators get (KEEP=1: leave it up)
 	$(CARGO) run --quiet -p testbed --bin demo
 
+.PHONY: drill
+drill: build envoy ## A CA rotation on three Envoys under load: safe order, wrong order, stalled leaf (two minutes)
+	$(CARGO) build --quiet --bin mtls-watch
+	$(CARGO) run --quiet -p testbed --bin drill
+
 .PHONY: test
 test: build envoy ## Unit, property, module (wasmtime) and real-Envoy tests
 	$(CARGO) test --workspace

@@ -1,4 +1,4 @@
-//! What the end-to-end tests and the demo of mtls-watch stand on: a PKI that issues good and
+//! What the end-to-end tests, the demo and the rotation drill of mtls-watch stand on: a PKI that issues good and
 //! bad certificates, a real Envoy, real mTLS clients and the upstreams behind them.
 //!
 //! Everything is synchronous at the surface, so that a test is a plain `#[test]`. Do not call
@@ -10,11 +10,13 @@ pub mod key;
 pub mod module;
 pub mod pki;
 mod process;
+pub mod progress;
 pub mod prometheus;
 mod runtime;
 pub mod sample;
 pub mod servers;
 pub mod stats;
+mod style;
 
 pub use client::Client;
 pub use envoy::Envoy;
@@ -23,6 +25,7 @@ pub use prometheus::Prometheus;
 pub use sample::Sample;
 pub use servers::Server;
 pub use stats::Stats;
+pub use style::Style;
 
 use std::path::{Path, PathBuf};
 

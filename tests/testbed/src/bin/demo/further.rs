@@ -4,10 +4,11 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::Result;
+use testbed::Style;
 
 use crate::mesh::{Mesh, Sidecar};
 use crate::observe::{NOT_AFTER, REQUEST_FINDINGS, REQUESTS};
-use crate::table::{Row, Style};
+use crate::table::Row;
 
 const SCRAPE: &str = "/stats/prometheus?filter=mtls_";
 

@@ -8,7 +8,6 @@
 mod further;
 mod mesh;
 mod observe;
-mod progress;
 mod refusals;
 mod table;
 mod verdict;
@@ -20,12 +19,12 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use testbed::pki;
+use testbed::progress::{self, Progress};
+use testbed::{Style, pki};
 
 use mesh::Mesh;
-use progress::Progress;
 use refusals::{Case, Turn};
-use table::{Row, Style};
+use table::Row;
 use verdict::Verdict;
 use workloads::{Pki, Role, TRUST_DOMAIN, Workload};
 

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use testbed::envoy::free_port;
+use testbed::progress::Progress;
 use testbed::servers::ServerTls;
 use testbed::{Client, Envoy, Sample, Server};
 
-use crate::progress::Progress;
 use crate::workloads::{Role, Workload};
 
 /// A workload that has a sidecar.

@@ -9,10 +9,10 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
 use testbed::Stats;
+use testbed::progress::was_interrupted;
 use testbed::stats::{DEADLINE, Series, eventually};
 
 use crate::mesh::Mesh;
-use crate::progress::was_interrupted;
 use crate::table::Row;
 use crate::workloads::Workload;
 

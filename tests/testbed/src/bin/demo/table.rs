@@ -2,9 +2,9 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
-use std::env;
 use std::fmt;
-use std::io::{IsTerminal, stdout};
+
+use testbed::Style;
 
 /// Columns of a terminal that tables fit into.
 pub const WIDTH: usize = 120;
@@ -124,47 +124,6 @@ impl fmt::Display for Row {
 
 type Cells = [String; HEADINGS.len()];
 
-/// Colours, where they are wanted.
-#[derive(Clone, Copy)]
-pub struct Style {
-    coloured: bool,
-}
-
-impl Style {
-    /// Coloured on a terminal, unless `NO_COLOR` is set (<https://no-color.org>).
-    pub fn of_stdout() -> Self {
-        let unwanted = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self {
-            coloured: stdout().is_terminal() && !unwanted,
-        }
-    }
-
-    /// A heading.
-    pub fn bold(self, text: &str) -> String {
-        self.paint("1", text)
-    }
-
-    /// Something good or bad.
-    pub fn verdict(self, good: bool, text: &str) -> String {
-        self.paint(if good { "32" } else { "31" }, text)
-    }
-
-    fn status(self, status: &str, text: &str) -> String {
-        match status {
-            "ok" => self.paint("32", text),
-            "warning" | "hbone" => self.paint("33", text),
-            _ => self.paint("31", text),
-        }
-    }
-
-    fn paint(self, code: &str, text: &str) -> String {
-        match self.coloured {
-            true => format!("\x1b[{code}m{text}\x1b[0m"),
-            false => text.to_owned(),
-        }
-    }
-}
-
 /// Most urgent first.
 pub fn sort(rows: &mut [Row]) {
     rows.sort_by(|a, b| a.urgency().cmp(&b.urgency()));
@@ -279,11 +238,6 @@ fn duration(seconds: i64) -> String {
 }
 
 #[cfg(test)]
-pub const PLAIN: Style = Style { coloured: false };
-#[cfg(test)]
-pub const COLOURED: Style = Style { coloured: true };
-
-#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -361,14 +315,14 @@ inbound    x         workload  Mesh_CA:1f2e3d4c       1m 0s  critical  leaf_is_c
                                                                        weak_key
 inbound    CA:1      workload  –                      1d 0h  ok                           –
 ";
-        assert_eq!(render(&rows, 100, "spiffe://a/", PLAIN), expected);
+        assert_eq!(render(&rows, 100, "spiffe://a/", Style::PLAIN), expected);
     }
 
     #[test]
     fn long_names_are_cut_to_fit() {
         let long = "spiffe://another.example/ns/a-namespace/sa/a-long-service-account-name";
         let rows = [row(long, "ok", &["extended_key_usage_absent"], 0)];
-        let table = render(&rows, 0, "spiffe://a/", PLAIN);
+        let table = render(&rows, 0, "spiffe://a/", Style::PLAIN);
         let widest = table.lines().map(|line| line.chars().count()).max();
         assert_eq!(widest, Some(WIDTH));
         assert!(table.contains("spiffe://"));
@@ -377,7 +331,7 @@ inbound    CA:1      workload  –                      1d 0h  ok               
     #[test]
     fn colour_is_added_where_it_is_wanted_only() {
         let rows = [row("x", "critical", &["expired"], 0)];
-        assert!(!render(&rows, 0, "", PLAIN).contains('\x1b'));
-        assert!(render(&rows, 0, "", COLOURED).contains("\x1b[31mcritical\x1b[0m"));
+        assert!(!render(&rows, 0, "", Style::PLAIN).contains('\x1b'));
+        assert!(render(&rows, 0, "", Style::COLOURED).contains("\x1b[31mcritical\x1b[0m"));
     }
 }

@@ -10,8 +10,8 @@ use std::fmt::Write as _;
 pub use cases::{Case, cases};
 pub use observe::{ATTEMPTS, Turn};
 
-use crate::table::Style;
 use observe::Refusal;
+use testbed::Style;
 
 /// The table of all refusals, in the order of the cases; `trust_domain` is left out of the
 /// identities.
@@ -65,7 +65,6 @@ mod tests {
 
     use super::observe::Report;
     use super::*;
-    use crate::table::PLAIN;
     use crate::workloads::Pki;
 
     fn plaintext() -> Refusal {
@@ -131,7 +130,7 @@ mod tests {
             refusals: vec![plaintext()],
         }];
         let text = "The first row in full\n  series 3\n  the whole line\n";
-        assert_eq!(example(&turns, PLAIN), text);
+        assert_eq!(example(&turns, Style::PLAIN), text);
         Ok(())
     }
 }

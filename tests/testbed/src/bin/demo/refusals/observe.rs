@@ -8,12 +8,12 @@ use std::fmt;
 
 use anyhow::{Result, ensure};
 use testbed::Stats;
+use testbed::progress::{Progress, check_interrupt, was_interrupted};
 use testbed::stats::{DEADLINE, Series, eventually};
 
 use super::cases::Case;
 use super::logfmt;
 use crate::mesh::Mesh;
-use crate::progress::{Progress, check_interrupt, was_interrupted};
 use crate::table::UNKNOWN;
 
 /// How often each case tries.

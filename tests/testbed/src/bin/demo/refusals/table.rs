@@ -1,7 +1,9 @@
 //! The table of refusals, for people: who, why, how often; and below each what to change.
 
 use super::observe::Refusal;
-use crate::table::{GAP, Style, UNKNOWN, WIDTH, aligned, heading, widest};
+use testbed::Style;
+
+use crate::table::{GAP, UNKNOWN, WIDTH, aligned, heading, widest};
 
 const HEADINGS: [&str; 5] = ["who", "direction", "layer", "reason", "count"];
 const WHO: usize = 0;
@@ -69,7 +71,6 @@ fn hanging(text: &str) -> String {
 mod tests {
     use super::super::observe::Report;
     use super::*;
-    use crate::table::{COLOURED, PLAIN};
 
     fn refusal(who: &str, hint: &str) -> Refusal {
         Refusal {
@@ -102,13 +103,13 @@ x    inbound    workload  expired      3
 –    inbound    workload  expired     12
   → –
 ";
-        assert_eq!(render(&rows, "spiffe://a/", PLAIN), expected);
+        assert_eq!(render(&rows, "spiffe://a/", Style::PLAIN), expected);
     }
 
     #[test]
     fn everything_fits() {
         let hint = "a word and another ".repeat(20);
-        let table = render(&[&refusal(&"long".repeat(50), &hint)], "", PLAIN);
+        let table = render(&[&refusal(&"long".repeat(50), &hint)], "", Style::PLAIN);
         let lines: Vec<&str> = table.lines().collect();
         let fits = |line: &&str| line.chars().count() <= WIDTH;
         assert!(lines.iter().all(fits), "{table}");
@@ -125,7 +126,7 @@ x    inbound    workload  expired      3
     #[test]
     fn colour_is_added_where_it_is_wanted_only() {
         let row = refusal("x", "renew it");
-        assert!(!render(&[&row], "", PLAIN).contains('\x1b'));
-        assert!(render(&[&row], "", COLOURED).contains("\x1b[31mexpired\x1b[0m"));
+        assert!(!render(&[&row], "", Style::PLAIN).contains('\x1b'));
+        assert!(render(&[&row], "", Style::COLOURED).contains("\x1b[31mexpired\x1b[0m"));
     }
 }

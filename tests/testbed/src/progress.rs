@@ -1,4 +1,4 @@
-//! What the demo is doing, on standard error, and whether it is to go on.
+//! What the demo or the drill is doing, and whether it is to go on.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -8,19 +8,18 @@ use anyhow::{Result, ensure};
 static INTERRUPTED: Mutex<bool> = Mutex::new(false);
 static CHANGED: Condvar = Condvar::new();
 
-/// The demo's progress since its start.
+/// The progress since the start.
 pub struct Progress {
     start: Instant,
 }
 
 impl Progress {
-    /// From now on Ctrl-C (and SIGTERM, SIGHUP) ends the demo at the next step, so that everything
-    /// that it started is dropped, and with that ended.
+    /// Starts, and has Ctrl-C end the program at the next step ([`end_on_interrupt`]).
+    ///
+    /// # Errors
+    /// As [`end_on_interrupt`].
     pub fn start() -> Result<Self> {
-        ctrlc::set_handler(|| {
-            *interrupted() = true;
-            CHANGED.notify_all();
-        })?;
+        end_on_interrupt()?;
         Ok(Self {
             start: Instant::now(),
         })
@@ -29,7 +28,7 @@ impl Progress {
     /// Says what comes next.
     ///
     /// # Errors
-    /// If the demo was interrupted.
+    /// If the program was interrupted.
     pub fn step(&self, what: &str) -> Result<()> {
         check_interrupt()?;
         eprintln!("{:5.1} s  {what}", self.start.elapsed().as_secs_f32());
@@ -37,19 +36,34 @@ impl Progress {
     }
 }
 
+/// From now on Ctrl-C (and SIGTERM, SIGHUP) ends the program at its next [`check_interrupt`], so that
+/// everything that it started is dropped, and with that ended.
+///
 /// # Errors
-/// If the demo was interrupted.
+/// If the signals cannot be handled, or are already.
+pub fn end_on_interrupt() -> Result<()> {
+    ctrlc::set_handler(|| {
+        *interrupted() = true;
+        CHANGED.notify_all();
+    })?;
+    Ok(())
+}
+
+/// Whether to go on.
+///
+/// # Errors
+/// If the program was interrupted.
 pub fn check_interrupt() -> Result<()> {
     ensure!(!was_interrupted(), "interrupted");
     Ok(())
 }
 
-/// Whether the demo was interrupted.
+/// Whether the program was interrupted.
 pub fn was_interrupted() -> bool {
     *interrupted()
 }
 
-/// Waits until the demo is interrupted.
+/// Waits until the program is interrupted.
 pub fn wait_for_interrupt() {
     let waited = CHANGED.wait_while(interrupted(), |interrupted| !*interrupted);
     drop(waited.unwrap_or_else(PoisonError::into_inner));
