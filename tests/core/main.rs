@@ -14,6 +14,8 @@ mod gauges;
 mod log_lines;
 mod metrics;
 mod mutations;
+mod oddities;
+mod openssl;
 mod pki;
 mod policy;
 mod properties;
