@@ -3,6 +3,7 @@
 mod check_config;
 mod explain;
 mod inspect;
+mod relabel;
 mod rotation_status;
 mod stats_tags;
 

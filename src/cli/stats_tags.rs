@@ -2,9 +2,10 @@
 
 use mtls_watch::metrics::{Label, tag_regex};
 
+use super::relabel::{self, Rule};
 use super::{GOOD, Outcome};
 
-/// Print the tag configuration for every label of this version.
+/// Print the configuration that makes labels of what the module puts into the names of metrics.
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     /// Whose configuration
@@ -18,12 +19,20 @@ enum Format {
     Envoy,
     /// `extraStatTags` of Istio's mesh configuration; takes effect when a pod restarts
     Istio,
+    /// `metric_relabel_configs` of Prometheus, for proxies without tags; takes effect at once
+    PrometheusRelabel,
+    /// `metricRelabelings` of a PodMonitor: the same for the Prometheus operator
+    PodMonitor,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
     let text = match arguments.format {
         Format::Envoy => envoy(),
         Format::Istio => istio(),
+        Format::PrometheusRelabel => {
+            relabel("metric_relabel_configs", ["source_labels", "target_label"])
+        }
+        Format::PodMonitor => relabel("metricRelabelings", ["sourceLabels", "targetLabel"]),
     };
     Outcome { text, code: GOOD }
 }
@@ -45,4 +54,27 @@ fn istio() -> String {
         "meshConfig:\n  defaultConfig:\n    extraStatTags:\n{}",
         tags.concat()
     )
+}
+
+const LOSS: &str = "\
+# Makes labels of the names of mtls-watch's metrics where a proxy has no stats tags. Proxies that have them,
+# and other metrics, pass unchanged. Without tags an identity has lost every character but letters, digits and
+# underscores: spiffe://cluster.local/ns/shop/sa/pay reads spiffe___cluster_local_ns_shop_sa_pay.
+";
+
+/// The rules under the keys that Prometheus itself and its operator have for them.
+fn relabel(list: &str, [source_labels, target_label]: [&str; 2]) -> String {
+    let rules = relabel::rules().map(|rule| {
+        let Rule {
+            sources,
+            regex,
+            target,
+            replacement,
+        } = rule;
+        let sources = sources.join(", ");
+        format!(
+            "  - {source_labels}: [{sources}]\n    regex: '{regex}'\n    {target_label}: '{target}'\n    replacement: '{replacement}'\n"
+        )
+    });
+    format!("{LOSS}{list}:\n{}", rules.collect::<String>())
 }

@@ -76,6 +76,16 @@ impl Label {
             Self::Result => "result",
         }
     }
+
+    /// Whether the values come from a closed set: words joined by single underscores, which stay the
+    /// same whatever an exposition format makes of other characters.
+    #[must_use]
+    pub const fn is_closed(self) -> bool {
+        !matches!(
+            self,
+            Self::Issuer | Self::Identity | Self::Secret | Self::Ca | Self::Version
+        )
+    }
 }
 
 /// A metric of the public interface.

@@ -514,7 +514,7 @@ fn tags(bootstrap: &str) -> BTreeSet<(String, String)> {
     tags.iter().map(tag).collect()
 }
 
-fn stats_tags(format: &str) -> String {
+pub fn stats_tags(format: &str) -> String {
     let run = run(&["stats-tags", "--format", format], b"");
     assert_eq!(run.code, 0);
     run.stdout

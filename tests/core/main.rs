@@ -19,6 +19,7 @@ mod openssl;
 mod pki;
 mod policy;
 mod properties;
+mod relabel;
 mod requests;
 mod sources;
 mod worker;

@@ -13,6 +13,7 @@ mod flags;
 mod gauges;
 mod histogram;
 mod hostile;
+mod relabel;
 mod requests;
 mod samples;
 mod setup;
