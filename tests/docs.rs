@@ -169,28 +169,3 @@ fn the_readme_shows_the_defaults() {
     };
     assert_eq!(shown, defaults);
 }
-
-#[test]
-fn links_in_the_documentation_lead_somewhere() {
-    for file in [
-        "README.md",
-        "CHANGELOG.md",
-        "docs/architecture.md",
-        "docs/handshake-failures.md",
-        "docs/ca-rotation.md",
-        "docs/hierarchy.md",
-    ] {
-        let text = fs::read_to_string(project(file)).unwrap();
-        let folder = project(file).parent().unwrap().to_owned();
-        for link in text
-            .split("](")
-            .skip(1)
-            .filter_map(|rest| rest.split_once(')'))
-            .map(|(link, _)| link)
-            .filter(|link| !link.starts_with("http") && !link.starts_with('#'))
-        {
-            let target = link.split('#').next().unwrap_or_default();
-            assert!(folder.join(target).exists(), "{file}: {link}");
-        }
-    }
-}

@@ -13,8 +13,6 @@ pub trait Variant {
     fn accepting_anonymous(self) -> Self;
     /// Has Envoy treat the XFCC header in this way, and write leaf and chain where it writes.
     fn xfcc(self, mode: &str) -> Self;
-    /// Has a filter write a filter state object at this moment of a connection.
-    fn filter_state(self, moment: &str, key: &str, value: &str) -> Self;
     /// Has Envoy speak mTLS to the servers of this cluster, which it need not verify.
     fn mtls_to(self, cluster: &str, pki: &Pki) -> Self;
     /// Opens a new connection to the server for each request.
@@ -43,28 +41,6 @@ impl Variant for Sample {
                 "set_current_client_cert_details",
                 details,
             )
-    }
-
-    fn filter_state(self, moment: &str, key: &str, value: &str) -> Self {
-        let filter = yaml(json!({
-            "name": "envoy.filters.network.set_filter_state",
-            "typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.filters.network.set_filter_state.v3.Config",
-                moment: [{
-                    "object_key": key,
-                    "factory_key": "envoy.string",
-                    "format_string": { "text_format_source": { "inline_string": value } },
-                }],
-            },
-        }));
-        self.edit(|node| {
-            let filters = node
-                .get_mut("filters")
-                .and_then(|list| list.as_sequence_mut());
-            if let Some(filters) = filters {
-                filters.insert(0, filter.clone());
-            }
-        })
     }
 
     fn mtls_to(self, cluster: &str, pki: &Pki) -> Self {

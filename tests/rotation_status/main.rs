@@ -1,5 +1,5 @@
-//! `mtls-watch rotation-status` on generated metrics, from files and over HTTP; and the rules of
-//! envoy-config/prometheus through promtool.
+//! `mtls-watch rotation-status` on generated metrics, from files and over HTTP, and the pages
+//! about it.
 
 mod gates;
 mod metrics;

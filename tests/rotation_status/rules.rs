@@ -1,8 +1,7 @@
-//! The rules of envoy-config/prometheus, through Prometheus' own promtool; and the pages about them.
+//! The pages about rotation, and the metrics that they and the rules use.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::process::Command;
 
 use mtls_watch::config::Config;
 use mtls_watch::metrics::CATALOGUE;
@@ -11,46 +10,6 @@ use testbed::workspace_root;
 
 use crate::metrics::{NEW_ROOT, OLD, OLD_ROOT, Sidecar};
 use crate::run::{self, json};
-
-const MISSING: &str = "promtool is missing: apt-get install -y prometheus";
-
-fn promtool(arguments: &[&str]) {
-    let mut command = Command::new("promtool");
-    command
-        .args(arguments)
-        .current_dir(workspace_root().join("envoy-config/prometheus"));
-    let output = command.output().expect(MISSING);
-    let say = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(
-        output.status.success(),
-        "promtool {arguments:?}\n{}{}",
-        say(&output.stdout),
-        say(&output.stderr)
-    );
-}
-
-#[test]
-fn the_rules_are_valid() {
-    promtool(&[
-        "check",
-        "rules",
-        "rotation.rules.yaml",
-        "rotation-names.example.yaml",
-        "handshake.rules.yaml",
-    ]);
-}
-
-#[test]
-fn the_rules_say_what_their_tests_expect() {
-    promtool(&[
-        "test",
-        "rules",
-        "tests/rotation.test.yaml",
-        "tests/handshake.test.yaml",
-    ]);
-}
-
-const PAGES: [&str; 2] = ["docs/ca-rotation.md", "docs/hierarchy.md"];
 
 fn page(file: &str) -> String {
     fs::read_to_string(workspace_root().join(file)).unwrap()
@@ -65,35 +24,6 @@ fn blocks<'a>(page: &'a str, language: &str) -> Vec<&'a str> {
     inner
         .filter_map(|part| part.strip_prefix(begin.trim_start_matches('`')))
         .collect()
-}
-
-/// The queries of a block: a line that is indented, or closes a parenthesis, goes on.
-fn queries(block: &str) -> Vec<String> {
-    let mut queries: Vec<String> = Vec::new();
-    for line in block.lines().filter(|line| !line.trim().is_empty()) {
-        match queries.last_mut() {
-            Some(last) if line.starts_with([' ', ')']) => *last = format!("{last}\n{line}"),
-            _ => queries.push(line.to_owned()),
-        }
-    }
-    queries
-}
-
-#[test]
-fn the_queries_of_the_pages_are_valid() {
-    let mut rules = Vec::new();
-    for file in PAGES {
-        for query in blocks(&page(file), "promql").into_iter().flat_map(queries) {
-            let record = format!("query_{}", rules.len());
-            rules.push(serde_json::json!({"record": record, "expr": query}));
-        }
-    }
-    assert!(rules.len() > 10, "{rules:?}");
-    let file = tempfile::NamedTempFile::new().unwrap();
-    // JSON is YAML.
-    let groups = serde_json::json!({"groups": [{"name": "pages", "rules": rules}]});
-    fs::write(file.path(), groups.to_string()).unwrap();
-    promtool(&["check", "rules", file.path().to_str().unwrap()]);
 }
 
 #[test]
@@ -151,42 +81,6 @@ fn the_commands_of_the_pages_are_understood() {
         );
     }
     assert!(commands.len() > 3);
-}
-
-#[test]
-fn links_of_the_pages_lead_somewhere() {
-    for file in PAGES {
-        let text = page(file);
-        let links = text
-            .split("](")
-            .skip(1)
-            .filter_map(|rest| rest.split_once(')'));
-        for (link, _) in links.filter(|(link, _)| !link.starts_with("http")) {
-            let (target, heading) = link.split_once('#').unwrap_or((link, ""));
-            let target = match target {
-                "" => workspace_root().join(file),
-                target => workspace_root().join("docs").join(target),
-            };
-            let target = fs::read_to_string(&target).unwrap_or_else(|_| panic!("{file}: {link}"));
-            let mut headings = target
-                .lines()
-                .filter(|line| line.starts_with('#'))
-                .map(anchor);
-            assert!(
-                heading.is_empty() || headings.any(|known| known == heading),
-                "{file}: {link}"
-            );
-        }
-    }
-}
-
-/// The anchor that a Markdown heading gets.
-fn anchor(heading: &str) -> String {
-    let text = heading.trim_start_matches('#').trim().to_lowercase();
-    let kept = text
-        .chars()
-        .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
-    kept.collect::<String>().replace(' ', "-")
 }
 
 /// The names of metrics in a text that begin with a prefix.

@@ -179,6 +179,11 @@ impl Envoy {
         })
     }
 
+    /// Kills the process; its ports are free then.
+    pub fn kill(&mut self) {
+        kill(&mut self.process);
+    }
+
     /// Ends the process in an orderly manner and returns its whole log.
     ///
     /// # Errors

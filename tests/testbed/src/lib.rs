@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod envoy;
+pub mod fleet;
 pub mod key;
 pub mod module;
 pub mod pki;
@@ -20,6 +21,7 @@ mod style;
 
 pub use client::Client;
 pub use envoy::Envoy;
+pub use fleet::Fleet;
 pub use pki::{Ca, Hierarchy, Identity, Lifetime, TrustBundle};
 pub use prometheus::Prometheus;
 pub use sample::Sample;

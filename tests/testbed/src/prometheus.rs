@@ -13,10 +13,10 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::Client;
 use crate::envoy::free_port;
 use crate::process::{kill, read_log, tail};
 use crate::stats::{Series, eventually};
+use crate::{Client, workspace_root};
 
 const MISSING: &str = "prometheus is missing: apt-get install -y prometheus";
 const START_DEADLINE: Duration = Duration::from_secs(60);
@@ -136,6 +136,27 @@ impl Drop for Prometheus {
     fn drop(&mut self) {
         kill(&mut self.process);
     }
+}
+
+/// Runs `promtool`, which is part of the same package, in a folder of the project, and returns what it
+/// said.
+///
+/// # Errors
+/// If it is not installed, or does not succeed; the error is what it printed.
+pub fn promtool(folder: &str, arguments: &[&str]) -> Result<String> {
+    let output = Command::new("promtool")
+        .args(arguments)
+        .current_dir(workspace_root().join(folder))
+        .output()
+        .context(MISSING)?;
+    let say = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (said, complained) = (say(&output.stdout), say(&output.stderr));
+    ensure!(
+        output.status.success(),
+        "promtool {}\n{said}{complained}",
+        arguments.join(" ")
+    );
+    Ok(said)
 }
 
 fn spawn(directory: &Path, port: u16) -> Result<Child> {

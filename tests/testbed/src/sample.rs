@@ -177,6 +177,40 @@ impl Sample {
         self
     }
 
+    /// Has a filter in front of all others write a filter state object at this moment of a
+    /// connection: `filter_state("on_new_connection", "io.istio.peer_principal", "spiffe://…")`.
+    pub fn filter_state(self, moment: &str, key: &str, value: &str) -> Self {
+        let filter = yaml(json!({
+            "name": "envoy.filters.network.set_filter_state",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.network.set_filter_state.v3.Config",
+                moment: [{
+                    "object_key": key,
+                    "factory_key": "envoy.string",
+                    "format_string": { "text_format_source": { "inline_string": value } },
+                }],
+            },
+        }));
+        self.edit(|node| {
+            let filters = node.get_mut("filters").and_then(Value::as_sequence_mut);
+            if let Some(filters) = filters {
+                filters.insert(0, filter.clone());
+            }
+        })
+    }
+
+    /// Takes TLS away from the listener of this name. No effect if there is none.
+    pub fn plaintext(mut self, listener: &str) -> Self {
+        self.edit_named("listeners", listener, |node| {
+            walk(node, &mut |node| {
+                if let Value::Mapping(mapping) = node {
+                    mapping.remove("transport_socket");
+                }
+            });
+        });
+        self
+    }
+
     /// Removes every occurrence of the key `key`.
     pub fn remove(self, key: &str) -> Self {
         self.edit_mappings(|node| {

@@ -1,0 +1,145 @@
+//! Alerts and dashboard, as they are, with a real Prometheus that scrapes real Envoys.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use regex::Regex;
+use testbed::stats::{Series, eventually};
+use testbed::{Fleet, Prometheus};
+
+use crate::dashboard;
+use crate::files::{PROMETHEUS, RULES, alerts, read};
+
+/// Polls, ticks, scrapes and evaluations, on a machine that is busy with other tests.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Every alert can be provoked at once. Of the two that wait for something to be lost, that is the
+/// module of `night`; nothing else is lost, and nothing is waited for that takes days: a rotation that
+/// is not over is one that has begun.
+const FIRING: [&str; 38] = [
+    "MtlsCardinalRuleBroken critical inbound issuing_ca legacy",
+    "MtlsCertificateOutlivesIssuer warning inbound workload legacy outlives_issuer",
+    "MtlsCertificateOutlivesIssuer warning own workload ledger outlives_issuer",
+    "MtlsCertificateUnsound warning inbound workload legacy weak_key",
+    "MtlsCertificateUnsound warning own workload ledger spiffe_id_invalid",
+    "MtlsClientAuthMissing critical own workload legacy client_auth_missing",
+    "MtlsClientAuthMissing warning outbound workload legacy client_auth_missing",
+    "MtlsHandshakeRefused warning inbound issuing_ca legacy unknown_ca",
+    "MtlsHandshakeRefused warning inbound none legacy no_certificate",
+    "MtlsHandshakeRefused warning inbound workload legacy client_auth_missing",
+    "MtlsHandshakeRefused warning inbound workload legacy expired",
+    "MtlsHierarchyUnreadable warning waypoint",
+    "MtlsIntermediateCaExpiring critical own intermediate_ca Edge_CA",
+    "MtlsIntermediateCaExpiring critical peer intermediate_ca Edge_CA",
+    "MtlsIntermediateCaExpiring warning own intermediate_ca Edge_CA",
+    "MtlsIntermediateCaExpiring warning peer intermediate_ca Edge_CA",
+    "MtlsIssuingCaExpiring critical own issuing_ca Old_CA",
+    "MtlsIssuingCaExpiring critical peer issuing_ca Old_CA",
+    "MtlsIssuingCaExpiring warning own issuing_ca Old_CA",
+    "MtlsIssuingCaExpiring warning peer issuing_ca Old_CA",
+    "MtlsOldCaInUse warning Old_CA",
+    "MtlsPeersNotInspected info inbound waypoint hbone",
+    "MtlsPeersNotInspected info inbound waypoint hbone",
+    "MtlsPeersNotInspected warning inbound workload ledger unreadable",
+    "MtlsPlaintextUnderStrict critical inbound ledger plaintext",
+    "MtlsRootCaExpiring critical own root_ca Legacy_Root_CA",
+    "MtlsRootCaExpiring critical peer root_ca Legacy_Root_CA",
+    "MtlsRootCaExpiring warning own root_ca Legacy_Root_CA",
+    "MtlsRootCaExpiring warning peer root_ca Legacy_Root_CA",
+    "MtlsRotationStalled warning own workload spiffe://cluster.local/ns/legacy/sa/mainframe",
+    "MtlsRotationStalled warning peer workload spiffe://cluster.local/ns/legacy/sa/pay",
+    "MtlsSeriesOverflow info legacy",
+    "MtlsWatchAbsent critical night",
+    "MtlsWatchDown warning night",
+    "MtlsWorkloadCertificateExpiring critical own workload spiffe://cluster.local/ns/legacy/sa/mainframe",
+    "MtlsWorkloadCertificateExpiring critical peer workload spiffe://cluster.local/ns/legacy/sa/pay",
+    "MtlsWorkloadCertificateExpiring warning own workload spiffe://cluster.local/ns/legacy/sa/mainframe",
+    "MtlsWorkloadCertificateExpiring warning peer workload spiffe://cluster.local/ns/legacy/sa/pay",
+];
+
+/// One fleet for all that is to be seen of it: it takes longer to start than to look at.
+#[test]
+fn is_alerted_on_and_shown() -> Result<()> {
+    let mut fleet = Fleet::start()?;
+    let mut rules = impatient();
+    rules.extend(fleet.names()?);
+    let rules = rules.iter().map(|(name, text)| (*name, text.as_str()));
+    let prometheus = fleet.prometheus(&rules.collect::<Vec<_>>())?;
+    fleet.drive()?;
+    exactly_the_expected_alerts_fire(&mut fleet, &prometheus)?;
+    dashboard::shows(&fleet, &prometheus)
+}
+
+/// The rules for a Prometheus that has a minute: every `for` is a second. Nothing else is changed.
+fn impatient() -> Vec<(&'static str, String)> {
+    let for_ = Regex::new("(?m)^( +)for: .+$").unwrap();
+    let hasty = |file| {
+        let text = read(format!("{PROMETHEUS}/{file}"));
+        let text = for_.replace_all(&text, "${1}for: 1s").into_owned();
+        (file, text)
+    };
+    RULES.map(hasty).into()
+}
+
+fn exactly_the_expected_alerts_fire(fleet: &mut Fleet, prometheus: &Prometheus) -> Result<()> {
+    prometheus.wait_for("mtls_watch_info", |found| {
+        found.len() == fleet.proxies().len()
+    })?;
+    fleet.lose_module()?;
+    eventually(DEADLINE, || {
+        let alerts = prometheus.query("ALERTS{alertstate=\"firing\"}")?;
+        let mut firing: Vec<String> = alerts.iter().map(described).collect();
+        firing.sort();
+        ensure!(firing == FIRING, "{firing:#?}");
+        Ok(())
+    })
+}
+
+/// The alert and those of its labels that tell it from others; CAs without the digits of their keys,
+/// which are others each time.
+fn described(alert: &Series) -> String {
+    let key = |text: &str| {
+        text.rsplit_once(':').map_or_else(
+            || text.to_owned(),
+            |(name, key)| {
+                if key.len() == 8 {
+                    name.to_owned()
+                } else {
+                    text.to_owned()
+                }
+            },
+        )
+    };
+    let holder = if alert.label("direction").is_empty() {
+        "holder"
+    } else {
+        "direction"
+    };
+    let who = if alert.label("instance").is_empty() {
+        ["identity", "ca"]
+    } else {
+        ["instance", ""]
+    };
+    let namespace = if alert.label("instance").is_empty() {
+        "namespace"
+    } else {
+        ""
+    };
+    let mut words = vec![alert.label("alertname"), alert.label("severity")];
+    words.extend([holder, "layer", who[0], who[1], namespace].map(|label| alert.label(label)));
+    words.extend(["finding", "reason", "security", "status"].map(|label| alert.label(label)));
+    words.retain(|word| !word.is_empty());
+    words.into_iter().map(key).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn every_alert_is_provoked() {
+    let first_two = |text: &str| text.splitn(3, ' ').take(2).collect::<Vec<_>>().join(" ");
+    let provoked: BTreeSet<String> = FIRING.iter().map(|alert| first_two(alert)).collect();
+    let all = alerts();
+    let all = all
+        .iter()
+        .map(|rule| format!("{} {}", rule.alert().unwrap_or_default(), rule.severity()));
+    assert_eq!(provoked, all.collect());
+}
