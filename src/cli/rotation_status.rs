@@ -47,8 +47,8 @@ use super::{Error, FOUND, GOOD, Outcome, read};
 ///
 /// An issuing CA signs leaves: which one signed what is known exactly. It seldom is in a bundle; it is
 /// trusted through the root above it. A root or an intermediate signs through the issuing CAs under it:
-/// known where a proxy's own chain shows it, else from the certificates given with --cas. Give them when
-/// you rotate a root, and when you rotate an issuing CA that has not signed yet. What cannot be told is
+/// known where a proxy's own chain and trust bundle show it, else from the certificates given with --cas.
+/// Give them to be told before the new CA signs, and for chains that end in no bundle. What cannot be told is
 /// unknown, and no gate is open on unknown.
 ///
 /// Exit code 0: the gate is open (without a rotation: nothing is wrong); 1: it is not, or the cardinal rule

@@ -4,6 +4,7 @@
 //! chain and every CA it trusts. One VM of the proxy is elected to ask for them.
 
 pub mod admin;
+mod anchor;
 mod directory;
 mod own;
 mod poller;

@@ -1,15 +1,18 @@
 //! What this proxy's own certificates come to in metrics.
 
+use std::collections::HashMap;
+
 use super::admin::{Dates, OwnCertificate, Role, Secret};
-use super::directory;
+use super::{anchor, directory};
 use crate::certificate::{Certificate, spiffe::Svid};
 use crate::chain::{self, Layer, Member};
 use crate::config::Thresholds;
 use crate::host::{Host, MetricKind, Version};
+use crate::metrics::admission::{self, Kind, MAX_OWN, OTHER};
 use crate::metrics::counters::{Counter, Outcome, Registry};
 use crate::metrics::{
     OWN_FINDINGS, OWN_NOT_AFTER, OWN_NOT_BEFORE, OWN_PRESENT, OWN_ROTATION_MARGIN, OWN_ROTATIONS,
-    TRUST_BUNDLE_CA,
+    OWN_TRUST_ANCHOR, TRUST_BUNDLE_CA,
 };
 use crate::policy::{self, Direction, Finding, Findings, Judgement};
 use crate::source::Source;
@@ -18,32 +21,26 @@ use crate::time::UnixTime;
 
 /// Series that may go back to 0, for whichever VM is elected next, one a line.
 const ROSTER: &str = "mtls_watch/own/roster";
-/// Most of them.
-const MAX_ROSTER: usize = 1000;
+/// How many certificates had no series of their own at the last poll.
+const FOLDED: &str = "mtls_watch/own/folded";
 
-/// The series of one poll, and their values. Few enough to be searched one by one.
+/// The series of one poll, and their values.
 #[derive(Default)]
-struct Values(Vec<(String, u64)>);
+struct Values(HashMap<String, u64>);
 
 impl Values {
     fn set(&mut self, series: String, value: u64) {
-        self.change(series, |_| value);
+        self.0.insert(series, value);
     }
 
-    fn add_one(&mut self, series: String) {
-        self.change(series, |value| value.saturating_add(1));
+    fn add(&mut self, series: String, number: u64) {
+        let value = self.0.entry(series).or_default();
+        *value = value.saturating_add(number);
     }
 
     /// A series that was 1, or more, before and is not there now.
     fn set_0_if_absent(&mut self, series: &str) {
-        self.change(series.to_owned(), |value| value);
-    }
-
-    fn change(&mut self, series: String, change: impl Fn(u64) -> u64) {
-        match self.0.iter_mut().find(|(known, _)| *known == series) {
-            Some((_, value)) => *value = change(*value),
-            None => self.0.push((series, change(0))),
-        }
+        self.0.entry(series.to_owned()).or_default();
     }
 }
 
@@ -55,55 +52,153 @@ pub(super) fn update(
     now: UnixTime,
     secrets: &[Secret],
 ) {
-    let mut lasting = Values::default();
     let mut passing = Values::default();
-    for secret in secrets {
+    let anchors: Vec<Option<String>> = secrets
+        .iter()
+        .map(|secret| anchor::of(secret, secrets))
+        .collect();
+    let rows = secrets
+        .iter()
+        .flat_map(|secret| rows(secret, secrets, thresholds, now));
+    let rows = fold(host, registry, rows.collect(), &anchors);
+    for row in &rows {
+        row.write(&mut passing);
+    }
+    for (secret, anchor) in secrets.iter().zip(&anchors) {
         count_read(host, registry, secret);
+        add_unreadable(host, secret, &mut passing);
         if let Some((leaf, der)) = secret.leaf() {
-            note_rotation(host, registry, &secret.name, leaf, der, now);
-        }
-        for row in rows(secret, secrets, thresholds, now) {
-            row.write(secret, &mut lasting, &mut passing);
-        }
-        if let Ok(number @ 1..) = u64::try_from(secret.unreadable) {
-            let layer = match secret.role {
-                Role::Chain if secret.leaf_unreadable => Layer::Workload,
-                Role::Chain => Layer::IssuingCa,
-                Role::Bundle => Layer::RootCa,
-            };
-            let labels = [layer.as_str(), &secret.name, Finding::Unreadable.as_str()];
-            passing.set(OWN_FINDINGS.series(&labels), number);
+            let label = label(host, secret, leaf);
+            note_rotation(host, registry, (&secret.name, label), leaf, der, now);
+            if let Some(ca) = anchor {
+                passing.set(OWN_TRUST_ANCHOR.series(&[label, ca]), 1);
+            }
         }
     }
+    let lasting = dates(&rows);
     write(host, registry, &lasting);
     write_roster(host, registry, passing);
     directory::publish(host, cas(secrets));
 }
 
+/// Whether a certificate is among the first that get series of their own.
+fn has_place(host: &dyn Host, layer: Layer, secret: &str, identity: &str) -> bool {
+    let series = OWN_PRESENT.series(&[layer.as_str(), secret, identity]);
+    admission::admit(host, Kind::Own, &series, MAX_OWN)
+}
+
+/// How a secret with a leaf is called in metrics.
+fn label<'a>(host: &dyn Host, secret: &'a Secret, leaf: &Certificate) -> &'a str {
+    match has_place(host, Layer::Workload, &secret.name, &leaf.identity) {
+        true => &secret.name,
+        false => OTHER,
+    }
+}
+
+/// Has the certificates that get no place share the series of `other`. What this proxy presents comes
+/// first, then what stands above that, then what it trusts besides.
+fn fold(
+    host: &dyn Host,
+    registry: &Registry,
+    mut rows: Vec<Row>,
+    anchors: &[Option<String>],
+) -> Vec<Row> {
+    let rank = |row: &Row| match row.is_trusted_ca {
+        false => 0,
+        true if anchors.iter().flatten().any(|ca| *ca == row.identity) => 1,
+        true => 2,
+    };
+    let mut folded: u64 = 0;
+    for turn in 0..=2 {
+        for row in rows.iter_mut().filter(|row| rank(row) == turn) {
+            if !has_place(host, row.layer, &row.secret, &row.identity) {
+                row.is_folded = true;
+                folded = folded.saturating_add(1);
+            }
+        }
+    }
+    let (before, _) = host.shared(FOLDED);
+    let before = before.and_then(|bytes| bytes.try_into().ok());
+    let before = before.map_or(0, u64::from_le_bytes);
+    for _ in before..folded {
+        registry.count(host, Counter::SeriesOverflow);
+    }
+    if folded != before {
+        host.share(FOLDED, &folded.to_le_bytes(), Version(0));
+    }
+    rows
+}
+
+/// The dates of the certificates; of several of one name those of the one that ends first.
+fn dates(rows: &[Row]) -> Values {
+    let mut earliest: HashMap<[&str; 3], &Row> = HashMap::new();
+    for row in rows {
+        let known = earliest.entry(row.labels()).or_insert(row);
+        if row.not_after < known.not_after {
+            *known = row;
+        }
+    }
+    let mut dates = Values::default();
+    for (labels, row) in earliest {
+        dates.set(OWN_NOT_AFTER.series(&labels), row.not_after.gauge());
+        dates.set(OWN_NOT_BEFORE.series(&labels), row.not_before.gauge());
+    }
+    dates
+}
+
 /// One certificate of this proxy, judged.
 struct Row {
     layer: Layer,
+    secret: String,
     identity: String,
     not_before: UnixTime,
     not_after: UnixTime,
     findings: Findings,
     is_trusted_ca: bool,
+    /// It has no series of its own.
+    is_folded: bool,
 }
 
 impl Row {
-    fn write(&self, secret: &Secret, lasting: &mut Values, passing: &mut Values) {
-        let layer = self.layer.as_str();
-        let labels = [layer, &secret.name, &self.identity];
-        lasting.set(OWN_NOT_AFTER.series(&labels), self.not_after.gauge());
-        lasting.set(OWN_NOT_BEFORE.series(&labels), self.not_before.gauge());
-        passing.set(OWN_PRESENT.series(&labels), 1);
-        for finding in self.findings.iter() {
-            passing.add_one(OWN_FINDINGS.series(&[layer, &secret.name, finding.as_str()]));
-        }
-        if self.is_trusted_ca {
-            passing.set(TRUST_BUNDLE_CA.series(&[&self.identity]), 1);
+    fn labels(&self) -> [&str; 3] {
+        match self.is_folded {
+            true => [self.layer.as_str(), OTHER, OTHER],
+            false => [self.layer.as_str(), &self.secret, &self.identity],
         }
     }
+
+    fn write(&self, passing: &mut Values) {
+        let labels = self.labels();
+        let [layer, secret, identity] = labels;
+        passing.set(OWN_PRESENT.series(&labels), 1);
+        for finding in self.findings.iter() {
+            passing.add(OWN_FINDINGS.series(&[layer, secret, finding.as_str()]), 1);
+        }
+        if self.is_trusted_ca {
+            passing.set(TRUST_BUNDLE_CA.series(&[identity]), 1);
+        }
+    }
+}
+
+/// The certificates of a secret that could not be read.
+fn add_unreadable(host: &dyn Host, secret: &Secret, passing: &mut Values) {
+    let Ok(number @ 1..) = u64::try_from(secret.unreadable) else {
+        return;
+    };
+    let layer = match secret.role {
+        Role::Chain if secret.leaf_unreadable => Layer::Workload,
+        Role::Chain => Layer::IssuingCa,
+        Role::Bundle => Layer::RootCa,
+    };
+    let unreadable = Finding::Unreadable.as_str();
+    let label = match has_place(host, layer, &secret.name, unreadable) {
+        true => secret.name.as_str(),
+        false => OTHER,
+    };
+    passing.add(
+        OWN_FINDINGS.series(&[layer.as_str(), label, unreadable]),
+        number,
+    );
 }
 
 fn rows(secret: &Secret, secrets: &[Secret], thresholds: &Thresholds, now: UnixTime) -> Vec<Row> {
@@ -127,17 +222,19 @@ fn rows(secret: &Secret, secrets: &[Secret], thresholds: &Thresholds, now: UnixT
         .zip(judgements)
         .map(|(member, judgement)| Row {
             layer: member.layer,
+            secret: secret.name.clone(),
             identity: member.identity().to_owned(),
             not_before: member.certificate.not_before,
             not_after: member.certificate.not_after,
             findings: judgement.at(now),
             is_trusted_ca,
+            is_folded: false,
         });
     let dated = secret
         .certificates
         .iter()
         .filter_map(|certificate| match certificate {
-            OwnCertificate::Dates(dates) => Some(dated(dates, secret.role, thresholds, now)),
+            OwnCertificate::Dates(dates) => Some(dated(dates, secret, thresholds, now)),
             OwnCertificate::Full(..) => None,
         });
     readable.chain(dated).collect()
@@ -179,15 +276,16 @@ fn judge(members: &[Member], thresholds: &Thresholds) -> Vec<Judgement> {
 }
 
 /// A certificate of which only `/certs` is known: of a CA not even the name.
-fn dated(dates: &Dates, role: Role, thresholds: &Thresholds, now: UnixTime) -> Row {
+fn dated(dates: &Dates, secret: &Secret, thresholds: &Thresholds, now: UnixTime) -> Row {
     // `/certs` has of each chain the leaf only, and of a bundle CAs.
-    let layer = match role {
+    let layer = match secret.role {
         Role::Chain => Layer::Workload,
         Role::Bundle => Layer::RootCa,
     };
     let judgement = Judgement::of_validity(dates.not_before, dates.not_after, layer, thresholds);
     Row {
         layer,
+        secret: secret.name.clone(),
         identity: match &dates.identity {
             Some(identity) => identity.clone(),
             None => format!("serial:{}", dates.serial),
@@ -195,7 +293,8 @@ fn dated(dates: &Dates, role: Role, thresholds: &Thresholds, now: UnixTime) -> R
         not_before: dates.not_before,
         not_after: dates.not_after,
         findings: judgement.at(now),
-        is_trusted_ca: role == Role::Bundle,
+        is_trusted_ca: secret.role == Role::Bundle,
+        is_folded: false,
     }
 }
 
@@ -211,11 +310,12 @@ fn count_read(host: &dyn Host, registry: &Registry, secret: &Secret) {
     }
 }
 
-/// Compares the leaf with the one that was there at the last poll, by whichever VM.
+/// Compares the leaf of a secret, with its name and its label, with the one that was there at the last
+/// poll, by whichever VM.
 fn note_rotation(
     host: &dyn Host,
     registry: &Registry,
-    secret: &str,
+    (secret, label): (&str, &str),
     leaf: &Certificate,
     der: &[u8],
     now: UnixTime,
@@ -229,14 +329,14 @@ fn note_rotation(
     }
     host.share(&key, &current, Version(0));
     let Some(before) = before else { return };
-    let rotations = registry.named(host, MetricKind::Counter, OWN_ROTATIONS.series(&[secret]));
+    let rotations = registry.named(host, MetricKind::Counter, OWN_ROTATIONS.series(&[label]));
     if let Some(rotations) = rotations {
         host.increment(rotations);
     }
     let not_after = before
         .last_chunk()
         .map(|bytes| UnixTime(i64::from_le_bytes(*bytes)));
-    let margin = OWN_ROTATION_MARGIN.series(&[secret]);
+    let margin = OWN_ROTATION_MARGIN.series(&[label]);
     if let (Some(not_after), Some(margin)) = (
         not_after,
         registry.named(host, MetricKind::Histogram, margin),
@@ -262,8 +362,7 @@ fn write_roster(host: &dyn Host, registry: &Registry, mut values: Values) {
         values.set_0_if_absent(series);
     }
     write(host, registry, &values);
-    let names = values.0.iter().take(MAX_ROSTER);
-    let mut names: Vec<&str> = names.map(|(series, _)| series.as_str()).collect();
+    let mut names: Vec<&str> = values.0.keys().map(String::as_str).collect();
     names.sort_unstable();
     let names = names.join("\n");
     if names != roster {

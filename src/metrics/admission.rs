@@ -12,6 +12,10 @@ pub const OTHER: &str = "other";
 /// doubles them; a peer can send any in its chain.
 pub const MAX_CAS: usize = 100;
 
+/// Most certificates of this proxy's own with series of their own: four each. A mesh proxy has a few; a
+/// bundle of public roots has hundreds.
+pub const MAX_OWN: usize = 100;
+
 /// Attempts at a compare-and-swap before this worker decides for itself.
 const MAX_ATTEMPTS: usize = 16;
 
@@ -24,6 +28,8 @@ pub enum Kind {
     Identity,
     /// Names of CAs.
     Ca,
+    /// This proxy's own certificates.
+    Own,
 }
 
 impl Kind {
@@ -31,6 +37,7 @@ impl Kind {
         match self {
             Self::Identity => "mtls_watch/admitted/identities",
             Self::Ca => "mtls_watch/admitted/cas",
+            Self::Own => "mtls_watch/admitted/own",
         }
     }
 }
@@ -38,7 +45,7 @@ impl Kind {
 /// Makes the shared lists, so that later writes can compare versions. Called at load, when only the
 /// main thread runs.
 pub fn prepare(host: &dyn Host) {
-    for kind in [Kind::Identity, Kind::Ca] {
+    for kind in [Kind::Identity, Kind::Ca, Kind::Own] {
         if let (None, version) = host.shared(kind.key()) {
             host.share(kind.key(), &[], version);
         }

@@ -226,6 +226,13 @@ pub const OWN_ROTATION_MARGIN: Metric = Metric {
     labels: &[Secret],
     help: "Seconds that the old leaf had left when it was replaced; expired: 0 (needs hierarchy)",
 };
+/// The anchor of this proxy's own chain.
+pub const OWN_TRUST_ANCHOR: Metric = Metric {
+    name: "mtls_own_trust_anchor",
+    kind: Gauge,
+    labels: &[Secret, Ca],
+    help: "1 for the CA of the trust bundle that stands above this proxy's own chain, 0 once it does no more; ca none: no CA of the bundle does",
+};
 /// CAs of this proxy's trust bundle.
 pub const TRUST_BUNDLE_CA: Metric = Metric {
     name: "mtls_trust_bundle_ca",
@@ -263,7 +270,7 @@ pub const SERIES_OVERFLOW: Metric = Metric {
 };
 
 /// Every metric of this version.
-pub const CATALOGUE: [Metric; 22] = [
+pub const CATALOGUE: [Metric; 23] = [
     CONNECTIONS,
     REQUESTS,
     CONNECTION_FINDINGS,
@@ -281,6 +288,7 @@ pub const CATALOGUE: [Metric; 22] = [
     OWN_FINDINGS,
     OWN_ROTATIONS,
     OWN_ROTATION_MARGIN,
+    OWN_TRUST_ANCHOR,
     TRUST_BUNDLE_CA,
     INFO,
     INSPECTIONS,

@@ -11,6 +11,7 @@ use crate::sidecar::{
 };
 
 const ROTATIONS: &str = "mtls_own_rotations_total";
+const ANCHOR: &str = "mtls_own_trust_anchor";
 const MARGIN: &str = "mtls_own_rotation_margin_seconds";
 const DEFAULT: [(&str, &str); 1] = [("secret", "default")];
 
@@ -79,6 +80,9 @@ fn every_certificate_has_its_dates() -> Result<()> {
         let trusted: Rows = root_names.map(|name| (name, 1.0)).collect();
         assert_eq!(rows(&stats, TRUSTED, &["ca"]), trusted);
         assert_eq!(findings(&stats), Rows::new());
+        let anchor = format!("default {}", ca_label("Root CA", &roots[0]));
+        let anchors = rows(&stats, ANCHOR, &["secret", "ca"]);
+        assert_eq!(anchors, Rows::from([(anchor, 1.0)]));
         Ok(())
     })
 }

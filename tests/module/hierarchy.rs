@@ -16,6 +16,7 @@ use crate::pki::{Certificate, DAY, Leaf};
 const CONFIGURATION: &str = r#"{"hierarchy": {"admin_cluster": "admin", "interval": "1s"}}"#;
 const TICK: Duration = Duration::from_secs(5);
 const HOUR: Duration = Duration::from_secs(3600);
+const ANCHOR: &str = "mtls_own_trust_anchor";
 const PROXY: &str = "spiffe://cluster.local/ns/shop/sa/proxy";
 
 /// A root; all have one name.
@@ -361,13 +362,18 @@ fn a_rotation_is_counted_once_whoever_polls() -> Result<()> {
 
 /// As many roots as an operating system has, before the chain in Envoy's answer.
 #[test]
-fn a_large_bundle_is_seen_whole_and_leaves_room_for_the_own_chain() -> Result<()> {
+fn a_large_bundle_leaves_room_for_the_own_chain() -> Result<()> {
     const ROOTS: usize = 150;
+    /// Certificates with series of their own.
+    const LIMIT: usize = 100;
     let proxy = Proxy::new();
     let mut worker = proxy.worker(CONFIGURATION)?;
     let roots: Vec<String> = (0..ROOTS).map(|_| root().pem()).collect();
-    let bundle: Vec<&str> = roots.iter().map(String::as_str).collect();
-    let issuing = root().subordinate("Issuing CA").issue().expect("a CA");
+    let own_root = root();
+    let mut bundle: Vec<&str> = roots.iter().map(String::as_str).collect();
+    let own_root_pem = own_root.pem();
+    bundle.push(&own_root_pem);
+    let issuing = own_root.subordinate("Issuing CA").issue().expect("a CA");
     let leaf = issuing.leaf().uri(PROXY).issue().expect("a leaf");
     let mut secrets = secrets(&[&leaf.leaf_pem(), &issuing.pem()], &bundle);
     let configs = secrets["configs"].as_array_mut();
@@ -375,9 +381,31 @@ fn a_large_bundle_is_seen_whole_and_leaves_room_for_the_own_chain() -> Result<()
     worker.tick()?;
     answer(&mut worker, &secrets)?;
 
-    let metrics = proxy.metrics();
-    let trusted = |name: &&String| name.ends_with("mtls_trust_bundle_ca");
-    assert_eq!(metrics.keys().filter(trusted).count(), ROOTS);
+    // Leaf, issuing CA and own root come first; what is beyond the limit shares one series.
+    let count = |name: &str| {
+        let metrics = proxy.metrics();
+        metrics
+            .keys()
+            .filter(|series| series.ends_with(name))
+            .count()
+    };
+    assert_eq!(count("mtls_trust_bundle_ca"), LIMIT - 2 + 1);
+    assert_eq!(count("mtls_own_certificate_present"), LIMIT + 1);
+    assert_eq!(proxy.counter("mtls_watch_series_overflow_total"), 53);
+    for ca in [&*label(&own_root), "other"] {
+        let trusted = series(&[("ca", ca)], "mtls_trust_bundle_ca");
+        assert_eq!(proxy.gauge(&trusted), Some(1), "{ca}");
+    }
+    let anchor = [("secret", "default"), ("ca", &*label(&own_root))];
+    assert_eq!(proxy.gauge(&series(&anchor, ANCHOR)), Some(1));
+
+    // The same ones at the next poll, and none is counted again.
+    proxy.advance(TICK);
+    worker.tick()?;
+    answer(&mut worker, &secrets)?;
+    assert_eq!(count("mtls_trust_bundle_ca"), LIMIT - 2 + 1);
+    assert_eq!(proxy.counter("mtls_watch_series_overflow_total"), 53);
+
     let peer = Certificate::from_der(leaf.der().to_vec());
     worker.connection(&Attributes::network().client(&peer))?;
     let name = format!("Issuing_CA:{}", &issuing.key_identifier()[..8]);
@@ -388,6 +416,57 @@ fn a_large_bundle_is_seen_whole_and_leaves_room_for_the_own_chain() -> Result<()
     ];
     let known = series(&labels, "mtls_peer_certificate_not_after_timestamp_seconds");
     assert!(proxy.gauge(&known).is_some(), "{name}");
+    Ok(())
+}
+
+/// By the CA that is in the bundle, as long as one is; of a bundle that is not known in full nothing is
+/// said.
+#[test]
+fn the_anchor_of_the_own_chain_is_told() -> Result<()> {
+    let proxy = Proxy::new();
+    let mut worker = proxy.worker(CONFIGURATION)?;
+    let (top, other) = (root(), root());
+    let zone = top.subordinate("Zone CA").issue().expect("a CA");
+    let issuing = zone.subordinate("Issuing CA").issue().expect("a CA");
+    let leaf = issuing.leaf().uri(PROXY).issue().expect("a leaf");
+    let chain = [leaf.leaf_pem(), issuing.pem(), zone.pem()];
+    let [leaf, issuing_pem, zone_pem] = chain.each_ref().map(String::as_str);
+    let zone_label = format!("Zone_CA:{}", &zone.key_identifier()[..8]);
+    let (top, other) = ((top.pem(), label(&top)), (other.pem(), label(&other)));
+    let all = [&*top.1, &*other.1, &*zone_label, "none"];
+    let cases: [(&[&str], &[&str], Option<&str>); 6] = [
+        (
+            &[leaf, issuing_pem, zone_pem],
+            &[&other.0, &top.0],
+            Some(&top.1),
+        ),
+        (
+            &[leaf, issuing_pem],
+            &[&other.0, zone_pem],
+            Some(&zone_label),
+        ),
+        (&[leaf, issuing_pem, zone_pem], &[&other.0], Some("none")),
+        (&[leaf, issuing_pem, zone_pem], &[&other.0, BROKEN], None),
+        (&[leaf, issuing_pem], &[&top.0], Some("none")),
+        (
+            &[leaf, issuing_pem, zone_pem, &top.0],
+            &[&top.0],
+            Some(&top.1),
+        ),
+    ];
+    for (number, (chain, bundle, expected)) in cases.into_iter().enumerate() {
+        worker.tick()?;
+        answer(&mut worker, &secrets(chain, bundle))?;
+        let value = |ca| proxy.gauge(&series(&[("secret", "default"), ("ca", ca)], ANCHOR));
+        let anchors = all.iter().filter(|ca| value(ca) == Some(1)).copied();
+        let anchors: Vec<&str> = anchors.collect();
+        assert_eq!(
+            anchors,
+            expected.into_iter().collect::<Vec<_>>(),
+            "case {number}"
+        );
+        proxy.advance(TICK);
+    }
     Ok(())
 }
 

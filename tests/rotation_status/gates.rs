@@ -352,6 +352,47 @@ fn an_issuing_ca_rotates_below_its_root() {
     assert_eq!(verdict(&report, 3), "closed");
 }
 
+/// A chain seldom shows its root: the bundle does.
+#[test]
+fn the_anchor_tells_what_stands_above_a_chain() {
+    let waiting = Sidecar::trusting(&BOTH).signed_by(OLD);
+    let moved = Sidecar::trusting(&BOTH).signed_by(NEW).seen(OLD, 7200);
+    let fleet = [("web", &moved), ("cart", &waiting)];
+    let (_, report) = json(&ROOTS, &fleet);
+    assert_eq!(verdict(&report, 3), "unknown");
+    let (waiting, moved) = (waiting.anchored_in(OLD_ROOT), moved.anchored_in(NEW_ROOT));
+    let (_, report) = json(&ROOTS, &[("web", &moved), ("cart", &waiting)]);
+    assert_eq!(verdict(&report, 3), "closed");
+    let under = format!("cart: its leaf (default) is signed by {OLD}, under {OLD_ROOT}");
+    assert_eq!(reasons(&report, 3), [under]);
+    let (code, _) = json(&ROOTS, &[("web", &moved), ("cart", &moved)]);
+    // Only what peers have shown is left: web has met the old CA, and no chain shows its root now.
+    assert_eq!(code, 0);
+}
+
+/// A series of an anchor that is one no more, and the word for none, are no CA.
+#[test]
+fn no_anchor_is_no_ca() {
+    let left = "mtls_own_trust_anchor{secret=\"default\",ca=\"Root_CA:0a0a0a0a\"} 0";
+    let sidecar = Sidecar::trusting(&BOTH)
+        .signed_by(NEW)
+        .anchored_in("none")
+        .line(left);
+    let (_, report) = json(&ROOTS, &[("web", &sidecar)]);
+    assert_eq!(verdict(&report, 3), "unknown");
+    assert_eq!(report["cas"][0]["above"], serde_json::json!([]));
+}
+
+/// The module gives series to the first hundred of the own certificates.
+#[test]
+fn a_ca_among_those_without_series_is_not_missing() {
+    let sidecar = Sidecar::trusting(&[OLD_ROOT])
+        .bundle_ca("root_ca", "other", true)
+        .signed_under(OLD, OLD_ROOT);
+    let (_, report) = json(&ROOTS, &[("web", &sidecar)]);
+    assert_eq!(verdict(&report, 1), "unknown");
+}
+
 #[test]
 fn names_may_be_written_as_in_log_lines() {
     let sidecar = Sidecar::trusting(&BOTH).signed_under(NEW, NEW_ROOT);

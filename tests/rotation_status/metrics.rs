@@ -66,6 +66,12 @@ impl Sidecar {
         self.with_chain(&[("issuing_ca", ca), ("root_ca", root)])
     }
 
+    /// With that CA of the bundle above its chain.
+    pub fn anchored_in(self, ca: &str) -> Self {
+        let labels = format!("{{secret=\"default\",ca=\"{ca}\"}}");
+        self.line(&format!("mtls_own_trust_anchor{labels} 1"))
+    }
+
     /// A row of its own certificates.
     pub fn own(mut self, layer: &str, secret: &str, identity: &str, present: bool) -> Self {
         let labels = format!("{{layer=\"{layer}\",secret=\"{secret}\",identity=\"{identity}\"}}");

@@ -112,8 +112,10 @@ fn the_rules_and_the_runbook_use_metrics_that_exist() {
         let rules = [
             "instance:",
             "instance_ca:",
+            "instance_secret:",
             "instance_secret_ca:",
             "ca:mtls",
+            "ca_anchor:",
         ];
         for prefix in [&["mtls_"][..], &rules].concat() {
             for name in names(&text, prefix).filter(|name| name.contains("mtls_")) {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mtls_watch::metrics::{
     CATALOGUE, HANDSHAKE_FAILURES, ISSUER_LAST_SEEN, Metric, NOT_BEFORE, OWN_FINDINGS,
-    OWN_NOT_BEFORE, OWN_PRESENT, TRUST_BUNDLE_CA,
+    OWN_NOT_BEFORE, OWN_PRESENT, OWN_TRUST_ANCHOR, TRUST_BUNDLE_CA,
 };
 use mtls_watch::time::UnixTime;
 
@@ -75,9 +75,9 @@ pub(super) struct Chain {
     pub(super) secret: String,
     /// The CA that signed the leaf; `None` if the chain does not show it.
     pub(super) signer: Option<String>,
-    /// The CAs above the signer that the chain shows, the root last.
+    /// The CAs above the signer that the chain and the trust bundle show, the root last.
     pub(super) above: Vec<String>,
-    /// The chain shows its root.
+    /// A root is among them.
     pub(super) has_root: bool,
 }
 
@@ -112,6 +112,10 @@ impl Proxy {
     /// The facts in a proxy's samples.
     pub(super) fn new(name: &str, samples: &[Sample]) -> Self {
         let rows: Vec<Row<'_>> = of(samples, &OWN_PRESENT).filter_map(Row::new).collect();
+        let anchors = of(samples, &OWN_TRUST_ANCHOR).filter(|sample| sample.value > 0.0);
+        let anchors: Vec<(&str, &str)> = anchors
+            .filter_map(|sample| Some((sample.label("secret")?, sample.label("ca")?)))
+            .collect();
         let mut proxy = Self {
             name: name.to_owned(),
             blind: blind(samples),
@@ -119,7 +123,7 @@ impl Proxy {
                 .filter_map(|sample| Some((sample.label("ca")?.to_owned(), sample.value > 0.0)))
                 .collect(),
             nameless_in_bundle: unreadable(samples, "root_ca"),
-            chains: chains(&rows),
+            chains: chains(&rows, &anchors),
             not_before: not_before(samples),
             roots: named(rows.iter().filter(|row| row.layer == "root_ca")),
             left: named(rows.iter().filter(|row| row.is_ca() && !row.present)),
@@ -210,6 +214,10 @@ impl<'a> Row<'a> {
     fn is_ca(&self) -> bool {
         self.layer != "workload"
     }
+
+    fn is_ca_named(&self, name: &str) -> bool {
+        self.present && self.is_ca() && self.identity == name && !nameless(name)
+    }
 }
 
 fn of<'a>(samples: &'a [Sample], metric: &Metric) -> impl Iterator<Item = &'a Sample> {
@@ -246,14 +254,16 @@ fn ends_in(sample: &str, name: &str) -> bool {
 }
 
 /// The chains: what is in a secret together with a leaf.
-fn chains(rows: &[Row<'_>]) -> Vec<Chain> {
+fn chains(rows: &[Row<'_>], anchors: &[(&str, &str)]) -> Vec<Chain> {
     let leaves = rows.iter().filter(|row| row.present && !row.is_ca());
     let secrets: BTreeSet<&str> = leaves.map(|row| row.secret).collect();
-    let chains = secrets.into_iter().map(|secret| chain(secret, rows));
+    let chains = secrets
+        .into_iter()
+        .map(|secret| chain(secret, rows, anchors));
     chains.collect()
 }
 
-fn chain(secret: &str, rows: &[Row<'_>]) -> Chain {
+fn chain(secret: &str, rows: &[Row<'_>], anchors: &[(&str, &str)]) -> Chain {
     let cas = |layer| -> Vec<String> {
         let of_it = |row: &&Row<'_>| row.present && row.secret == secret && row.layer == layer;
         let cas = rows.iter().filter(of_it);
@@ -263,11 +273,21 @@ fn chain(secret: &str, rows: &[Row<'_>]) -> Chain {
     // A root signs the leaf itself where nothing is between them.
     let by_root = roots.first().filter(|_| intermediates.is_empty()).cloned();
     let signer = cas("issuing_ca").into_iter().next().or(by_root);
-    let has_root = !roots.is_empty();
-    let above = intermediates.into_iter().chain(roots);
+    // The root is seldom sent along; the bundle has it.
+    let anchors = anchors.iter().filter(|(of, _)| *of == secret);
+    let anchors = anchors.filter_map(|(_, ca)| rows.iter().find(|row| row.is_ca_named(ca)));
+    let anchors: Vec<&Row<'_>> = anchors.collect();
+    let has_root = !roots.is_empty() || anchors.iter().any(|row| row.layer == "root_ca");
+    let mut above: Vec<String> = Vec::new();
+    let anchors = anchors.iter().map(|row| row.identity.to_owned());
+    for ca in intermediates.into_iter().chain(roots).chain(anchors) {
+        if signer.as_ref() != Some(&ca) && !above.contains(&ca) {
+            above.push(ca);
+        }
+    }
     Chain {
         secret: secret.to_owned(),
-        above: above.filter(|ca| signer.as_ref() != Some(ca)).collect(),
+        above,
         signer: signer.filter(|ca| !nameless(ca)),
         has_root,
     }
@@ -300,7 +320,7 @@ fn named<'a>(rows: impl Iterator<Item = &'a Row<'a>>) -> BTreeSet<String> {
 }
 
 fn nameless(ca: &str) -> bool {
-    ca.starts_with(NAMELESS)
+    ca.starts_with(NAMELESS) || ca == FOLDED
 }
 
 fn time(sample: &Sample) -> Option<UnixTime> {
