@@ -101,6 +101,30 @@ bench: build envoy ## What it costs in a real Envoy, side by side with other fil
 	$(CARGO) build --quiet --release -p empty-filter --target $(WASM_TARGET)
 	$(CARGO) run --quiet --profile bench -p testbed --bin bench
 
+# cargo-fuzz needs no nightly for the code here: it is safe Rust, in which an overflow or a panic is what
+# there is to find. With FUZZ_TOOLCHAIN=nightly the address sanitizer watches the dependencies, too.
+FUZZ_SECONDS   ?= 60
+FUZZ_TOOLCHAIN ?=
+FUZZ_TARGETS   ?= $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
+CARGO_FUZZ     := target/tools/bin/cargo-fuzz
+
+$(CARGO_FUZZ):
+	$(CARGO) install --quiet --locked --root target/tools cargo-fuzz
+
+.PHONY: fuzz
+fuzz: $(CARGO_FUZZ) ## Fuzz each parser for FUZZ_SECONDS=60, against two other X.509 parsers too
+	@command -v c++ >/dev/null || { echo "no C++ compiler for libFuzzer: apt-get install g++"; exit 1; }
+	@test -z "$(FUZZ_TOOLCHAIN)" || rustup run $(FUZZ_TOOLCHAIN) rustc --version || \
+	  { echo "no such toolchain: rustup toolchain install $(FUZZ_TOOLCHAIN)"; exit 1; }
+	FUZZ_CORPUS=fuzz/corpus $(CARGO) test --quiet --test core fuzz::seeds_hold
+	@set -e; for target in $(FUZZ_TARGETS); do \
+	  $(if $(FUZZ_TOOLCHAIN),RUSTUP_TOOLCHAIN=$(FUZZ_TOOLCHAIN)) $(CARGO_FUZZ) run \
+	    $(if $(FUZZ_TOOLCHAIN),,--sanitizer none) $$target -- \
+	    -max_total_time=$(FUZZ_SECONDS) -max_len=20000 -timeout=5 -rss_limit_mb=1024 >target/fuzz.log 2>&1 || \
+	    { cat target/fuzz.log; echo "$$target: keep the input: cp fuzz/artifacts/$$target/... fuzz/regressions/$$target/"; exit 1; }; \
+	  printf '%-14s %s\n' $$target "$$(grep DONE target/fuzz.log)"; \
+	done
+
 .PHONY: lint
 lint: toolchain ## Formatting, and clippy on native and wasm
 	$(CARGO) fmt --all --check

@@ -13,7 +13,8 @@ use x509_parser::prelude::*;
 pub struct Description {
     /// Subject, `CN=..., O=...` in the order of the certificate.
     pub subject: String,
-    /// Serial number in lower-case hex, without the leading 00 that only keeps it positive.
+    /// Serial number in lower-case hex, without the leading 00 that only keeps it positive; negative
+    /// ones with a `-`.
     pub serial: String,
     /// Names of the key usages (RFC 5280, section 4.2.1.3), `None` without the extension.
     pub key_usage: Option<Vec<&'static str>>,
@@ -42,6 +43,7 @@ pub fn describe(der: &[u8]) -> Result<Description, ParseError> {
         sha256: hex(&Sha256::digest(der)),
         subject_alt_names: Vec::new(),
     };
+    let mut seen_alt_names = false;
     for extension in &structure.extensions {
         let value = extension.value;
         match extension.oid {
@@ -57,7 +59,8 @@ pub fn describe(der: &[u8]) -> Result<Description, ParseError> {
                 description.extended_key_usage =
                     Some(purposes.into_iter().map(purpose_name).collect());
             }
-            [0x55, 0x1d, 17] if description.subject_alt_names.is_empty() => {
+            [0x55, 0x1d, 17] if !seen_alt_names => {
+                seen_alt_names = true;
                 let names = read::<SubjectAlternativeName<'_>>(value, "subjectAltName")?;
                 description.subject_alt_names =
                     names.general_names.iter().map(general_name).collect();
@@ -68,11 +71,33 @@ pub fn describe(der: &[u8]) -> Result<Description, ParseError> {
     Ok(description)
 }
 
+/// A negative number, which RFC 5280 forbids and CAs have issued, is `-` and its absolute value: as
+/// OpenSSL and Envoy write it.
 fn serial(content: &[u8]) -> String {
     match content {
         [0, rest @ ..] if !rest.is_empty() => hex(rest),
+        [0x80..=0xff, ..] => format!("-{}", hex(&negated(content))),
         _ => hex(content),
     }
+}
+
+/// Two's complement, without the zero that is left in front where there is one.
+fn negated(content: &[u8]) -> Vec<u8> {
+    let mut carry = true;
+    let mut bytes: Vec<u8> = content
+        .iter()
+        .rev()
+        .map(|byte| {
+            let (negated, overflow) = (!byte).overflowing_add(u8::from(carry));
+            carry = overflow;
+            negated
+        })
+        .collect();
+    if let [_, .., 0] = *bytes {
+        bytes.pop();
+    }
+    bytes.reverse();
+    bytes
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -2,7 +2,7 @@
 //!
 //! The SDK's own wrappers panic at any status they do not expect, and read it into an enum that lacks
 //! some of the codes. A panic here is an outage of the worker, so the calls are declared again, with
-//! the status as the number it is. The only file of the project with unsafe code.
+//! the status as the number it is. With `guard`, the only file of the project with unsafe code.
 
 #![allow(unsafe_code)]
 
@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::host::{Host, MetricId, MetricKind, Shared, Version};
 use crate::time::UnixTime;
 
-const OK: u32 = 0;
+pub(super) const OK: u32 = 0;
 const NOT_FOUND: u32 = 1;
 const CAS_MISMATCH: u32 = 8;
 
@@ -172,8 +172,7 @@ impl Host for Proxy {
     }
 
     fn call(&self, cluster: &str, path: &str) -> Option<u32> {
-        // The SDK's own call: its dispatcher must know the token to hand over the reply. It panics at
-        // a status that Envoy's implementation of this call does not have.
+        // The SDK's own call: its dispatcher must know the token to hand over the reply. See `guard`.
         let headers = vec![(":method", "GET"), (":path", path), (":authority", cluster)];
         proxy_wasm::hostcalls::dispatch_http_call(cluster, headers, None, vec![], CALL_TIMEOUT).ok()
     }

@@ -1,5 +1,6 @@
 //! The Proxy-Wasm contexts. Thin: what happens is decided in [`crate::inspector`].
 
+mod guard;
 mod host;
 mod http;
 mod network;

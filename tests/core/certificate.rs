@@ -17,8 +17,8 @@ use crate::der::{
     Handmade, KEY_USAGE, ORGANIZATION, PRINTABLE_STRING, SUBJECT_ALT_NAME, SUBJECT_KEY_ID,
     TELETEX_STRING, UTF8_STRING,
 };
-use crate::oracle::{self, Oracle};
 use crate::pki::{PAY, PKI, RSA, facts, generated, hex, key_digits, leaf, workload};
+use fuzz_targets::oracle::{self, Oracle};
 
 fn issued(builder: LeafBuilder) -> Identity {
     builder.issue().unwrap()

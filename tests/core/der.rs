@@ -26,6 +26,8 @@ pub struct Handmade {
     pub version: Option<u8>,
     pub serial: Vec<u8>,
     pub issuer: Vec<u8>,
+    /// From and to, each a whole element.
+    pub validity: [Vec<u8>; 2],
     pub subject: Vec<u8>,
     pub key: Vec<u8>,
     pub signature_algorithm: Vec<u8>,
@@ -38,6 +40,7 @@ impl Default for Handmade {
             version: Some(2),
             serial: vec![1],
             issuer: name(&[(&COMMON_NAME, UTF8_STRING, b"issuer")]),
+            validity: [utc_time("270101000000Z"), utc_time("280101000000Z")],
             subject: name(&[(&COMMON_NAME, UTF8_STRING, b"subject")]),
             key: ed25519(),
             signature_algorithm: rsa(11),
@@ -54,13 +57,12 @@ impl Handmade {
             false => tlv(0xa3, sequence(&self.extensions)),
         };
         let algorithm = algorithm(&self.signature_algorithm, &[5, 0]);
-        let validity = [tlv(23, "270101000000Z"), tlv(23, "280101000000Z")];
         let to_be_signed = sequence(&[
             version.unwrap_or_default(),
             tlv(2, &self.serial),
             algorithm.clone(),
             self.issuer.clone(),
-            sequence(&validity),
+            sequence(&self.validity),
             self.subject.clone(),
             self.key.clone(),
             extensions,
@@ -95,6 +97,16 @@ pub fn tlv(tag: u8, value: impl AsRef<[u8]>) -> Vec<u8> {
     [&[tag], &*length, value].concat()
 }
 
+/// `YYMMDDHHMMSSZ`: from 1950 to 2049.
+pub fn utc_time(text: &str) -> Vec<u8> {
+    tlv(23, text)
+}
+
+/// `YYYYMMDDHHMMSSZ`.
+pub fn generalized_time(text: &str) -> Vec<u8> {
+    tlv(24, text)
+}
+
 pub fn sequence(parts: &[Vec<u8>]) -> Vec<u8> {
     tlv(0x30, parts.concat())
 }
@@ -114,6 +126,11 @@ pub fn name(attributes: &[(&[u8], u8, &[u8])]) -> Vec<u8> {
 /// An extension of id-ce around `value`.
 pub fn extension(arc: u8, value: &[u8]) -> Vec<u8> {
     sequence(&[tlv(6, [0x55, 0x1d, arc]), tlv(4, value)])
+}
+
+/// The same, marked critical.
+pub fn critical(arc: u8, value: &[u8]) -> Vec<u8> {
+    sequence(&[tlv(6, [0x55, 0x1d, arc]), tlv(1, [0xff]), tlv(4, value)])
 }
 
 /// subjectAltName of URIs.

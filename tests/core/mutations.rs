@@ -12,9 +12,9 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::nom;
 use x509_parser::prelude::{FromDer as _, X509Certificate, X509Error};
 
-use crate::oracle::Oracle;
 use crate::pki::{generated, hex};
 use crate::properties::unsaved;
+use fuzz_targets::oracle::Oracle;
 
 static ORIGINALS: LazyLock<Vec<Vec<u8>>> =
     LazyLock::new(|| generated().into_iter().map(|(_, der)| der).collect());

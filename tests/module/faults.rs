@@ -1,14 +1,16 @@
 //! Host calls that fail, or lie: no status and no answer may stop the VM or hold a request up.
 
+use std::time::Duration;
+
 use wasmtime::Result;
 
 use crate::attributes::Attributes;
-use crate::host::{CONTINUE, Fault, Faults, Proxy, Worker};
+use crate::host::{CAS_MISMATCH, CONTINUE, Fault, Faults, Proxy, Reply, Worker};
 use crate::pki::{Certificate, DAY, Leaf};
 
 /// With every feature that takes a host call.
-const CONFIGURATION: &str =
-    r#"{"deny": ["expired"], "flag": {"request_header": "x-peer", "response_header": "x-peer"}}"#;
+const CONFIGURATION: &str = r#"{"deny": ["expired"], "hierarchy": {"admin_cluster": "admin"},
+    "flag": {"request_header": "x-peer", "response_header": "x-peer"}}"#;
 
 /// A chance in a worker's life for a host call to fail.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,10 +22,11 @@ enum Phase {
     Response,
     Data,
     Tick,
+    Reply,
     Close,
 }
 
-const PHASES: [Phase; 8] = [
+const PHASES: [Phase; 9] = [
     Phase::Boot,
     Phase::Configure,
     Phase::Open,
@@ -31,6 +34,7 @@ const PHASES: [Phase; 8] = [
     Phase::Response,
     Phase::Data,
     Phase::Tick,
+    Phase::Reply,
     Phase::Close,
 ];
 
@@ -96,6 +100,8 @@ impl Day {
         worker.downstream_data(closed)?;
         self.enter(worker, Phase::Tick);
         worker.tick()?;
+        self.enter(worker, Phase::Reply);
+        reply_to_all(worker)?;
         self.enter(worker, Phase::Close);
         for connection in [failure, connection, closed] {
             worker.disconnect(connection)?;
@@ -121,6 +127,21 @@ impl Day {
             .into_iter()
             .collect()
     }
+}
+
+/// Replies to every call of the module, and to those that it makes then. Some call may have failed
+/// for the module only: the host has no token that it would not reply to.
+fn reply_to_all(worker: &mut Worker) -> Result<()> {
+    for body in [r#"{"configs": []}"#, r#"{"certificates": []}"#] {
+        for call in std::mem::take(&mut worker.host().http_calls) {
+            let reply = Reply {
+                headers: vec![(":status".to_owned(), b"200".into())],
+                body: body.into(),
+            };
+            worker.reply(call.token, reply)?;
+        }
+    }
+    Ok(())
 }
 
 /// All host functions that a day without a fault calls.
@@ -159,10 +180,12 @@ fn a_day_calls_every_host_function_that_matters() -> Result<()> {
         "proxy_get_header_map_value",
         "proxy_get_property",
         "proxy_get_shared_data",
+        "proxy_http_call",
         "proxy_increment_metric",
         "proxy_log",
         "proxy_record_metric",
         "proxy_send_local_response",
+        "proxy_set_effective_context",
         "proxy_set_property",
         "proxy_set_shared_data",
         "proxy_set_tick_period_milliseconds",
@@ -206,6 +229,36 @@ fn requests_count_again_when_the_host_has_recovered() -> Result<()> {
         let counted = proxy.total("mtls_requests_total") - before;
         assert_eq!(counted, 1, "{} {:?} in {when:?}", day.function, day.fault);
     }
+    Ok(())
+}
+
+/// A reply that nobody waits for: to no call, to one that was answered, to one of another worker.
+#[test]
+fn a_reply_to_no_call_is_passed_over() -> Result<()> {
+    let proxy = Proxy::new();
+    let mut worker = proxy.worker(CONFIGURATION)?;
+    worker.tick()?;
+    for token in [0, 1, 1, 2, 7, u32::MAX] {
+        worker.reply(token, Reply::default())?;
+    }
+    worker.exchange(&Attributes::http().client(&Certificate::workload("spiffe://d/x")))?;
+    assert_eq!(proxy.total("mtls_requests_total"), 1);
+    Ok(())
+}
+
+/// Two calls under one token: the second one has failed, for nobody could tell the replies apart.
+#[test]
+fn a_token_given_twice_is_a_failed_call() -> Result<()> {
+    let proxy = Proxy::new();
+    let mut worker = proxy.worker(CONFIGURATION)?;
+    let errors = "result=.=error;.;mtls_watch_hierarchy_polls_total";
+    // The host does nothing, and the token stays 0.
+    worker.host().faults = Faults::from([("proxy_http_call", Fault::Lie(Vec::new()))]);
+    worker.tick()?;
+    assert_eq!(proxy.counter(errors), 0);
+    proxy.advance(Duration::from_secs(3600));
+    worker.tick()?;
+    assert!(proxy.counter(errors) > 0);
     Ok(())
 }
 
@@ -259,5 +312,57 @@ fn an_unreadable_configuration_is_refused_or_defaulted_but_no_trap() -> Result<(
             assert_eq!(proxy.total("mtls_requests_total"), 1, "{fault:.60?}");
         }
     }
+    Ok(())
+}
+
+/// Somebody else is always faster: the module gives up after a few attempts, and goes on.
+#[test]
+fn contended_shared_data_holds_nothing_up() -> Result<()> {
+    let proxy = Proxy::new();
+    let mut worker = proxy.worker(CONFIGURATION)?;
+    let conflict = Fault::Status(CAS_MISMATCH);
+    worker.host().faults = Faults::from([("proxy_set_shared_data", conflict)]);
+    for number in 0..10 {
+        let client = Certificate::workload(&format!("spiffe://d/{number}"));
+        worker.take_calls();
+        worker.exchange(&Attributes::http().client(&client))?;
+        worker.tick()?;
+        let attempts = worker.take_calls()["proxy_set_shared_data"];
+        assert!(attempts < 200, "{attempts} for peer {number}");
+    }
+    assert_eq!(proxy.total("status=.=ok;.;mtls_requests_total"), 10);
+    Ok(())
+}
+
+/// An hour, a year, or before every certificate: peers are judged by whatever time it is said to be.
+#[test]
+fn a_clock_that_is_set_back_disturbs_nothing() -> Result<()> {
+    let proxy = Proxy::new();
+    let mut worker = proxy.worker(CONFIGURATION)?;
+    let month_old = Leaf::new("spiffe://d/x").valid(-30 * DAY, 300 * DAY).sign();
+    let client = Attributes::http().client(&month_old);
+    let known =
+        worker.open(&Attributes::network().client(&Certificate::workload("spiffe://d/y")))?;
+    worker.downstream_data(known)?;
+    let mut requests = 0;
+    for back in [1, 3600, 365 * 86_400, 20 * 365 * 86_400].map(Duration::from_secs) {
+        proxy.set_clock_back(back);
+        for _ in 0..2 {
+            worker.exchange(&client)?;
+            assert_eq!(worker.downstream_data(known)?, CONTINUE);
+            worker.tick()?;
+            requests += 1;
+        }
+        proxy.advance(back);
+        worker.tick()?;
+    }
+    worker.disconnect(known)?;
+    assert_eq!(proxy.total("mtls_requests_total"), requests);
+    // A year and twenty years ago, the certificate was not valid.
+    assert_eq!(
+        proxy.total("status=.=not_yet_valid;.;mtls_requests_total"),
+        4
+    );
+    assert_eq!(proxy.total("status=.=ok;.;mtls_requests_total"), 4);
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Drops the callbacks that mtls-watch does not need from the module's export section.
+//! Drops the callbacks that mtls-watch does not need from the module's export section, and puts its
+//! guards between the SDK and the host.
 //!
 //! The Proxy-Wasm SDK exports every callback of the ABI, implemented or not. Envoy looks at the
 //! export section, not at the code behind it: whatever is exported is one entry into the VM per
@@ -10,7 +11,8 @@ use std::process::ExitCode;
 use std::{env, fs, process};
 
 use anyhow::{Context, Result, bail, ensure};
-use walrus::{Module, ModuleConfig};
+use walrus::ir::{VisitorMut, dfs_pre_order_mut};
+use walrus::{ExportItem, FunctionId, FunctionKind, ImportKind, Module, ModuleConfig};
 
 /// What Envoy must find. Each exported callback is an entry into the VM per event, whether or not
 /// it does anything: body and trailer callbacks alone are four entries per HTTP request, and
@@ -70,6 +72,7 @@ fn trim(wasm: &[u8], keep_names: bool) -> Result<Vec<u8>> {
         .generate_name_section(keep_names)
         .parse(wasm)?;
     ensure_complete(&module)?;
+    guard(&mut module)?;
     let dropped: Vec<_> = module
         .exports
         .iter()
@@ -81,6 +84,69 @@ fn trim(wasm: &[u8], keep_names: bool) -> Result<Vec<u8>> {
     }
     walrus::passes::gc::run(&mut module);
     Ok(module.emit_wasm())
+}
+
+/// What an export with this prefix stands in front of, see src/filter/guard.rs.
+const GUARDED: &str = "guarded_";
+
+/// Directs all calls of a host function to its guard, and Envoy's of a callback likewise.
+fn guard(module: &mut Module) -> Result<()> {
+    let guards: Vec<_> = module
+        .exports
+        .iter()
+        .filter_map(|export| match export.item {
+            ExportItem::Function(guard) => {
+                let name = export.name.strip_prefix(GUARDED)?;
+                Some((name.to_owned(), guard))
+            }
+            _ => None,
+        })
+        .collect();
+    for (name, guard) in guards {
+        let callback = module.exports.iter_mut().find(|export| export.name == name);
+        if let Some(callback) = callback {
+            callback.item = ExportItem::Function(guard);
+            continue;
+        }
+        let host_functions: Vec<_> = module
+            .imports
+            .iter()
+            .filter(|import| import.name == name)
+            .filter_map(|import| match import.kind {
+                ImportKind::Function(function) => Some(function),
+                _ => None,
+            })
+            .collect();
+        ensure!(!host_functions.is_empty(), "{GUARDED}{name} guards nothing");
+        let mut redirect = Redirect {
+            host_functions,
+            guard,
+        };
+        for function in module
+            .funcs
+            .iter_mut()
+            .filter(|function| function.id() != guard)
+        {
+            if let FunctionKind::Local(function) = &mut function.kind {
+                let entry = function.entry_block();
+                dfs_pre_order_mut(&mut redirect, function, entry);
+            }
+        }
+    }
+    Ok(())
+}
+
+struct Redirect {
+    host_functions: Vec<FunctionId>,
+    guard: FunctionId,
+}
+
+impl VisitorMut for Redirect {
+    fn visit_function_id_mut(&mut self, function: &mut FunctionId) {
+        if self.host_functions.contains(function) {
+            *function = self.guard;
+        }
+    }
 }
 
 /// A callback that is missing would not be missed by Envoy: it would silently never be called.
@@ -154,6 +220,70 @@ mod tests {
             names(trimmed.imports.iter().map(|import| &import.name)),
             BTreeSet::from(["proxy_log"])
         );
+    }
+
+    /// Who calls a host function calls its guard, which alone calls the host; and so with a callback.
+    #[test]
+    fn guards_stand_before_what_they_guard() {
+        let exports: String = EXPORTS
+            .into_iter()
+            .filter(|name| !["memory", "proxy_on_tick"].contains(name))
+            .map(|name| format!("(func (export \"{name}\"))"))
+            .collect();
+        let wat = format!(
+            r#"(module
+                (import "env" "proxy_log" (func $host))
+                (import "env" "proxy_log" (func $again))
+                (memory (export "memory") 1)
+                {exports}
+                (func (export "proxy_on_tick") (call $host) (call $again))
+                (func (export "guarded_proxy_log") (call $host))
+                (func (export "guarded_proxy_on_delete") (call $again)))"#
+        );
+        let trimmed = trim(&wat::parse_str(wat).unwrap(), false).unwrap();
+        let trimmed = Module::from_buffer(&trimmed).unwrap();
+        let calls = |name: &str| {
+            let function = trimmed.exports.get_func(name).unwrap();
+            calls(&trimmed, function)
+        };
+        let [guard, again] = calls("proxy_on_tick").try_into().unwrap();
+        assert_eq!(guard, again);
+        let import = |function| matches!(trimmed.funcs.get(function).kind, FunctionKind::Import(_));
+        assert!(!import(guard));
+        let [host] = super::tests::calls(&trimmed, guard).try_into().unwrap();
+        assert!(import(host));
+        assert_eq!(calls("proxy_on_delete"), [guard]);
+        assert_eq!(calls("proxy_on_done"), []);
+    }
+
+    /// The functions that one calls.
+    fn calls(module: &Module, function: FunctionId) -> Vec<FunctionId> {
+        #[derive(Default)]
+        struct Calls(Vec<FunctionId>);
+        impl walrus::ir::Visitor<'_> for Calls {
+            fn visit_function_id(&mut self, function: &FunctionId) {
+                self.0.push(*function);
+            }
+        }
+        let mut calls = Calls::default();
+        let function = module.funcs.get(function).kind.unwrap_local();
+        walrus::ir::dfs_in_order(&mut calls, function, function.entry_block());
+        calls.0
+    }
+
+    #[test]
+    fn a_guard_of_nothing_is_refused() {
+        let wat = format!(
+            r#"(module (memory (export "memory") 1)
+                {} (func (export "guarded_proxy_x")))"#,
+            EXPORTS
+                .into_iter()
+                .filter(|name| *name != "memory")
+                .map(|name| format!("(func (export \"{name}\"))"))
+                .collect::<String>()
+        );
+        let error = trim(&wat::parse_str(wat).unwrap(), false).unwrap_err();
+        assert_eq!(error.to_string(), "guarded_proxy_x guards nothing");
     }
 
     #[test]
