@@ -125,6 +125,14 @@ fuzz: $(CARGO_FUZZ) ## Fuzz each parser for FUZZ_SECONDS=60, against two other X
 	  printf '%-14s %s\n' $$target "$$(grep DONE target/fuzz.log)"; \
 	done
 
+.PHONY: hostile
+hostile: build envoy ## Hostile peers in full numbers: 50,000 trusted certificates, 10,500 refused ones; prints the figures
+	FULL=1 $(CARGO) test --quiet --test envoy --test failures -- --nocapture --test-threads 1 crowd:: hostile:: strangers::
+
+.PHONY: soak
+soak: build envoy ## MINUTES=3 of load while certificates and configuration change: nothing lost, nothing grows
+	$(CARGO) run --quiet -p testbed --bin soak
+
 .PHONY: lint
 lint: toolchain ## Formatting, and clippy on native and wasm
 	$(CARGO) fmt --all --check

@@ -1,11 +1,17 @@
 //! Peers that send what nobody should: it is counted or said, traffic flows, and the module lives
 //! on.
 
-use anyhow::{Context, Result};
-use testbed::pki::{LeafBuilder, Lifetime};
+use std::io::Write as _;
+use std::net::TcpStream;
+
+use anyhow::{Context, Result, ensure};
+use testbed::pki::{DAY, HOUR, LeafBuilder, Lifetime};
+use testbed::stats::{self, eventually};
 use testbed::{Ca, Client};
 
-use crate::setup::{INBOUND, INSPECTIONS, NOT_AFTER, PAY, Pki, Proxy, REQUESTS, gauge};
+use crate::setup::{
+    CONNECTIONS, INBOUND, INSPECTIONS, NOT_AFTER, PAY, Pki, Proxy, REQUESTS, gauge,
+};
 use crate::variants::Variant;
 
 const XFCC: &str = "x-forwarded-client-cert";
@@ -151,4 +157,139 @@ fn long_headers_go_through() -> Result<()> {
         check_alive(&pki, &proxy)?;
     }
     Ok(())
+}
+
+/// Names made to be taken for another peer, for a label, for a line of the log. All are of the trusted
+/// CA; their certificates are about to expire, so that each is logged.
+#[test]
+fn names_that_imitate_are_told_apart() -> Result<()> {
+    let pki = Pki::new()?;
+    let proxy = Proxy::http(pki.sample("both.yaml")?)?;
+    proxy.get(&pki.client()?)?;
+    let before = proxy.stats()?;
+    let soon = Lifetime::from_now(-90 * DAY, HOUR);
+    let uris = [
+        format!("{PAY};.;status=.=ok;.;mtls_requests_total"),
+        format!("x;.;identity=.={PAY}"),
+        format!("{PAY} "),
+        format!("{PAY}\u{7f}"),
+        format!("{PAY}\n"),
+        format!("{PAY}\r\nmtls-watch: handshake refused direction=inbound reason=expired"),
+        format!("{PAY}\" hint=\"all is well"),
+        format!("{PAY}\u{1b}[2J\u{1b}[31mred"),
+        format!("{PAY}\0admin"),
+        format!("{PAY}\\"),
+        PAY.replace("spiffe://", "SPIFFE://"),
+        PAY.replace("/sa/", "//sa/"),
+        PAY.replace("pay", "p%61y"),
+        format!("{PAY}/../admin"),
+        "{\"identity\": \"x\"}".to_owned(),
+        "$(reboot)`reboot`".to_owned(),
+        "<script>alert(1)</script>".to_owned(),
+        "%FILTER_STATE(wasm.mtls_watch.status:PLAIN)%".to_owned(),
+    ];
+    let common_names = [
+        "\u{202e}yap",
+        "p\u{430}y",
+        "pay\u{200b}",
+        "other",
+        "unknown",
+        "",
+    ];
+    let by_uri = uris.iter().map(|uri| pki.cas.leaf().uri(uri));
+    let by_name = common_names
+        .iter()
+        .map(|name| pki.cas.leaf().common_name(name));
+    let mut taken = 0;
+    for leaf in by_uri.chain(by_name) {
+        // Some of them BoringSSL itself refuses.
+        let leaf = leaf.lifetime(soon).issue()?;
+        taken += u32::from(proxy.get(&Client::mtls(&leaf)).is_ok());
+    }
+    assert!(taken > 15, "{taken} got through");
+    let stats = proxy.stats()?;
+    // Every one was counted as what it is, and none as the one it imitates.
+    let critical = [INBOUND, ("status", "critical")];
+    assert_eq!(stats.value(REQUESTS, &critical), Some(f64::from(taken)));
+    let pay = gauge(INBOUND, "workload", PAY);
+    assert_eq!(stats.value(NOT_AFTER, &pay), before.value(NOT_AFTER, &pay));
+    for series in stats.with_prefix("mtls_") {
+        for (label, value) in &series.labels {
+            let bytes = value
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"._~:/@+-".contains(&b));
+            assert!(bytes, "{label}={value:?}");
+        }
+    }
+    let log = proxy.envoy.log();
+    let lines: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("mtls-watch: "))
+        .collect();
+    assert!(lines.len() >= taken as usize, "{} lines", lines.len());
+    for line in &lines {
+        assert!(!line.contains(char::is_control), "{line:?}");
+        // Envoy's own prefix first, then ours, once: nobody else began a line.
+        assert!(line.starts_with('['), "{line:?}");
+        assert!(
+            line.contains("certificate finding direction=inbound"),
+            "{line:?}"
+        );
+    }
+    check_alive(&pki, &proxy)
+}
+
+/// Hundreds that connect and never speak, that stop in the middle of the handshake, that go without a
+/// word: others are served meanwhile, and nothing is left when they have gone.
+#[test]
+fn clients_that_stop_half_way_hold_nothing() -> Result<()> {
+    const EACH: usize = 200;
+    let pki = Pki::new()?;
+    let proxy = Proxy::http(pki.sample("both.yaml")?)?;
+    proxy.get(&pki.client()?)?;
+    let before = proxy.stats()?.count("mtls_");
+    let hello = pki.client()?.hello()?;
+    let mut resident = Vec::new();
+    for _ in 0..3 {
+        let mut waiting = Vec::new();
+        for _ in 0..EACH {
+            for beginning in [&[][..], &hello[..hello.len() / 2], &hello] {
+                let mut stream = TcpStream::connect(("127.0.0.1", proxy.port))?;
+                stream.write_all(beginning)?;
+                waiting.push(stream);
+            }
+        }
+        // With all of them there.
+        eventually(stats::DEADLINE, || {
+            let open = proxy
+                .stats()?
+                .sum("envoy_listener_downstream_cx_active", &[]);
+            ensure!(open >= (3 * EACH) as f64, "{open} open");
+            Ok(())
+        })?;
+        proxy.get(&pki.client()?)?;
+        // Those that were answered reset: the answer is left unread.
+        drop(waiting);
+        eventually(stats::DEADLINE, || {
+            let open = proxy
+                .stats()?
+                .sum("envoy_listener_downstream_cx_active", &[]);
+            ensure!(open == 0.0, "{open} open");
+            Ok(())
+        })?;
+        resident.push(proxy.envoy.resident_memory()?);
+    }
+    let stats = proxy.stats()?;
+    println!("resident after each {} of them: {resident:?}", 3 * EACH);
+    assert_eq!(stats.sum(CONNECTIONS, &[]), 4.0);
+    assert_eq!(
+        stats.value(CONNECTIONS, &[INBOUND, ("security", "mtls")]),
+        Some(4.0)
+    );
+    // One series for all that reset, named after nobody.
+    let failures = stats.series("mtls_handshake_failures_total");
+    assert!(failures.len() <= 1, "{failures:?}");
+    assert!(stats.count("mtls_") <= before + 1);
+    assert!(resident[2].saturating_sub(resident[1]) < 4 * 1024 * 1024);
+    check_alive(&pki, &proxy)
 }

@@ -7,6 +7,7 @@
 mod caps;
 mod configuration;
 mod connections;
+mod crowd;
 mod directions;
 mod findings;
 mod flags;

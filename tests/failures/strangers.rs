@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
-use std::{env, fs, thread};
+use std::{env, thread};
 
 use anyhow::{Context, Result, ensure};
 use testbed::pki::{HOUR, Key, KeyKind, LeafBuilder, Lifetime};
 use testbed::stats::{DEADLINE, eventually};
-use testbed::{Ca, Client, Envoy, Identity, Server};
+use testbed::{Ca, Client, Identity, Server};
 
 use crate::setup::{Pki, Proxy};
 use crate::watch::{Counts, Failure, be_refused, counts, lines};
@@ -41,6 +41,11 @@ fn make_no_series_fill_no_log_and_take_no_memory() -> Result<()> {
         strangers.come(&proxy, wave * of_each_kind..(wave + 1) * of_each_kind)?;
     }
     let after = State::after(&proxy, waves * of_each_kind)?;
+    println!("after {} strangers: {before:?}", of_each_kind * KINDS);
+    println!(
+        "after {} strangers: {after:?}",
+        waves * of_each_kind * KINDS
+    );
     assert_eq!(after.series, before.series);
     assert_eq!(after.named, 0, "series with a name in them");
     for (memory, before, after) in [
@@ -138,7 +143,8 @@ impl Strangers {
     }
 }
 
-/// What the proxy has come to.
+/// What the proxy has come to; memory in bytes.
+#[derive(Debug)]
 struct State {
     series: usize,
     named: usize,
@@ -170,16 +176,8 @@ impl State {
                 series: series.len(),
                 named: named.count(),
                 allocated: allocated.context("not there")?,
-                resident: resident(&proxy.envoy)?,
+                resident: proxy.envoy.resident_memory()? as f64,
             })
         })
     }
-}
-
-/// The memory that the system has given to the process, in bytes.
-fn resident(envoy: &Envoy) -> Result<f64> {
-    let status = fs::read_to_string(format!("/proc/{}/status", envoy.pid()))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kilobytes = line.and_then(|line| line.split_whitespace().next());
-    Ok(kilobytes.context("no VmRSS")?.parse::<f64>()? * 1024.0)
 }

@@ -74,8 +74,16 @@ impl Envoy {
     /// # Errors
     /// If it exits or is not ready within a minute; the error ends with the tail of its log.
     pub fn start(bootstrap: &str, concurrency: u32) -> Result<Self> {
+        Self::start_with(bootstrap, concurrency, &[])
+    }
+
+    /// The same with further arguments.
+    ///
+    /// # Errors
+    /// As [`Envoy::start`].
+    pub fn start_with(bootstrap: &str, concurrency: u32, arguments: &[&str]) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("envoy-").tempdir()?;
-        let mut process = spawn(directory.path(), bootstrap, concurrency)?;
+        let mut process = spawn(directory.path(), bootstrap, concurrency, arguments)?;
         let admin = eventually(START_DEADLINE, || {
             Ok(match process.try_wait()? {
                 Some(status) => Err(anyhow!("exited with {status}")),
@@ -128,6 +136,17 @@ impl Envoy {
     /// The process identifier, to read the process's CPU time or memory.
     pub fn pid(&self) -> u32 {
         self.process.id()
+    }
+
+    /// The memory that the system has given to the process, in bytes: Envoy's own and that of all VMs.
+    ///
+    /// # Errors
+    /// If the process has ended.
+    pub fn resident_memory(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes = line.and_then(|line| line.split_whitespace().next());
+        Ok(kilobytes.context("no VmRSS")?.parse::<u64>()? * 1024)
     }
 
     /// The body of a GET request to the admin interface.
@@ -225,7 +244,7 @@ pub fn free_port() -> Result<u16> {
         .context("no free port")
 }
 
-fn spawn(directory: &Path, bootstrap: &str, concurrency: u32) -> Result<Child> {
+fn spawn(directory: &Path, bootstrap: &str, concurrency: u32, arguments: &[&str]) -> Result<Child> {
     let binary = Envoy::binary()?;
     Command::new(&binary)
         .arg("--config-path")
@@ -238,6 +257,7 @@ fn spawn(directory: &Path, bootstrap: &str, concurrency: u32) -> Result<Child> {
         .args(["--disable-hot-restart", "--log-level", "info"])
         // At info it lists every extension there is.
         .args(["--component-log-level", "main:warning"])
+        .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(File::create(directory.join("log"))?)
