@@ -8,6 +8,7 @@ pub mod client;
 pub mod envoy;
 pub mod fleet;
 pub mod key;
+pub mod load;
 pub mod module;
 pub mod pki;
 mod process;

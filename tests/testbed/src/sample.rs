@@ -218,6 +218,29 @@ impl Sample {
         })
     }
 
+    /// The listeners alone, as the content of a file for [`Sample::listeners_from`].
+    ///
+    /// # Errors
+    /// If an edit has left something that YAML cannot express.
+    pub fn listeners(&self) -> Result<String> {
+        let mut listeners = self.root["static_resources"]["listeners"].clone();
+        for listener in listeners.as_sequence_mut().into_iter().flatten() {
+            listener["@type"] = "type.googleapis.com/envoy.config.listener.v3.Listener".into();
+        }
+        let mut file = Mapping::new();
+        file.insert("resources".into(), listeners);
+        Ok(serde_yaml_ng::to_string(&file)?)
+    }
+
+    /// Takes the listeners from this file instead, also when another one is moved in its place.
+    pub fn listeners_from(mut self, path: &Path) -> Self {
+        self.root["dynamic_resources"]["lds_config"] = yaml(json!({
+            "path_config_source": { "path": path.display().to_string() },
+        }));
+        self.root["static_resources"]["listeners"] = yaml(json!([]));
+        self
+    }
+
     /// Removes the module's filters.
     pub fn without_module(self) -> Self {
         self.edit(|node| {

@@ -8,7 +8,6 @@
 mod alert;
 mod authority;
 mod gates;
-mod load;
 mod mesh;
 mod safe_order;
 mod stalled;
@@ -22,10 +21,10 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use tempfile::TempDir;
+use testbed::load::{Load, Mark};
 use testbed::progress::{self, was_interrupted};
 
 use authority::Authority;
-use load::{Load, Mark};
 use mesh::Mesh;
 use status::Status;
 use story::Story;

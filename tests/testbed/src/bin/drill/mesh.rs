@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use testbed::envoy::free_port;
+use testbed::load::Edge;
 use testbed::pki::Lifetime;
 use testbed::{Envoy, Identity, Sample, Server, Stats, TrustBundle};
 
 use crate::authority::Authority;
-use crate::load::Edge;
 
 /// The workloads.
 pub const NAMES: [&str; 3] = ["web", "cart", "pay"];

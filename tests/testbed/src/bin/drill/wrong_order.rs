@@ -7,11 +7,11 @@ use testbed::stats::eventually;
 
 use crate::alert;
 use crate::authority::{Authority, label};
-use crate::load::{Failure, Mark};
 use crate::mesh::{NAMES, Sidecar};
 use crate::safe_order::day;
 use crate::story::{DEADLINE, wait_until};
 use crate::{Drill, ENOUGH_REQUESTS};
+use testbed::load::{Failure, Mark};
 
 const FAILURES: &str = "mtls_handshake_failures_total";
 const UNKNOWN_CA: [(&str, &str); 2] = [("direction", "inbound"), ("reason", "unknown_ca")];

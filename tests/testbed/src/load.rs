@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::Client;
 use anyhow::{Context, Result, bail};
-use testbed::Client;
 
 /// Between two requests of one workload to another.
 const PAUSE: Duration = Duration::from_millis(100);
