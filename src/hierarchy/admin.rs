@@ -145,6 +145,13 @@ enum Unreadable {
 }
 
 impl Secret {
+    /// Whether each of its certificates is known with all its facts.
+    #[must_use]
+    pub fn is_known_in_full(&self) -> bool {
+        let is_full = |certificate| matches!(certificate, &OwnCertificate::Full(..));
+        self.unreadable == 0 && self.certificates.iter().all(is_full)
+    }
+
     /// The proxy's own certificate, where it is known in full.
     #[must_use]
     pub fn leaf(&self) -> Option<(&Certificate, &[u8])> {

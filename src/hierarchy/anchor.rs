@@ -30,10 +30,9 @@ pub(super) fn of(chain: &Secret, secrets: &[Secret]) -> Option<String> {
         }
     }
     // Of a bundle that is not known in full, none can be said to be missing.
-    let is_known = |bundle: &Secret| {
-        bundle.unreadable == 0 && full(bundle).count() == bundle.certificates.len()
-    };
-    let known = bundles().next().is_some() && bundles().all(is_known) && chain.unreadable == 0;
+    let known = bundles().next().is_some()
+        && bundles().all(Secret::is_known_in_full)
+        && chain.is_known_in_full();
     known.then(|| NONE.to_owned())
 }
 

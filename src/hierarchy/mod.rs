@@ -7,6 +7,7 @@ pub mod admin;
 mod anchor;
 mod directory;
 mod own;
+mod peers;
 mod poller;
 
 pub use directory::{Directory, DirectoryKeeper};

@@ -78,7 +78,8 @@ pub(super) fn update(
     let lasting = dates(&rows);
     write(host, registry, &lasting);
     write_roster(host, registry, passing);
-    directory::publish(host, cas(secrets));
+    let is_whole = secrets.iter().all(Secret::is_known_in_full);
+    directory::publish(host, cas(secrets), is_whole);
 }
 
 /// Whether a certificate is among the first that get series of their own.

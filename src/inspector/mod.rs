@@ -310,6 +310,9 @@ impl Inspector {
             }
         };
         let mut certificates = reading.certificates;
+        if certificates.len() > 1 && is_verified(host) {
+            self.directory.learn(host, &certificates, &reading.ders);
+        }
         chain::complete(&mut certificates, &self.directory.current().cas);
         let members = chain::link(certificates);
         let issuer = members.first().map(|leaf| {
@@ -388,6 +391,13 @@ fn set_filter_state(host: &dyn Host, peer: &Peer, standing: &Standing) {
     host.set_filter_state(STATUS, standing.status.as_str());
     host.set_filter_state("mtls_watch.identity", peer.identity());
     host.set_filter_state("mtls_watch.findings", &standing.names);
+}
+
+/// Whether Envoy has verified the client's certificate, as far as it says (1.39 or later): before, it
+/// says nothing of listeners that accept untrusted ones.
+fn is_verified(host: &dyn Host) -> bool {
+    let path = ["connection", "peer_certificate_valid"];
+    host.property(&path).is_none() || host::boolean(host, &path)
 }
 
 /// Status of a peer without a certificate.

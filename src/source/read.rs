@@ -62,6 +62,8 @@ impl std::error::Error for ReadError {}
 pub struct Reading {
     /// The certificates that could be read, leaf first; empty if the leaf could not.
     pub certificates: Vec<Certificate>,
+    /// The DER of each of them.
+    pub ders: Vec<Vec<u8>>,
     /// How many certificates each source gave.
     pub read: Vec<Source>,
     /// What could not be read.
@@ -201,12 +203,15 @@ impl Reading {
     fn take_from(&mut self, source: Source, ders: &Ders, first: usize) {
         for (position, der) in ders.iter().enumerate().skip(first) {
             let parsed = match der {
-                Ok(der) => certificate::parse(der).map_err(ReadError::Parse),
+                Ok(der) => certificate::parse(der)
+                    .map(|certificate| (certificate, der))
+                    .map_err(ReadError::Parse),
                 Err(error) => Err(ReadError::Pem(error.clone())),
             };
             match parsed {
-                Ok(certificate) => {
+                Ok((certificate, der)) => {
                     self.certificates.push(certificate);
+                    self.ders.push(der.clone());
                     self.read.push(source);
                 }
                 Err(error) => {

@@ -119,6 +119,34 @@ fn a_changed_bundle_tells_of_peers_met_before() -> Result<()> {
     })
 }
 
+/// A CA that is neither in the own chain nor in the bundle: the first peer that sends it, in HTTP, makes it
+/// known to the network filter, which sees leaves only.
+#[test]
+fn an_issuing_ca_that_a_peer_has_sent_is_known_from_then_on() -> Result<()> {
+    let pki = Pki::new()?;
+    let lifetime = Lifetime::from_now(-1000 * DAY, 5 * DAY);
+    let other = pki.cas.intermediate.subordinate("Other CA");
+    let other = other.lifetime(lifetime).issue()?;
+    let client = Client::mtls(&other.leaf().uri(PAY).issue()?);
+    let proxy = start(polling(&pki)?, 4)?;
+    wait_for_polls(&proxy.envoy, 2.0)?;
+    let labels = [
+        INBOUND,
+        ("layer", "issuing_ca"),
+        ("finding", "expires_critical"),
+    ];
+    connect(&proxy, &client, 1)?;
+    assert_eq!(proxy.stats()?.sum(CONNECTION_FINDINGS, &labels), 0.0);
+    soon(|| {
+        let counted = Counted::by(&proxy.envoy, || {
+            connect(&proxy, &client, CONNECTIONS_AT_ONCE)
+        })?;
+        let found = counted.sum(CONNECTION_FINDINGS, &labels);
+        ensure!(found == f64::from(CONNECTIONS_AT_ONCE), "{found}");
+        Ok(())
+    })
+}
+
 /// Nobody of the trusted CA has connected: its name comes from the bundle.
 #[test]
 fn an_unknown_ca_is_told_from_the_trusted_one_of_its_name() -> Result<()> {

@@ -13,14 +13,14 @@ use crate::host::{CAS_MISMATCH, Fault, Faults, HttpCall, Proxy, Reply, Worker};
 use crate::metrics::series;
 use crate::pki::{Certificate, DAY, Leaf};
 
-const CONFIGURATION: &str = r#"{"hierarchy": {"admin_cluster": "admin", "interval": "1s"}}"#;
-const TICK: Duration = Duration::from_secs(5);
+pub const CONFIGURATION: &str = r#"{"hierarchy": {"admin_cluster": "admin", "interval": "1s"}}"#;
+pub const TICK: Duration = Duration::from_secs(5);
 const HOUR: Duration = Duration::from_secs(3600);
 const ANCHOR: &str = "mtls_own_trust_anchor";
-const PROXY: &str = "spiffe://cluster.local/ns/shop/sa/proxy";
+pub const PROXY: &str = "spiffe://cluster.local/ns/shop/sa/proxy";
 
 /// A root; all have one name.
-fn root() -> Ca {
+pub fn root() -> Ca {
     Ca::root("Root CA").issue().expect("a CA")
 }
 
@@ -30,7 +30,7 @@ fn label(root: &Ca) -> String {
 }
 
 /// A chain and a bundle as they come over SDS, and nothing else.
-fn secrets(chain: &[&str], bundle: &[&str]) -> Value {
+pub fn secrets(chain: &[&str], bundle: &[&str]) -> Value {
     let bytes = |blocks: &[&str]| json!({"inline_bytes": BASE64.encode(blocks.concat())});
     json!({"configs": [
         {"name": "default", "secret": {
@@ -66,7 +66,7 @@ fn reply_to_last(worker: &mut Worker, reply: Reply) -> Result<()> {
 }
 
 /// One poll with these secrets; the holder of the lease has ticked.
-fn answer(worker: &mut Worker, secrets: &Value) -> Result<()> {
+pub fn answer(worker: &mut Worker, secrets: &Value) -> Result<()> {
     let call = last_call(worker);
     assert!(call.path.starts_with("/config_dump"), "{call:?}");
     worker.reply(call.token, ok(secrets))?;
