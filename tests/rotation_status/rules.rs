@@ -112,7 +112,6 @@ fn the_rules_and_the_runbook_use_metrics_that_exist() {
         let rules = [
             "instance:",
             "instance_ca:",
-            "instance_secret:",
             "instance_secret_ca:",
             "ca:mtls",
             "ca_anchor:",
