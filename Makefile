@@ -140,6 +140,15 @@ lint: toolchain ## Formatting, and clippy on native and wasm
 	$(CARGO) clippy --lib --target $(WASM_TARGET) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --no-deps --document-private-items -p mtls-watch
 
+# Licences, sources and duplicates are in make test, too; advisories need the RustSec database on GitHub.
+target/tools/bin/cargo-deny:
+	$(CARGO) install --quiet --locked --root target/tools cargo-deny
+
+.PHONY: audit
+audit: target/tools/bin/cargo-deny ## Dependencies by deny.toml and the RustSec advisories (needs GitHub)
+	target/tools/bin/cargo-deny check
+	target/tools/bin/cargo-deny --manifest-path fuzz/Cargo.toml --config deny.toml check
+
 .PHONY: docs
 docs: ## Rewrite the generated parts of the documentation
 	UPDATE_DOCS=1 $(CARGO) test --test docs -- --test-threads=1

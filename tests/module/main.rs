@@ -18,5 +18,6 @@ mod interface;
 mod logs;
 mod memory;
 mod metrics;
+mod panics;
 mod pki;
 mod workers;
