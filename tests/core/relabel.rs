@@ -1,6 +1,7 @@
 //! The relabelling rules against every metric of the catalogue, with values as peers choose them.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::sync::LazyLock;
 
 use mtls_watch::host::MetricKind;
@@ -9,6 +10,7 @@ use mtls_watch::metrics::{CATALOGUE, Label, Metric};
 use proptest::prelude::*;
 use regex::Regex;
 use serde_yaml_ng::Value;
+use testbed::workspace_root;
 
 use crate::cli::stats_tags;
 use crate::properties::unsaved;
@@ -159,4 +161,16 @@ fn the_operator_s_rules_are_the_same() {
         .replace("sourceLabels:", "source_labels:")
         .replace("targetLabel:", "target_label:");
     assert_eq!(operator, stats_tags("prometheus-relabel"));
+}
+
+/// The manifest that has them written out.
+#[test]
+fn the_pod_monitor_has_the_rules_that_the_command_prints() {
+    let path = workspace_root().join("envoy-config/istio/pod-monitor.yaml");
+    let monitor: Value = serde_yaml_ng::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    let printed: Value = serde_yaml_ng::from_str(&stats_tags("pod-monitor")).unwrap();
+    assert_eq!(
+        monitor["spec"]["podMetricsEndpoints"][0]["metricRelabelings"],
+        printed["metricRelabelings"]
+    );
 }

@@ -12,7 +12,7 @@ use testbed::sample::{Value, yaml};
 use testbed::stats::{Series, eventually};
 use testbed::{Client, Envoy, Lifetime, Server};
 
-use crate::setup::Pki;
+use crate::setup::{PAY, Pki};
 
 /// A poll of the hierarchy is a tick, and a scrape comes after it.
 const DEADLINE: Duration = Duration::from_secs(40);
@@ -33,8 +33,9 @@ fn istio_s_tags() -> Vec<Value> {
     .into()
 }
 
-/// An identity into which one of Istio's tags cuts.
-const CUT: &str = "spiffe://cluster.local/ns/shop/sa/redis-cache.eu.pay";
+/// Identities into which Istio's tags cut.
+const CACHE: &str = "spiffe://cluster.local/ns/shop/sa/redis-cache.eu.pay";
+const TAG: &str = "spiffe://cluster.local/ns/shop/sa/stag.pay";
 const REFUSED: &str = "spiffe://cluster.local/ns/shop/sa/late";
 
 /// A sidecar of Istio's: with the tags of mtls-watch (`extraStatTags`), or without.
@@ -60,7 +61,7 @@ fn sidecar(pki: &Pki, app: &Server, tagged: bool) -> Result<Envoy> {
     });
     let envoy = sample.start(1)?;
     let port = envoy.listener_port("inbound_http")?;
-    for identity in [crate::setup::PAY, CUT] {
+    for identity in [PAY, CACHE, TAG] {
         let leaf = pki.cas.leaf().uri(identity).issue()?;
         ensure!(Client::mtls(&leaf).get(port, "/", &[])?.status == 200);
     }
@@ -93,10 +94,11 @@ fn job(name: &str, envoy: &Envoy, rules: Json) -> Json {
 
 type Row = (String, BTreeMap<String, String>);
 
-/// Name and labels of every series of a job, but for those of [`CUT`].
+/// Name and labels of every series of a job, but for those that have a tag of Istio's.
 fn rows(prometheus: &Prometheus, job: &str) -> Result<BTreeSet<Row>> {
-    let query =
-        format!(r#"{{__name__=~".*mtls_.*", __name__!~"envoy_.*", job="{job}", cache=""}}"#);
+    let query = format!(
+        r#"{{__name__=~".*mtls_.*", __name__!~"envoy_.*", job="{job}", cache="", tag=""}}"#
+    );
     let row = |mut series: Series| {
         series
             .labels
@@ -154,19 +156,25 @@ fn gives_prometheus_the_series_of_an_envoy_with_tags() -> Result<()> {
         Ok(())
     })?;
 
-    // Istio's tag `cache` takes its part: beside the identity where there is a tag for that, out of
-    // it where there is none.
-    for (job, identity) in [
-        ("with", CUT),
-        ("without", "spiffe___cluster_local_ns_shop_sa_redis_pay"),
+    // Istio's own tags take their part: beside the identity where there is a tag for that, out of it
+    // where there is none; one of them with the end of the label.
+    let name = "mtls_peer_certificate_not_after_timestamp_seconds";
+    let cut_off = format!("identity___spiffe___cluster_local_ns_shop_sa_s_{name}");
+    for (job, name, tag, identity) in [
+        ("with", name, r#"cache="eu""#, CACHE),
+        (
+            "without",
+            name,
+            r#"cache="eu""#,
+            "spiffe___cluster_local_ns_shop_sa_redis_pay",
+        ),
+        ("with", name, r#"tag="pay""#, TAG),
+        ("without", &cut_off, r#"tag="pay""#, ""),
     ] {
-        let query = format!(
-            r#"mtls_peer_certificate_not_after_timestamp_seconds{{job="{job}", cache="eu"}}"#
-        );
-        let found = prometheus.query(&query)?;
+        let found = prometheus.query(&format!(r#"{name}{{job="{job}", {tag}}}"#))?;
         ensure!(
             found.len() == 1 && found[0].label("identity") == identity,
-            "{job}: {found:?}"
+            "{job} {tag}: {found:?}"
         );
     }
     Ok(())

@@ -18,7 +18,7 @@ const OTHER_PAGES: [&str; 2] = ["README", "first-30-days"];
 
 /// Every page of the project, by its path from the root.
 fn pages() -> Vec<PathBuf> {
-    let folders = ["", "docs", RUNBOOKS];
+    let folders = ["", "docs", "docs/reference", RUNBOOKS, "envoy-config/istio"];
     let root = workspace_root();
     let pages = folders.iter().flat_map(|folder| files(folder, ".md"));
     let pages = pages.map(|path| path.strip_prefix(&root).unwrap().to_owned());

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use mtls_watch::config::Config;
 use serde_json::{Value, json};
 
-use crate::kustomize::{kustomizations, render};
+use crate::kustomize::{kustomizations, load, render};
 use crate::proxy::{PAY, Proxy, insert_first, merge};
 use crate::schema::{check, kind};
 
@@ -61,6 +61,11 @@ fn is_what_istio_and_the_module_read() -> Result<()> {
         );
     }
     Ok(())
+}
+
+#[test]
+fn its_pod_monitor_is_what_prometheus_operator_reads() -> Result<()> {
+    check(&load("istio/pod-monitor.yaml")?)
 }
 
 /// What a cluster is told by a WasmPlugin and by a TrafficExtension is the same.

@@ -5,6 +5,7 @@ mod configuration;
 mod envoy_gateway;
 mod istio;
 mod kustomize;
+mod pages;
 mod proxy;
 mod schema;
 mod stats;
