@@ -154,6 +154,19 @@ docs: ## Rewrite the generated parts of the documentation
 	UPDATE_DOCS=1 $(CARGO) test --test docs -- --test-threads=1
 	UPDATE_DOCS=1 $(CARGO) test --test monitoring the_prometheus_rule
 
+# The dashboard as Grafana's own libraries draw it. What it takes is large, and needed for nothing else.
+SCREENSHOT_DIR := target/screenshot
+SCREENSHOT_PACKAGES := chromium fonts-inter npm pngquant prometheus
+
+.PHONY: screenshot
+screenshot: build envoy ## The README's picture of the dashboard, from real Envoys (four minutes)
+	@for tool in chromium npm pngquant prometheus; do command -v $$tool >/dev/null || \
+	  { echo "$$tool is missing: apt-get install -y --no-install-recommends $(SCREENSHOT_PACKAGES)" >&2; exit 1; }; done
+	mkdir -p $(SCREENSHOT_DIR)
+	cp tests/testbed/src/bin/screenshot/package.json $(SCREENSHOT_DIR)/
+	npm install --silent --ignore-scripts --no-audit --no-fund --prefix $(SCREENSHOT_DIR)
+	$(CARGO) run --quiet -p testbed --bin screenshot -- docs/images/dashboard.png $(SCREENSHOT_DIR)/node_modules
+
 .PHONY: clean
 clean: ## Remove what was built and fetched
 	$(CARGO) clean

@@ -4,19 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+pub use testbed::fleet::RULES;
 use testbed::workspace_root;
 
 /// Where the rules are.
 pub const PROMETHEUS: &str = "envoy-config/prometheus";
 
-/// The rule files that operators load as they are.
-pub const RULES: [&str; 4] = [
-    "certificates.rules.yaml",
-    "handshake.rules.yaml",
-    "rotation.rules.yaml",
-    "watch.rules.yaml",
-];
-/// Those of which they load a copy of their own.
+/// The rule files of which operators load a copy of their own.
 pub const EXAMPLES: [&str; 2] = ["rotation-names.example.yaml", "strict-names.example.yaml"];
 
 /// The text of a file of the project.

@@ -18,13 +18,24 @@ const OTHER_PAGES: [&str; 2] = ["README", "first-30-days"];
 
 /// Every page of the project, by its path from the root.
 fn pages() -> Vec<PathBuf> {
-    let folders = ["", "docs", "docs/reference", RUNBOOKS, "envoy-config/istio"];
-    let root = workspace_root();
-    let pages = folders.iter().flat_map(|folder| files(folder, ".md"));
-    let pages = pages.map(|path| path.strip_prefix(&root).unwrap().to_owned());
-    let pages: Vec<PathBuf> = pages.collect();
+    let mut pages = Vec::new();
+    collect(Path::new(""), &mut pages);
     assert!(pages.len() > 20, "{pages:?}");
     pages
+}
+
+fn collect(folder: &Path, pages: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(workspace_root().join(folder)).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let path = folder.join(&name);
+        let is_ours = !name.starts_with('.') && name != "target";
+        if is_ours && entry.file_type().unwrap().is_dir() {
+            collect(&path, pages);
+        } else if name.ends_with(".md") {
+            pages.push(path);
+        }
+    }
 }
 
 /// The blocks of a page in a language, without the indentation that they have in lists.
@@ -224,6 +235,17 @@ fn the_links_of_the_pages_lead_somewhere() {
                 page.display()
             );
         }
+    }
+}
+
+/// Every clone carries them.
+#[test]
+fn pictures_are_small() {
+    let pictures = files("docs/images", ".png");
+    assert!(!pictures.is_empty());
+    for picture in pictures {
+        let size = fs::metadata(&picture).unwrap().len();
+        assert!(size <= 200 * 1024, "{}: {size} bytes", picture.display());
     }
 }
 

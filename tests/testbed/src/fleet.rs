@@ -18,20 +18,27 @@ use crate::servers::ServerTls;
 use crate::{Ca, Client, Envoy, Identity, Prometheus, Sample, Server, TrustBundle, workspace_root};
 
 /// The label `cluster` of every scrape.
-pub const CLUSTER: &str = "eu-1";
+const CLUSTER: &str = "eu-1";
 /// The label `job` of every scrape.
-pub const JOB: &str = "mesh";
+const JOB: &str = "mesh";
 /// Where everybody behaves.
 pub const SOUND_NAMESPACE: &str = "shop";
 /// Where nobody is to come without a certificate.
-pub const STRICT_NAMESPACE: &str = "bank";
+const STRICT_NAMESPACE: &str = "bank";
+
+/// The rule files that operators load as they are.
+pub const RULES: [&str; 4] = [
+    "certificates.rules.yaml",
+    "handshake.rules.yaml",
+    "rotation.rules.yaml",
+    "watch.rules.yaml",
+];
 
 const YEAR: i64 = 365 * DAY;
 
 const POLLING: &str = r#""hierarchy": {"admin_cluster": "prometheus_stats", "interval": "1s"}"#;
 
-/// The CAs, in the manner of an article that everyone knows: only those are sound that somebody looks
-/// at.
+/// The certificate authorities, some about to end.
 struct Cas {
     root: Ca,
     /// Signs the sound workloads, under an intermediate that is sound as well.
@@ -322,15 +329,21 @@ impl Fleet {
         ]
     }
 
-    /// Starts a Prometheus that scrapes the fleet and evaluates these rule files, names with contents,
-    /// every second.
+    /// Starts a Prometheus that scrapes the fleet and evaluates the rules of `envoy-config/prometheus`
+    /// every second. They are as they are, but for `for`, which is a second everywhere: nobody waits two
+    /// days for a test. With them are the files of names that operators write.
     ///
     /// # Errors
-    /// As [`Prometheus::start`].
-    pub fn prometheus(&self, rules: &[(&str, &str)]) -> Result<Prometheus> {
+    /// If the rules are not there, and as [`Prometheus::start`].
+    pub fn prometheus(&self) -> Result<Prometheus> {
+        let mut rules = self.names()?;
+        for file in RULES {
+            rules.push((file, impatient(&rule_file(file)?)));
+        }
         let target = |proxy: &&Proxy| {
-            let labels =
-                json!({ "cluster": CLUSTER, "namespace": proxy.namespace, "instance": proxy.name });
+            let labels = json!({
+                "cluster": CLUSTER, "namespace": proxy.namespace, "instance": proxy.name,
+            });
             json!({ "targets": [proxy.envoy.admin().to_string()], "labels": labels })
         };
         let targets: Vec<Value> = self.proxies().iter().map(target).collect();
@@ -344,33 +357,46 @@ impl Fleet {
                 "static_configs": targets,
             }],
         });
+        let files: Vec<(&str, &str)> = rules
+            .iter()
+            .map(|(name, text)| (*name, text.as_str()))
+            .collect();
         // JSON is YAML.
-        Prometheus::start(&configuration.to_string(), rules)
+        Prometheus::start(&configuration.to_string(), &files)
     }
 
     /// `rotation-names.example.yaml` and `strict-names.example.yaml`, with the names of this fleet: the
     /// rotation is one from `Old CA` to `App CA`, under a root that stays.
-    ///
-    /// # Errors
-    /// If they are not there.
-    pub fn names(&self) -> Result<Vec<(&'static str, String)>> {
-        let read = |file: &str| {
-            let path = workspace_root().join("envoy-config/prometheus").join(file);
-            fs::read_to_string(&path).with_context(|| path.display().to_string())
-        };
+    fn names(&self) -> Result<Vec<(&'static str, String)>> {
         let root = label("Root CA", &self.cas.root);
-        let rotation = read("rotation-names.example.yaml")?
+        let rotation = rule_file("rotation-names.example.yaml")?
             .replace("Root_CA:0a0a0a0a", &root)
             .replace("Root_CA:1a1a1a1a", &root)
             .replace("Issuing_CA:0b0b0b0b", &label("Old CA", &self.cas.old))
             .replace("Issuing_CA:1b1b1b1b", &label("App CA", &self.cas.app));
-        let strict = read("strict-names.example.yaml")?
-            .replace("namespace: shop", &format!("namespace: {STRICT_NAMESPACE}"));
+        let strict = rule_file("strict-names.example.yaml")?;
+        let strict = strict.replace("namespace: shop", &format!("namespace: {STRICT_NAMESPACE}"));
         Ok(vec![
             ("rotation-names.yaml", rotation),
             ("strict-names.yaml", strict),
         ])
     }
+}
+
+fn rule_file(name: &str) -> Result<String> {
+    let path = workspace_root().join("envoy-config/prometheus").join(name);
+    fs::read_to_string(&path).with_context(|| path.display().to_string())
+}
+
+/// The rules, with a second for every `for`.
+fn impatient(rules: &str) -> String {
+    let hasty = |line: &str| match line.split_once("for: ") {
+        Some((indentation, _)) if indentation.trim().is_empty() => {
+            format!("{indentation}for: 1s\n")
+        }
+        _ => format!("{line}\n"),
+    };
+    rules.lines().map(hasty).collect()
 }
 
 /// V8 compiles the module for each: side by side, that takes half the time.
