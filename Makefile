@@ -93,6 +93,8 @@ test-matrix: build ## The real-Envoy tests on five releases, and the README's ta
 	  case $$version in 1.36.*|1.37.*) only="$(MATRIX_CORE)" ;; *) only= ;; esac; \
 	  $(CARGO) test --quiet --test failures; \
 	  $(CARGO) test --quiet --test envoy -- $$only; \
+	  case $$version in 1.36.*) overlays= ;; *) overlays=istio::filter_state ;; esac; \
+	  $(CARGO) test --quiet --package deploy -- istio::xfcc $$overlays; \
 	done
 	$(CARGO) run --quiet -p testbed --bin matrix -- $(if $(UPDATE),--update,--check) $(MATRIX_VERSIONS)
 

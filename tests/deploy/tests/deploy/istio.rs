@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use mtls_watch::config::Config;
 use serde_json::{Value, json};
+use testbed::Client;
 
 use crate::kustomize::{kustomizations, load, render};
 use crate::proxy::{PAY, Proxy, insert_first, merge};
@@ -126,6 +127,23 @@ fn filter_state_gives_the_module_the_certificate() -> Result<()> {
     ];
     ensure!(stats.value(NOT_AFTER, &leaf).is_some());
     let connections = [("direction", "inbound"), ("security", "mtls")];
+    assert_eq!(
+        stats.value("mtls_connections_total", &connections),
+        Some(1.0)
+    );
+    Ok(())
+}
+
+/// Where mTLS is permissive, the filter is in the plaintext chains as well.
+#[test]
+fn filter_state_lets_plaintext_pass() -> Result<()> {
+    let filter = patch("istio/overlays/istio-1.29", "INSERT_FIRST")?;
+    let proxy = Proxy::start("both.yaml", |sample| {
+        insert_first(sample.remove("transport_socket"), &filter)
+    })?;
+    proxy.get_as(&Client::plaintext())?;
+    let stats = proxy.envoy.stats()?;
+    let connections = [("direction", "inbound"), ("security", "plaintext")];
     assert_eq!(
         stats.value("mtls_connections_total", &connections),
         Some(1.0)

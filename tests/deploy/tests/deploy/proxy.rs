@@ -39,7 +39,11 @@ impl Proxy {
 
     /// One request from [`PAY`], which must reach the application.
     pub fn get(&self) -> Result<Response> {
-        let client = Client::mtls(&self.cas.leaf().uri(PAY).issue()?);
+        self.get_as(&Client::mtls(&self.cas.leaf().uri(PAY).issue()?))
+    }
+
+    /// One request from this client, which must reach the application.
+    pub fn get_as(&self, client: &Client) -> Result<Response> {
         let response = client.get(self.envoy.listener_port("inbound")?, "/", &[])?;
         ensure!(response.status == 200, "{}", response.text());
         Ok(response)
