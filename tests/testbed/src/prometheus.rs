@@ -66,6 +66,13 @@ impl Prometheus {
         }
     }
 
+    /// Whether there is one on this machine.
+    #[must_use]
+    pub fn is_installed() -> bool {
+        let version = Command::new(binary()).arg("--version").output();
+        version.is_ok_and(|output| output.status.success())
+    }
+
     /// The port of the web interface and of the API on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
@@ -159,14 +166,17 @@ pub fn promtool(folder: &str, arguments: &[&str]) -> Result<String> {
     Ok(said)
 }
 
+fn binary() -> OsString {
+    env::var_os("PROMETHEUS").unwrap_or_else(|| OsString::from("prometheus"))
+}
+
 fn spawn(directory: &Path, port: u16) -> Result<Child> {
-    let binary = env::var_os("PROMETHEUS").unwrap_or_else(|| OsString::from("prometheus"));
     let path = |option: &str, file: &str| {
         let mut argument = OsString::from(option);
         argument.push(directory.join(file));
         argument
     };
-    Command::new(binary)
+    Command::new(binary())
         .arg(path("--config.file=", "prometheus.yaml"))
         .arg(path("--storage.tsdb.path=", "data"))
         .arg(format!("--web.listen-address=127.0.0.1:{port}"))

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use testbed::workspace_root;
+use testbed::{Prometheus, workspace_root};
 
 /// The command that the drill asks: `cargo test --workspace` builds it beside the drill, as `make drill`
 /// does.
@@ -76,6 +76,10 @@ fn the_drill_passes_and_the_runbook_shows_it() -> Result<()> {
         command.is_file(),
         "no command at {}: run `cargo build --bin mtls-watch`",
         command.display()
+    );
+    ensure!(
+        Prometheus::is_installed(),
+        "prometheus is missing: apt-get install -y prometheus"
     );
     let output = Command::new(drill).output()?;
     let transcript = String::from_utf8(output.stdout)?;

@@ -24,6 +24,7 @@ use tempfile::TempDir;
 use testbed::load::{Load, Mark};
 use testbed::progress::{self, was_interrupted};
 
+use alert::Alerts;
 use authority::Authority;
 use mesh::Mesh;
 use status::Status;
@@ -69,6 +70,7 @@ fn run(story: &mut Story) -> Result<()> {
 struct Drill<'a> {
     // Ends before the sidecars do.
     load: Load,
+    alerts: Option<Alerts>,
     mesh: Mesh,
     directory: TempDir,
     story: &'a mut Story,
@@ -84,11 +86,20 @@ impl<'a> Drill<'a> {
             .prefix("mtls-watch-drill-")
             .tempdir()?;
         let mesh = Mesh::start(authority, directory.path())?;
+        let alerts = Alerts::start(&mesh)?;
+        match &alerts {
+            Some(_) => story
+                .tell("a Prometheus scrapes them, with the rules of envoy-config/prometheus")?,
+            None => story.tell(
+                "no alert is evaluated here, as there is no Prometheus: apt-get install prometheus",
+            )?,
+        }
         let load = Load::start(mesh.edges()?);
         story.tell("steady load from now on; every request is a new mTLS handshake")?;
         let start = load.mark();
         Ok(Self {
             load,
+            alerts,
             mesh,
             directory,
             story,

@@ -21,6 +21,12 @@ pub fn run(drill: &mut Drill, old: &Authority, new: &Authority) -> Result<()> {
     trust(drill, &status, old, new)?;
     sign(drill, &status, old, new)?;
     wait(drill, &status, new)?;
+    drill.story.chapter("Step 5: remove the old CA")?;
+    drill.gate_opens(&status, 5)?;
+    drill
+        .story
+        .tell("and without --cas, from the metrics alone:")?;
+    drill.gate_opens(&drill.status(old, new)?.without_certificates(), 5)?;
     remove(drill, &status, old, new)?;
     no_handshake_was_refused(drill)
 }
@@ -109,9 +115,7 @@ fn wait(drill: &mut Drill, status: &Status, new: &Authority) -> Result<()> {
 }
 
 fn remove(drill: &mut Drill, status: &Status, old: &Authority, new: &Authority) -> Result<()> {
-    drill.story.chapter("Step 5: remove the old CA")?;
     let mark = drill.load.mark();
-    drill.gate_opens(status, 5)?;
     drill.mesh.sidecar("web")?.trust(&[new])?;
     drill
         .story
@@ -140,6 +144,10 @@ fn no_handshake_was_refused(drill: &mut Drill) -> Result<()> {
     let start = drill.start.clone();
     let failures = drill.load.failures(&start).len();
     ensure!(failures == 0, "{failures} requests failed");
+    if let Some(alerts) = &drill.alerts {
+        alerts.none_has_fired(NAMES.len())?;
+        drill.story.holds("no alert has fired")?;
+    }
     drill.story.holds(&format!(
         "the rotation is done: {} requests in all, none failed, and no proxy has refused a handshake",
         drill.load.sent(&start)

@@ -14,6 +14,8 @@ use crate::mesh::Mesh;
 /// A CA that signed a peer's leaf within this time still signs. Three ticks of the module.
 pub const RECENT: &str = "15s";
 
+const CAS: &str = "--cas";
+
 /// Exit code: the gate is open.
 const OPEN: i32 = 0;
 /// Exit code: the gate is not open.
@@ -42,7 +44,7 @@ impl Status {
             &label(new.root_name()),
             "--recent",
             RECENT,
-            "--cas",
+            CAS,
             &cas.display().to_string(),
         ];
         Ok(Self {
@@ -52,6 +54,14 @@ impl Status {
                 .map(|sidecar| url(sidecar.name, sidecar.envoy.admin()))
                 .collect(),
         })
+    }
+
+    /// The same without the CAs' certificates: from the metrics alone.
+    pub fn without_certificates(mut self) -> Self {
+        if let Some(option) = self.arguments.iter().position(|argument| argument == CAS) {
+            self.arguments.drain(option..option + 2);
+        }
+        self
     }
 
     /// The command line, for people.

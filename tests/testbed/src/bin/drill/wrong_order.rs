@@ -5,10 +5,11 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use testbed::stats::eventually;
 
-use crate::alert;
+use crate::alert::CARDINAL_RULE;
 use crate::authority::{Authority, label};
 use crate::mesh::{NAMES, Sidecar};
 use crate::safe_order::day;
+use crate::status::Status;
 use crate::story::{DEADLINE, wait_until};
 use crate::{Drill, ENOUGH_REQUESTS};
 use testbed::load::{Failure, Mark};
@@ -32,60 +33,87 @@ pub fn run(drill: &mut Drill, trusted: &Authority, rekeyed: &Authority) -> Resul
     let switched = Instant::now();
     drill.mesh.sidecar("cart")?.renew(rekeyed, day())?;
 
-    what_catches_it(drill, switched, rekeyed)?;
-    drill.gate_is_closed(&status, 2, &NAMES)?;
-    let seconds = switched.elapsed().as_secs_f32();
-    let answer = status.ask(2)?;
-    let named = answer.blocking_cas(2);
-    let name = label(rekeyed.issuing_name());
-    ensure!(
-        named.contains(name.as_str()),
-        "gate 2 names {named:?}, not {name}"
-    );
-    drill.story.holds(&format!(
-        "the command names {name}, {seconds:.1} s after the switch"
-    ))?;
-
+    proxy_tells(drill, switched, rekeyed)?;
+    alert_fires(drill, switched)?;
+    command_names_it(drill, &status, switched, rekeyed)?;
+    alert_names_it(drill, rekeyed)?;
     way_back(drill, &mark, trusted)?;
     drill.gate_opens(&status, 2)
 }
 
-fn what_catches_it(drill: &mut Drill, switched: Instant, rekeyed: &Authority) -> Result<()> {
+fn proxy_tells(drill: &mut Drill, switched: Instant, rekeyed: &Authority) -> Result<()> {
     let web = drill.mesh.sidecar("web")?;
     let series = eventually(DEADLINE, || {
         let stats = web.stats()?;
         let mut found = stats.matching(FAILURES, &UNKNOWN_CA);
-        found
-            .next()
-            .map(ToString::to_string)
-            .context("no failure is counted")
+        let first = found.next().map(ToString::to_string);
+        first.context("no failure is counted")
     })?;
     let counted = switched.elapsed().as_secs_f32();
     let line = logged(web)?;
+    let logged = switched.elapsed().as_secs_f32();
     let name = rekeyed.issuing_name();
     ensure!(
         line.contains(&format!("issuer=\"{name}\"")),
         "{name} is not named: {line}"
     );
+    let story = &mut drill.story;
+    story.tell("web refuses cart, and counts it:")?;
+    story.quote(&series)?;
+    story.holds(&format!(
+        "the series has appeared {counted:.1} s after the switch"
+    ))?;
+    story.tell("web's log says who, by which CA, and what to do:")?;
+    story.quote(&line)?;
+    story.holds(&format!(
+        "the log has named {name} {logged:.1} s after the switch"
+    ))
+}
 
-    drill.story.tell(&format!(
-        "web refuses cart; {counted:.1} s after the switch this series has appeared:"
-    ))?;
-    drill.story.quote(&series)?;
-    drill
-        .story
-        .holds("the series is there with the first refused handshake")?;
-    let alert = alert::on(FAILURES)?;
-    drill.story.tell(&format!(
-        "the alert {} ({}) fires at its first appearance:",
-        alert.name, alert.file
-    ))?;
-    drill.story.quote(&alert.expression)?;
-    drill
-        .story
-        .tell("and the log of web says who, and by which CA:")?;
-    drill.story.quote(&line)?;
-    drill.story.holds(&format!("the log names {name}"))
+fn alert_fires(drill: &mut Drill, switched: Instant) -> Result<()> {
+    let Some(alerts) = &drill.alerts else {
+        return Ok(());
+    };
+    eventually(DEADLINE, || alerts.cardinal_rule("web"))?;
+    let seconds = switched.elapsed().as_secs_f32();
+    drill.story.holds(&format!(
+        "the alert {CARDINAL_RULE} has fired {seconds:.1} s after the switch (scraped and evaluated every second)"
+    ))
+}
+
+fn command_names_it(
+    drill: &mut Drill,
+    status: &Status,
+    switched: Instant,
+    rekeyed: &Authority,
+) -> Result<()> {
+    drill.gate_is_closed(status, 2, &NAMES)?;
+    let seconds = switched.elapsed().as_secs_f32();
+    let answer = status.ask(2)?;
+    let (named, name) = (answer.blocking_cas(2), label(rekeyed.issuing_name()));
+    ensure!(
+        named.contains(name.as_str()),
+        "gate 2 names {named:?}, not {name}"
+    );
+    drill.story.holds(&format!(
+        "the command has named {name} {seconds:.1} s after the switch"
+    ))
+}
+
+/// Once cart itself has read that it presents what it does not trust.
+fn alert_names_it(drill: &mut Drill, rekeyed: &Authority) -> Result<()> {
+    let Some(alerts) = &drill.alerts else {
+        return Ok(());
+    };
+    let name = label(rekeyed.issuing_name());
+    let (text, _) = wait_until("the alert names the CA", || {
+        let text = alerts.cardinal_rule("web")?;
+        ensure!(text.contains(&name), "{text}");
+        Ok(text)
+    })?;
+    drill.story.tell("by now the alert says:")?;
+    drill.story.quote(&text)?;
+    drill.story.holds(&format!("the alert names {name}"))
 }
 
 /// The log line of the refused client, without Envoy's prefix.
