@@ -42,8 +42,16 @@ pub trait Host {
     /// An attribute (Envoy: "Attributes"); `None` if absent, empty or refused.
     fn property(&self, path: &[&str]) -> Option<Vec<u8>>;
 
-    /// Sets filter state `wasm.<name>`, for access logs.
-    fn set_filter_state(&self, name: &str, value: &str);
+    /// Sets filter state `wasm.<name>`, for access logs. It is gone with the request or connection
+    /// that is being handled, unless it was declared otherwise.
+    fn set_filter_state(&self, name: &str, value: &[u8]);
+
+    /// Has filter state of that name stay as long as the client's connection, from its next write on,
+    /// and be seen by all of its requests. Asked at load; `false` if the host cannot do that.
+    fn declare_connection_state(&self, name: &str) -> bool {
+        let _ = name;
+        false
+    }
 
     /// First value of a request header.
     fn request_header(&self, name: &str) -> Option<Vec<u8>>;

@@ -14,6 +14,7 @@ use crate::time::UnixTime;
 
 pub(super) const OK: u32 = 0;
 const NOT_FOUND: u32 = 1;
+const BAD_ARGUMENT: u32 = 2;
 const CAS_MISMATCH: u32 = 8;
 
 const MAP_REQUEST_HEADERS: u32 = 0;
@@ -95,6 +96,14 @@ unsafe extern "C" {
         grpc_status: i32,
     ) -> u32;
     fn proxy_close_stream(stream: u32) -> u32;
+    fn proxy_call_foreign_function(
+        name: *const u8,
+        name_size: usize,
+        arguments: *const u8,
+        arguments_size: usize,
+        value: *mut *mut u8,
+        value_size: *mut usize,
+    ) -> u32;
 }
 
 /// The proxy around this VM.
@@ -110,7 +119,15 @@ impl Host for Proxy {
     }
 
     fn property(&self, path: &[&str]) -> Option<Vec<u8>> {
-        let path = path.join("\0");
+        let joined;
+        let path = match path {
+            // What is asked at every request is a name of its own.
+            [name] => *name,
+            segments => {
+                joined = segments.join("\0");
+                &joined
+            }
+        };
         // SAFETY: the path is valid for the call; the result is handled by `received`.
         received(|value, size| unsafe {
             proxy_get_property(path.as_ptr(), path.len(), value, size)
@@ -118,9 +135,39 @@ impl Host for Proxy {
         .filter(|value| !value.is_empty())
     }
 
-    fn set_filter_state(&self, name: &str, value: &str) {
+    fn set_filter_state(&self, name: &str, value: &[u8]) {
         // SAFETY: both are valid for the call.
         unsafe { proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) };
+    }
+
+    fn declare_connection_state(&self, name: &str) -> bool {
+        const FUNCTION: &str = "declare_property";
+        let Ok(name_size) = u8::try_from(name.len()) else {
+            return false;
+        };
+        // Envoy's message DeclarePropertyArguments: the name (field 1), and the life span (field 5),
+        // of which 2 is the downstream connection's.
+        let mut arguments = vec![0x0a, name_size];
+        arguments.extend_from_slice(name.as_bytes());
+        arguments.extend_from_slice(&[0x28, 2]);
+        let mut status = OK;
+        // SAFETY: name and arguments are valid for the call; there is no result, and if there were
+        // it would be handled by `received`.
+        received(|value, size| unsafe {
+            let (function, function_size) = (FUNCTION.as_ptr(), FUNCTION.len());
+            let (arguments, arguments_size) = (arguments.as_ptr(), arguments.len());
+            status = proxy_call_foreign_function(
+                function,
+                function_size,
+                arguments,
+                arguments_size,
+                value,
+                size,
+            );
+            status
+        });
+        // It has been declared before, by a configuration with the same root context.
+        status == OK || status == BAD_ARGUMENT
     }
 
     fn request_header(&self, name: &str) -> Option<Vec<u8>> {

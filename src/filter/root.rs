@@ -12,13 +12,15 @@ use super::http::HttpFilter;
 use super::network::NetworkFilter;
 use crate::config::Config;
 use crate::hierarchy::admin::{MAX_REPLY_BYTES, ReplyError};
-use crate::inspector::{ConnectionWatch, Inspector, RequestWatch, TICK_MILLISECONDS};
+use crate::inspector::{self, ConnectionWatch, Inspector, RequestWatch, TICK_MILLISECONDS};
 
 #[derive(Default)]
 pub(super) struct Root {
     inspector: Option<Rc<Inspector>>,
     /// Whether the last context was an HTTP stream.
     http: Cell<bool>,
+    /// The connection of the context that is being created, if it has been met.
+    connection: Cell<Option<u64>>,
 }
 
 impl Root {
@@ -27,11 +29,11 @@ impl Root {
         // defaults.
         self.inspector
             .clone()
-            .unwrap_or_else(|| inspector(Config::default()))
+            .unwrap_or_else(|| new_inspector(Config::default()))
     }
 }
 
-fn inspector(config: Config) -> Rc<Inspector> {
+fn new_inspector(config: Config) -> Rc<Inspector> {
     Rc::new(Inspector::new(config, REGISTRY.with(Rc::clone)))
 }
 
@@ -59,7 +61,7 @@ impl RootContext for Root {
         log::set_max_level(host::log_level());
         match Config::parse(&host::plugin_configuration()) {
             Ok(config) => {
-                let inspector = inspector(config);
+                let inspector = new_inspector(config);
                 inspector.start(&Proxy);
                 self.inspector = Some(inspector);
                 host::set_tick_period(TICK_MILLISECONDS);
@@ -80,10 +82,15 @@ impl RootContext for Root {
     }
 
     /// Whether the new context is an HTTP stream or a connection: the module finds out by itself.
-    /// Measured: `request.protocol` is there at creation of the one, and not of the other.
+    /// A connection that has been met before is that of a further request. Else, as measured,
+    /// `request.protocol` is there at creation of the one, and not of the other.
     /// A wrong guess kills the VM, so where Envoy does not say, it is what the last one was.
     fn get_type(&self) -> Option<ContextType> {
-        if let Some(http) = host::has_property(&["request", "protocol"]) {
+        let connection = inspector::met_connection(&Proxy);
+        self.connection.set(connection);
+        if connection.is_some() {
+            self.http.set(true);
+        } else if let Some(http) = host::has_property(&["request", "protocol"]) {
             self.http.set(http);
         }
         Some(match self.http.get() {
@@ -93,9 +100,8 @@ impl RootContext for Root {
     }
 
     fn create_http_context(&self, _context_id: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(HttpFilter::new(RequestWatch::new(
-            self.inspector(),
-        ))))
+        let watch = RequestWatch::new(self.inspector(), self.connection.take());
+        Some(Box::new(HttpFilter::new(watch)))
     }
 
     fn create_stream_context(&self, _context_id: u32) -> Option<Box<dyn StreamContext>> {

@@ -202,7 +202,7 @@ fn first(
     let peer = match party {
         Party::Certified(peer) => peer,
         Party::Anonymous(security) => {
-            host.set_filter_state(STATUS, anonymous_status(security).as_str());
+            host.set_filter_state(STATUS, anonymous_status(security).as_str().as_bytes());
             return (Side::Settled, false);
         }
     };

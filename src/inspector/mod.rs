@@ -27,7 +27,7 @@ use crate::report::Reporter;
 use crate::source::read::{Fingerprint, Question, Reading};
 use crate::source::xfcc;
 use crate::time::UnixTime;
-use cache::Cache;
+use cache::{ById, Cache};
 use peer::Judged;
 
 pub use connection::{ConnectionWatch, Decision as ConnectionDecision, Event};
@@ -45,6 +45,11 @@ pub const TICK_MILLISECONDS: u32 = 5000;
 
 /// Filter state with the peer's status; `wasm.` comes before it in access logs.
 const STATUS: &str = "mtls_watch.status";
+const IDENTITY: &str = "mtls_watch.identity";
+const FINDINGS: &str = "mtls_watch.findings";
+
+/// Filter state with Envoy's number of the connection, left there by its first HTTP request.
+const CONNECTION: &str = "mtls_watch.connection";
 
 /// The header with the certificates, as a proxy before or Envoy itself writes it.
 const XFCC: &str = "x-forwarded-client-cert";
@@ -111,7 +116,9 @@ pub struct Inspector {
     config: Config,
     registry: Rc<Registry>,
     peers: RefCell<Cache<PeerKey, Rc<Peer>>>,
-    connections: RefCell<Cache<u64, Rc<Downstream>>>,
+    connections: RefCell<Cache<u64, Rc<Downstream>, ById>>,
+    /// Whether [`CONNECTION`] stays on a connection.
+    marks_connections: Cell<bool>,
     sightings: Sightings,
     issuers: Issuers,
     reporter: Reporter,
@@ -148,6 +155,7 @@ impl Inspector {
         Self {
             peers: RefCell::new(Cache::new(MAX_PEERS)),
             connections: RefCell::new(Cache::new(MAX_CONNECTIONS)),
+            marks_connections: Cell::default(),
             sightings: Sightings::new(config.identity_series),
             issuers: Issuers::default(),
             reporter: Reporter::new(config.log_repeat),
@@ -169,6 +177,8 @@ impl Inspector {
         self.registry.define_at_load(host);
         admission::prepare(host);
         self.now(host);
+        self.marks_connections
+            .set(host.declare_connection_state(CONNECTION));
     }
 
     /// Every [`TICK_MILLISECONDS`]: the gauges learn who was there.
@@ -386,11 +396,17 @@ impl Inspector {
     }
 }
 
+/// Envoy's number of the connection, if a request of it has been met by this module.
+#[must_use]
+pub fn met_connection(host: &dyn Host) -> Option<u64> {
+    host::integer(host, &[CONNECTION])
+}
+
 /// Puts the peer's status where access logs find it: filter state `wasm.mtls_watch.*`.
 fn set_filter_state(host: &dyn Host, peer: &Peer, standing: &Standing) {
-    host.set_filter_state(STATUS, standing.status.as_str());
-    host.set_filter_state("mtls_watch.identity", peer.identity());
-    host.set_filter_state("mtls_watch.findings", &standing.names);
+    host.set_filter_state(STATUS, standing.status.as_str().as_bytes());
+    host.set_filter_state(IDENTITY, peer.identity().as_bytes());
+    host.set_filter_state(FINDINGS, standing.names.as_bytes());
 }
 
 /// Whether Envoy has verified the client's certificate, as far as it says (1.39 or later): before, it
@@ -414,11 +430,16 @@ fn decode_fingerprint(digits: &[u8]) -> Option<Fingerprint> {
     if digits.len() != fingerprint.len().saturating_mul(2) {
         return None;
     }
-    for (byte, pair) in fingerprint.iter_mut().zip(digits.chunks_exact(2)) {
-        let pair = std::str::from_utf8(pair).ok()?;
-        *byte = u8::from_str_radix(pair, 16).ok()?;
+    for (byte, pair) in fingerprint.iter_mut().zip(digits.as_chunks().0) {
+        let [high, low] = *pair;
+        *byte = hex_digit(high)? << 4 | hex_digit(low)?;
     }
     Some(fingerprint)
+}
+
+fn hex_digit(digit: u8) -> Option<u8> {
+    let value = char::from(digit).to_digit(16)?;
+    u8::try_from(value).ok()
 }
 
 /// What stands for the fingerprint where Envoy gives none: the digest of the certificate's text.

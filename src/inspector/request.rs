@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use super::failure::server_hung_up;
 use super::{
-    Downstream, Inspector, Listener, Party, Peer, STATUS, Server, Standing, XFCC, anonymous_status,
-    set_filter_state,
+    CONNECTION, Downstream, Inspector, Listener, Party, Peer, STATUS, Server, Standing, XFCC,
+    anonymous_status, set_filter_state,
 };
 use crate::host::{self, Host};
 use crate::metrics::counters::{Counter, Security};
@@ -25,6 +25,8 @@ pub enum Decision {
 /// The watch over one request.
 pub struct RequestWatch {
     inspector: Rc<Inspector>,
+    /// Envoy's number of its connection, if that has been met before.
+    connection: Option<u64>,
     listener: Listener,
     /// Whether the client showed a certificate; then the flags are about it, and not the server.
     client_certified: bool,
@@ -34,11 +36,12 @@ pub struct RequestWatch {
 }
 
 impl RequestWatch {
-    /// A request has come in.
+    /// A request has come in; `connection` is what [`met_connection`](super::met_connection) says.
     #[must_use]
-    pub fn new(inspector: Rc<Inspector>) -> Self {
+    pub fn new(inspector: Rc<Inspector>, connection: Option<u64>) -> Self {
         Self {
             inspector,
+            connection,
             listener: Listener::Unspecified,
             client_certified: false,
             flag: None,
@@ -49,7 +52,7 @@ impl RequestWatch {
     /// The request's headers are there: looks at the client.
     pub fn on_request(&mut self, host: &dyn Host) -> Decision {
         let inspector = Rc::clone(&self.inspector);
-        let downstream = inspector.remembered_downstream(host);
+        let downstream = inspector.remembered_downstream(host, self.connection);
         self.listener = downstream.listener;
         let mut flag = None;
         let mut decision = Decision::Continue;
@@ -123,7 +126,7 @@ impl RequestWatch {
                 let status = anonymous_status(*security);
                 inspector.count(host, Counter::Request(direction, status));
                 if !self.client_certified {
-                    host.set_filter_state(STATUS, status.as_str());
+                    host.set_filter_state(STATUS, status.as_str().as_bytes());
                 }
                 (
                     self.flags().then(|| status.as_str().to_owned()),
@@ -167,10 +170,10 @@ impl RequestWatch {
 }
 
 impl Inspector {
-    /// The client of this request's connection. One property tells which connection it is; the rest
-    /// is asked at its first request.
-    fn remembered_downstream(&self, host: &dyn Host) -> Rc<Downstream> {
-        let id = host::integer(host, &["connection", "id"]);
+    /// The client of this request's connection. Its number tells which connection it is; the rest is
+    /// asked at its first request.
+    fn remembered_downstream(&self, host: &dyn Host, met: Option<u64>) -> Rc<Downstream> {
+        let id = met.or_else(|| host::integer(host, &["connection", "id"]));
         let known = id.and_then(|id| self.connections.borrow_mut().get(&id));
         if let Some(downstream) = known {
             return downstream;
@@ -180,6 +183,9 @@ impl Inspector {
             self.connections
                 .borrow_mut()
                 .insert(id, Rc::clone(&downstream));
+            if met.is_none() && self.marks_connections.get() {
+                host.set_filter_state(CONNECTION, &id.to_le_bytes());
+            }
         }
         downstream
     }

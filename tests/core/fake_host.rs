@@ -253,7 +253,7 @@ impl Host for FakeHost {
         value.filter(|value| !value.is_empty())
     }
 
-    fn set_filter_state(&self, name: &str, value: &str) {
+    fn set_filter_state(&self, name: &str, value: &[u8]) {
         self.set(name, value);
     }
 

@@ -44,7 +44,7 @@ impl Worker {
 
     /// A request and its response: what was decided.
     pub fn request(&self, host: &FakeHost) -> RequestDecision {
-        let mut watch = RequestWatch::new(Rc::clone(&self.inspector));
+        let mut watch = RequestWatch::new(Rc::clone(&self.inspector), None);
         let request = watch.on_request(host);
         let response = watch.on_response(host);
         if let (RequestDecision::Continue, RequestDecision::Continue) = (request, response) {

@@ -9,7 +9,7 @@ pub mod offered;
 mod wasi;
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::LazyLock;
@@ -45,7 +45,9 @@ const PEER_REMOTE: u32 = 2;
 
 /// The module under test, compiled once for all tests.
 static MODULE: LazyLock<Module> = LazyLock::new(|| {
-    let engine = Engine::new(Config::new().wasm_backtrace(true)).expect("a wasmtime engine");
+    let mut config = Config::new();
+    config.wasm_backtrace(true).consume_fuel(true);
+    let engine = Engine::new(&config).expect("a wasmtime engine");
     Module::from_file(&engine, path()).expect("a valid module")
 });
 
@@ -216,6 +218,9 @@ pub struct Host {
     initialized: bool,
     active: u32,
     streams: HashMap<u32, Stream>,
+    /// Filter state that stays as long as the connection, and by whose number what is there.
+    declared: BTreeSet<String>,
+    connection_state: HashMap<(u64, String), Vec<u8>>,
     configuration: Vec<u8>,
     metric_ids: HashMap<u32, String>,
     last_metric: u32,
@@ -229,6 +234,10 @@ pub struct Host {
     pub faults: Faults,
     pub tick_period: Option<Duration>,
     pub http_calls: Vec<HttpCall>,
+    /// How often an exported callback was called.
+    entries: u64,
+    /// How often the module was asked for memory, to put an answer into.
+    answers: u64,
     /// The reply that is being handed over.
     reply: Option<Reply>,
     /// Differs from worker to worker, as random numbers do.
@@ -253,6 +262,12 @@ pub struct Reply {
 impl Host {
     fn stream(&mut self) -> &mut Stream {
         self.streams.entry(self.active).or_default()
+    }
+
+    /// The number of the connection that the active context is on.
+    fn connection(&mut self) -> Option<u64> {
+        let id = self.stream().attributes.get(b"connection\0id")?;
+        id.as_slice().try_into().ok().map(u64::from_le_bytes)
     }
 
     /// Counts a call, and tells how it is to misbehave.
@@ -293,6 +308,8 @@ impl Worker {
             initialized: false,
             active: 0,
             streams: HashMap::new(),
+            declared: BTreeSet::new(),
+            connection_state: HashMap::new(),
             configuration: Vec::new(),
             metric_ids: HashMap::new(),
             last_metric: 0,
@@ -303,10 +320,13 @@ impl Worker {
             faults,
             tick_period: None,
             http_calls: Vec::new(),
+            entries: 0,
+            answers: 0,
             reply: None,
             seed,
         };
         let mut store = Store::new(engine, host);
+        store.set_fuel(u64::MAX)?;
         let instance = linker.instantiate(&mut store, module())?;
         let mut worker = Self {
             store,
@@ -343,6 +363,7 @@ impl Worker {
         let Some(function) = self.instance.get_func(&mut self.store, name) else {
             return Ok(None);
         };
+        self.host().entries += 1;
         let function = function.typed::<P, R>(&self.store)?;
         function
             .call(&mut self.store, parameters)
@@ -373,6 +394,20 @@ impl Worker {
     pub fn memory(&self) -> usize {
         let memory = self.store.data().memory;
         memory.map_or(0, |memory| memory.data_size(&self.store))
+    }
+
+    /// How many instructions the module has executed so far. wasmtime takes a unit of fuel for each,
+    /// but for `nop`, `drop`, `block` and `loop`, which are none to a machine either.
+    pub fn instructions(&self) -> Result<u64> {
+        Ok(u64::MAX - self.store.get_fuel()?)
+    }
+
+    pub fn entries(&self) -> u64 {
+        self.store.data().entries
+    }
+
+    pub fn answers(&self) -> u64 {
+        self.store.data().answers
     }
 
     /// All host calls since the last time, by function.

@@ -46,7 +46,7 @@ impl Watch {
     /// One exchange and one connection with these attributes; each is to count once.
     fn show_attributes(&mut self, case: &str, http: &Attributes) -> Result<()> {
         self.show_headers(case, http, Vec::new())?;
-        let network = http.clone().without("request.protocol");
+        let network = http.clone().without("request.protocol").reconnected();
         self.worker.connection(&network)?;
         self.connections += 1;
         let counted = self.proxy.total("mtls_connections_total");
@@ -69,8 +69,8 @@ impl Watch {
         self.worker.exchange(http)?;
         let between = self.proxy.total("_total");
         assert!(between > before, "{case}: no request counted");
-        self.worker
-            .connection(&http.clone().without("request.protocol"))?;
+        let network = http.clone().without("request.protocol").reconnected();
+        self.worker.connection(&network)?;
         let after = self.proxy.total("_total");
         assert!(after > between, "{case}: no connection counted");
         Ok(())

@@ -7,6 +7,7 @@
 mod attributes;
 mod caps;
 mod configuration;
+mod counts;
 mod directory;
 mod faults;
 mod headers;

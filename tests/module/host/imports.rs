@@ -8,7 +8,7 @@ use wasmtime::{Linker, Result};
 
 use super::{
     BAD_ARGUMENT, CAS_MISMATCH, Fault, Headers, Host, HttpCall, INVALID_MEMORY_ACCESS, Metric,
-    NOT_FOUND, OK, Status,
+    NOT_FOUND, OK, ROOT, Status,
 };
 use crate::attributes;
 
@@ -52,6 +52,7 @@ pub fn define(linker: &mut Linker<Host>) -> Result<()> {
     linker.func_wrap(ENV, "proxy_close_stream", close_stream)?;
     linker.func_wrap(ENV, "proxy_http_call", http_call)?;
     linker.func_wrap(ENV, "proxy_set_effective_context", set_effective_context)?;
+    linker.func_wrap(ENV, "proxy_call_foreign_function", call_foreign_function)?;
     Ok(())
 }
 
@@ -121,11 +122,13 @@ fn get_property(mut caller: Caller, path: u32, length: u32, data: u32, size: u32
         let host = caller.data_mut();
         let dotted = attributes::decode(&path);
         *host.reads.entry(dotted.clone()).or_default() += 1;
+        let connection = host.connection();
         let stream = host.stream();
         // Filter state that a module has set is read back by the same path.
         let value = stream.attributes.get(&path);
-        let value = value.or_else(|| stream.filter_state.get(&dotted));
-        value.cloned().ok_or(NOT_FOUND)
+        let value = value.or_else(|| stream.filter_state.get(&dotted)).cloned();
+        let value = value.or_else(|| host.connection_state.get(&(connection?, dotted)).cloned());
+        value.ok_or(NOT_FOUND)
     })
 }
 
@@ -133,8 +136,43 @@ fn set_property(mut caller: Caller, path: u32, length: u32, data: u32, size: u32
     answer(&mut caller, "proxy_set_property", |caller| {
         let path = attributes::decode(&read(caller, path, length)?);
         let value = read(caller, data, size)?;
-        caller.data_mut().stream().filter_state.insert(path, value);
+        let host = caller.data_mut();
+        match host.connection().filter(|_| host.declared.contains(&path)) {
+            Some(connection) => host.connection_state.insert((connection, path), value),
+            None => host.stream().filter_state.insert(path, value),
+        };
         Ok(())
+    })
+}
+
+/// Envoy's own additions to the ABI, of which `declare_property` is understood here.
+fn call_foreign_function(
+    mut caller: Caller,
+    function: u32,
+    length: u32,
+    arguments: u32,
+    arguments_size: u32,
+    _data: u32,
+    _size: u32,
+) -> Status {
+    answer(&mut caller, "proxy_call_foreign_function", |caller| {
+        let function = read(caller, function, length)?;
+        let arguments = read(caller, arguments, arguments_size)?;
+        // The name (field 1), and the life span of the downstream connection (field 5).
+        let name = match arguments.as_slice() {
+            [0x0a, length, name @ .., 0x28, 2] if usize::from(*length) == name.len() => name,
+            _ => return Err(BAD_ARGUMENT),
+        };
+        let host = caller.data_mut();
+        match (function.as_slice(), host.active) {
+            (b"declare_property", ROOT) => {}
+            (b"declare_property", _) => return Err(BAD_ARGUMENT),
+            _ => return Err(NOT_FOUND),
+        }
+        match host.declared.insert(attributes::decode(name)) {
+            true => Ok(()),
+            false => Err(BAD_ARGUMENT),
+        }
     })
 }
 
@@ -385,6 +423,7 @@ fn give(caller: &mut Caller, bytes: &[u8], data: u32, size: u32) -> Answer {
 }
 
 fn allocate(caller: &mut Caller, length: u32) -> Answer<u32> {
+    caller.data_mut().answers += 1;
     let allocate = caller.data().allocate.clone();
     let pointer = allocate.and_then(|allocate| allocate.call(&mut *caller, length).ok());
     pointer

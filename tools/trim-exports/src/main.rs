@@ -17,7 +17,7 @@ use walrus::{ExportItem, FunctionId, FunctionKind, ImportKind, Module, ModuleCon
 /// What Envoy must find. Each exported callback is an entry into the VM per event, whether or not
 /// it does anything: body and trailer callbacks alone are four entries per HTTP request, and
 /// `proxy_on_new_connection` would run before the handshake, when there is no peer to look at.
-const EXPORTS: [&str; 16] = [
+const EXPORTS: [&str; 15] = [
     // What makes it a Proxy-Wasm module.
     "memory",
     "_initialize",
@@ -28,9 +28,9 @@ const EXPORTS: [&str; 16] = [
     "proxy_on_configure",
     "proxy_on_tick",
     "proxy_on_http_call_response",
-    // Once in a context's life. The SDK's bookkeeping needs all three.
+    // Once in a context's life: the SDK's bookkeeping needs both. (`proxy_on_done` asks whether
+    // the context may go; without it, it may.)
     "proxy_on_context_create",
-    "proxy_on_done",
     "proxy_on_delete",
     // HTTP: the client's certificate, then the server's.
     "proxy_on_request_headers",

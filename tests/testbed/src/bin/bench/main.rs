@@ -3,7 +3,7 @@
 //! One Envoy for each variant, all of them up all the time; in every round each of them gets the same
 //! load in turn. What counts is the CPU time of its worker threads, which waiting for a busy machine
 //! does not add to. `QUICK=1` runs one short round of everything: it shows that the bench works, and
-//! no more.
+//! no more. `ONLY=requests`, `connections`, `workers` or `start` measures that alone.
 
 mod figures;
 mod load;
@@ -80,12 +80,20 @@ fn run() -> Result<()> {
     let plan = if quick { Plan::QUICK } else { Plan::FULL };
     let bench = Bench::new()?;
     let mut figures = Figures::default();
-    for round in 1..=plan.starts {
-        progress("start-up and memory", round, plan.starts);
-        bench.starts(&mut figures)?;
+    let only = env::var("ONLY").unwrap_or_default();
+    let wanted = |part| only.is_empty() || only == part;
+    if wanted("start") {
+        for round in 1..=plan.starts {
+            progress("start-up and memory", round, plan.starts);
+            bench.starts(&mut figures)?;
+        }
     }
-    bench.one_worker(&plan, &mut figures)?;
-    bench.two_workers(&plan, &mut figures)?;
+    if wanted("requests") || wanted("connections") {
+        bench.one_worker(&plan, wanted, &mut figures)?;
+    }
+    if wanted("workers") {
+        bench.two_workers(&plan, &mut figures)?;
+    }
     report::write(&figures, quick)
 }
 
@@ -169,7 +177,12 @@ impl Bench {
     }
 
     /// The Envoys on one CPU, the load on another.
-    fn one_worker(&self, plan: &Plan, figures: &mut Figures) -> Result<()> {
+    fn one_worker(
+        &self,
+        plan: &Plan,
+        wanted: impl Fn(&'static str) -> bool,
+        figures: &mut Figures,
+    ) -> Result<()> {
         let mut subjects = self.warm(1, plan)?;
         let cpus = std::thread::available_parallelism()?.get();
         let pinned = cpus > 1;
@@ -179,7 +192,8 @@ impl Bench {
                 process::pin(subject.envoy.pid(), &[0])?;
             }
         }
-        for round in 1..=plan.rounds {
+        let rounds_of = |part| if wanted(part) { plan.rounds } else { 0 };
+        for round in 1..=rounds_of("requests") {
             progress("requests, one worker", round, plan.rounds);
             for subject in in_turn(&mut subjects, round) {
                 let cpu = self.requests(subject, plan)?;
@@ -189,7 +203,7 @@ impl Bench {
                 self.latency(subject, plan, figures)?;
             }
         }
-        for round in 1..=plan.rounds {
+        for round in 1..=rounds_of("connections") {
             progress("new connections", round, plan.rounds);
             for certificates in POPULATIONS {
                 for subject in in_turn(&mut subjects, round) {

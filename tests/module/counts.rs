@@ -1,0 +1,213 @@
+//! What things cost, in numbers that do not move with the machine's load: a regression fails here.
+//!
+//! `make bench` prints the table. Whoever makes something cheaper lowers its limit; whoever has to
+//! make it dearer raises it, and says why.
+
+use std::time::Duration;
+
+use wasmtime::Result;
+
+use crate::attributes::{Attributes, INBOUND};
+use crate::host::{Proxy, Worker};
+use crate::pki::Certificate;
+
+/// What an event costs at most.
+struct Cost {
+    /// WebAssembly instructions, by wasmtime's fuel: as measured, and a twentieth on top.
+    instructions: u64,
+    /// Calls of exported callbacks.
+    entries: u64,
+    /// Calls of host functions, and how many of them hand memory over: such an answer is another
+    /// entry into the VM, and dearer than all others.
+    host_calls: u64,
+    answers: u64,
+}
+
+struct Meter {
+    worker: Worker,
+    exceeded: Vec<String>,
+}
+
+impl Meter {
+    fn check(
+        &mut self,
+        event: &str,
+        limit: Cost,
+        run: impl FnOnce(&mut Worker) -> Result<()>,
+    ) -> Result<()> {
+        let worker = &mut self.worker;
+        worker.take_calls();
+        let before = (worker.instructions()?, worker.entries(), worker.answers());
+        run(worker)?;
+        let calls = worker.take_calls();
+        let cost = Cost {
+            instructions: worker.instructions()? - before.0,
+            entries: worker.entries() - before.1,
+            host_calls: calls.values().sum(),
+            answers: worker.answers() - before.2,
+        };
+        let Cost {
+            instructions,
+            entries,
+            host_calls,
+            answers,
+        } = cost;
+        println!("{event:<44}{instructions:>9}{entries:>9}{host_calls:>12}{answers:>9}");
+        let exceeded = instructions > limit.instructions
+            || entries > limit.entries
+            || host_calls > limit.host_calls
+            || answers > limit.answers;
+        if exceeded {
+            self.exceeded.push(format!("{event}: {calls:?}"));
+        }
+        Ok(())
+    }
+}
+
+fn certificate(number: usize) -> Certificate {
+    Certificate::workload(&format!("spiffe://cluster.local/ns/shop/sa/w-{number:05}"))
+}
+
+#[test]
+fn nothing_costs_more_than_it_did() -> Result<()> {
+    let certificates: Vec<_> = (0..200).map(certificate).collect();
+    let http = |number: usize| Attributes::http().client(&certificates[number]);
+    let network = |number: usize| Attributes::network().client(&certificates[number]);
+    let proxy = Proxy::new();
+    let mut meter = Meter {
+        worker: proxy.worker("")?,
+        exceeded: Vec::new(),
+    };
+    println!(
+        "{:<44}{:>9}{:>9}{:>12}{:>9}",
+        "", "instr.", "entries", "host calls", "answers"
+    );
+    // So many that identities of their own have run out, and all metrics are defined.
+    for number in 0..200 {
+        meter.worker.exchange(&http(number))?;
+        meter.worker.connection(&network(number))?;
+    }
+    let known = http(1);
+    meter.worker.exchange(&known)?;
+    meter.check(
+        "request, connection known",
+        Cost {
+            instructions: 3_100,
+            entries: 4,
+            host_calls: 6,
+            answers: 1,
+        },
+        |worker| worker.exchange(&known).map(drop),
+    )?;
+    meter.check(
+        "request, connection new",
+        Cost {
+            instructions: 16_400,
+            entries: 4,
+            host_calls: 16,
+            answers: 5,
+        },
+        |worker| worker.exchange(&http(1)).map(drop),
+    )?;
+    let new_client = Attributes::http().client(&certificate(1_000));
+    meter.check(
+        "request, connection and certificate new",
+        Cost {
+            instructions: 213_000,
+            entries: 4,
+            host_calls: 25,
+            answers: 8,
+        },
+        |worker| worker.exchange(&new_client).map(drop),
+    )?;
+    let new_connection = Attributes::network().client(&certificate(1_001));
+    let plaintext = Attributes::http().direction(INBOUND);
+    meter.worker.exchange(&plaintext)?;
+    meter.check(
+        "request, connection known, no certificate",
+        Cost {
+            instructions: 2_800,
+            entries: 4,
+            host_calls: 3,
+            answers: 1,
+        },
+        |worker| worker.exchange(&plaintext).map(drop),
+    )?;
+    let server = Attributes::http().server(&certificate(1));
+    meter.worker.exchange(&server)?;
+    meter.check(
+        "request outbound, connection known",
+        Cost {
+            instructions: 8_950,
+            entries: 4,
+            host_calls: 8,
+            answers: 2,
+        },
+        |worker| worker.exchange(&server).map(drop),
+    )?;
+    meter.check(
+        "connection",
+        Cost {
+            instructions: 20_100,
+            entries: 7,
+            host_calls: 12,
+            answers: 3,
+        },
+        |worker| worker.connection(&network(1)).map(drop),
+    )?;
+    meter.check(
+        "connection, certificate new",
+        Cost {
+            instructions: 216_000,
+            entries: 7,
+            host_calls: 21,
+            answers: 6,
+        },
+        |worker| worker.connection(&new_connection).map(drop),
+    )?;
+    let open = meter.worker.open(&network(1))?;
+    meter.worker.downstream_data(open)?;
+    meter.worker.upstream_data(open)?;
+    meter.check(
+        "data in and out",
+        Cost {
+            instructions: 710,
+            entries: 2,
+            host_calls: 0,
+            answers: 0,
+        },
+        |worker| {
+            worker.downstream_data(open)?;
+            worker.upstream_data(open)?;
+            Ok(())
+        },
+    )?;
+    meter.check(
+        "tick, 200 certificates seen since the last",
+        Cost {
+            instructions: 3_290_000,
+            entries: 1,
+            host_calls: 412,
+            answers: 102,
+        },
+        Worker::tick,
+    )?;
+    proxy.advance(Duration::from_secs(60));
+    meter.worker.tick()?;
+    meter.check(
+        "tick, nobody seen",
+        Cost {
+            instructions: 3_220_000,
+            entries: 1,
+            host_calls: 412,
+            answers: 102,
+        },
+        Worker::tick,
+    )?;
+    assert!(
+        meter.exceeded.is_empty(),
+        "dearer than it was: {:#?}",
+        meter.exceeded
+    );
+    Ok(())
+}
