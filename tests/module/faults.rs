@@ -198,6 +198,7 @@ fn a_day_calls_every_host_function_that_matters() -> Result<()> {
 #[test]
 fn no_fault_at_any_time_stops_the_module() -> Result<()> {
     let days = days()?;
+    println!("{} days, {} host functions", days.len(), functions()?.len());
     assert!(days.len() > 1000);
     for day in days {
         let Day {
