@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use mtls_watch::metrics::{Label, REMAINING, tag_regex};
 use serde_json::{Value, json};
-use testbed::sample::yaml;
+use testbed::stats::wait_for;
 
 use crate::kustomize::load;
 use crate::proxy::Proxy;
@@ -42,29 +42,21 @@ fn istio(file: &str) -> Result<(Value, String)> {
 
 /// The upper bounds of the histogram's buckets in an Envoy with these statistics settings.
 fn bounds(stats_config: Value) -> Result<BTreeSet<String>> {
-    let stats_config = yaml(stats_config);
     let proxy = Proxy::start("both.yaml", |sample| {
-        sample.replace(
-            "stats_config",
-            serde_json::to_value(&stats_config).unwrap_or_default(),
-        )
+        sample.replace("stats_config", stats_config)
     })?;
     proxy.get()?;
-    let name = format!("{}_bucket", REMAINING.name);
-    testbed::stats::wait_for(
-        &proxy.envoy,
-        &format!("{}_count", REMAINING.name),
-        &[],
-        |count| count == 1.0,
-    )?;
-    let stats = proxy.envoy.stats()?;
+    let (count, bucket) = (
+        format!("{}_count", REMAINING.name),
+        format!("{}_bucket", REMAINING.name),
+    );
     let labels = [("direction", "inbound")];
-    let bounds: BTreeSet<String> = stats
-        .matching(&name, &labels)
-        .map(|series| series.label("le").to_owned())
-        .collect();
-    ensure!(!bounds.is_empty(), "no series with labels");
-    Ok(bounds)
+    wait_for(&proxy.envoy, &count, &labels, |count| count == 1.0)?;
+    let stats = proxy.envoy.stats()?;
+    let bounds = stats
+        .matching(&bucket, &labels)
+        .map(|series| series.label("le").to_owned());
+    Ok(bounds.collect())
 }
 
 /// What Istio's agent makes of tags and the annotation (`envoy_bootstrap.json`): a regex for each tag, and
