@@ -30,12 +30,34 @@ pub use servers::Server;
 pub use stats::Stats;
 pub use style::Style;
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The root of the workspace, where `envoy-config/` and `target/` are.
 pub fn workspace_root() -> PathBuf {
     let testbed = Path::new(env!("CARGO_MANIFEST_DIR"));
     testbed.ancestors().nth(2).unwrap_or(testbed).to_owned()
+}
+
+/// The files below a directory, by their paths from there.
+///
+/// # Errors
+/// If the directory, or one below it, cannot be read.
+pub fn files_below(directory: &Path) -> anyhow::Result<BTreeSet<String>> {
+    let mut files = BTreeSet::new();
+    let mut folders = vec![directory.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                files.insert(path.strip_prefix(directory)?.display().to_string());
+            }
+        }
+    }
+    Ok(files)
 }
 
 /// A TLS protocol version to pin a client or a server to.

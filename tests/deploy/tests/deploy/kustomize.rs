@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize as _;
 use serde_json::Value;
-use testbed::workspace_root;
+use testbed::{files_below, workspace_root};
 
 /// `KUBECTL` if set, else what `make kubectl` fetched, else that of the path.
 fn kubectl() -> Command {
@@ -47,20 +47,9 @@ pub fn load(file: &str) -> Result<Value> {
 
 /// All files below a folder of `envoy-config`, by their path from there.
 fn files(folder: &str) -> Result<BTreeSet<String>> {
-    let root = workspace_root().join("envoy-config");
-    let mut files = BTreeSet::new();
-    let mut folders = vec![root.join(folder)];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder)? {
-            let path = entry?.path();
-            if path.is_dir() {
-                folders.push(path);
-            } else {
-                files.insert(path.strip_prefix(&root)?.display().to_string());
-            }
-        }
-    }
-    Ok(files)
+    let root = workspace_root().join("envoy-config").join(folder);
+    let files = files_below(&root)?.into_iter();
+    Ok(files.map(|file| format!("{folder}/{file}")).collect())
 }
 
 /// The folders below this one with a kustomization of their own.

@@ -14,7 +14,7 @@ use oci_spec::image::{
     Descriptor, ImageConfiguration, ImageIndex, ImageManifest, MediaType, OciLayout,
 };
 use sha2::{Digest as _, Sha256};
-use testbed::workspace_root;
+use testbed::{files_below, workspace_root};
 
 use crate::run::{release, release_to};
 
@@ -78,22 +78,15 @@ fn istio_s_agent_finds_the_module_in_it() -> Result<()> {
     Ok(())
 }
 
-/// All files below a directory.
+/// All files below a directory, with their contents.
 pub fn files(directory: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
-    let mut files = BTreeMap::new();
-    let mut folders = vec![directory.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder)? {
-            let path = entry?.path();
-            if path.is_dir() {
-                folders.push(path);
-            } else {
-                let name = path.strip_prefix(directory)?.display().to_string();
-                files.insert(name, fs::read(&path)?);
-            }
-        }
-    }
-    Ok(files)
+    let files = files_below(directory)?.into_iter();
+    files
+        .map(|file| {
+            let content = fs::read(directory.join(&file))?;
+            Ok((file, content))
+        })
+        .collect()
 }
 
 #[test]
