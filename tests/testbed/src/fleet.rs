@@ -5,7 +5,7 @@
 //! them. The others are there to be alerted on.
 
 use std::fs;
-use std::path::Path;
+use std::path::PathBuf;
 use std::thread;
 
 use anyhow::{Context, Result};
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use crate::envoy::free_port;
 use crate::pki::{CaBuilder, DAY, ExtendedKeyUsage, HOUR, KeyKind, LeafBuilder, Lifetime};
 use crate::servers::ServerTls;
-use crate::{Ca, Client, Envoy, Identity, Prometheus, Sample, Server, TrustBundle, workspace_root};
+use crate::{Ca, Client, Envoy, Prometheus, Sample, Server, TrustBundle, workspace_root};
 
 /// The label `cluster` of every scrape.
 const CLUSTER: &str = "eu-1";
@@ -128,7 +128,7 @@ pub struct Fleet {
     waypoint: Proxy,
     /// Loses its module, and is the only one of its namespace.
     night: Proxy,
-    _servers: Vec<Server>,
+    _servers: Servers,
     directories: Vec<TempDir>,
 }
 
@@ -169,6 +169,104 @@ impl Clients {
     }
 }
 
+/// What the proxies are to be started with.
+struct Plan<'a> {
+    cas: &'a Cas,
+    servers: Servers,
+    directories: Vec<TempDir>,
+}
+
+/// What the proxies lead to.
+struct Servers {
+    http: Server,
+    tcp: Server,
+    /// With a certificate of its own, which does not allow clientAuth.
+    archive: Server,
+}
+
+impl<'a> Plan<'a> {
+    fn of(cas: &'a Cas) -> Result<Self> {
+        let archive = cas.app.leaf().uri(&spiffe_id("legacy", "archive"));
+        let archive = archive.extended_key_usages(&[ExtendedKeyUsage::ServerAuth]);
+        let servers = Servers {
+            http: Server::http_echo(None)?,
+            tcp: Server::tcp_echo(None)?,
+            archive: Server::http_echo(Some(ServerTls::new(&archive.issue()?)))?,
+        };
+        Ok(Self {
+            cas,
+            servers,
+            directories: Vec::new(),
+        })
+    }
+
+    /// Two sidecars that call each other.
+    fn sound(&mut self) -> Result<[Sample; 2]> {
+        let (web, cart) = (free_port()?, free_port()?);
+        let mut sidecar = |name, own, peer| {
+            let leaf = self.cas.app.leaf().uri(&spiffe_id("shop", name));
+            let sample = self.sidecar(leaf, &format!("{{{POLLING}}}"))?;
+            let sample = sample.listen("inbound_http", own);
+            anyhow::Ok(sample.upstream("peer_http", peer))
+        };
+        Ok([sidecar("web", web, cart)?, sidecar("cart", cart, web)?])
+    }
+
+    fn legacy(&mut self) -> Result<Sample> {
+        let leaf = self.cas.old.leaf().uri(&spiffe_id("legacy", "mainframe"));
+        let leaf = leaf
+            .lifetime(Lifetime::from_now(-22 * HOUR, 2 * HOUR))
+            .extended_key_usages(&[ExtendedKeyUsage::ServerAuth]);
+        let one_name = format!(r#"{{{POLLING}, "identity_series": 1}}"#);
+        let sample = self.sidecar(leaf, &one_name)?;
+        Ok(sample.upstream("peer_http", self.servers.archive.port()))
+    }
+
+    fn ledger(&mut self) -> Result<Sample> {
+        let leaf = self.cas.old.leaf().uri(&spiffe_id("bank", "ledger"));
+        let leaf = leaf
+            .uri("spiffe://two.example/names")
+            .lifetime(Lifetime::from_now(-HOUR, 90 * DAY));
+        let blind = format!(r#"{{{POLLING}, "certificate_sources": ["filter_state"]}}"#);
+        Ok(self.sidecar(leaf, &blind)?.plaintext("inbound_tcp"))
+    }
+
+    fn waypoint(&mut self) -> Result<Sample> {
+        let leaf = self.cas.app.leaf().uri(&spiffe_id("edge", "waypoint"));
+        let principal = spiffe_id("edge", "caller");
+        let sample = Sample::local("both.yaml", &self.directory(leaf)?)?
+            .configuration(&format!("{{{POLLING}}}"))
+            .upstream("app", self.servers.http.port())
+            .plaintext("inbound");
+        // The sample has no cluster that leads to the admin interface.
+        Ok(sample.filter_state("on_new_connection", "io.istio.peer_principal", &principal))
+    }
+
+    fn night(&mut self) -> Result<Sample> {
+        let leaf = self.cas.app.leaf().uri(&spiffe_id("night", "batch"));
+        let sample = Sample::local("http.yaml", &self.directory(leaf)?)?;
+        Ok(sample.upstream("app", self.servers.http.port()))
+    }
+
+    fn sidecar(&mut self, leaf: LeafBuilder, configuration: &str) -> Result<Sample> {
+        let sample = Sample::local("sidecar.yaml", &self.directory(leaf)?)?;
+        Ok(sample
+            .configuration(configuration)
+            .upstream("app_http", self.servers.http.port())
+            .upstream("app_tcp", self.servers.tcp.port()))
+    }
+
+    /// A directory with this leaf and the trust bundle of all.
+    fn directory(&mut self, leaf: LeafBuilder) -> Result<PathBuf> {
+        let directory = TempDir::new()?;
+        leaf.issue()?.write_to(directory.path())?;
+        self.cas.trust().write_to(directory.path())?;
+        let path = directory.path().to_owned();
+        self.directories.push(directory);
+        Ok(path)
+    }
+}
+
 impl Fleet {
     /// Issues the certificates and starts everything.
     ///
@@ -176,74 +274,23 @@ impl Fleet {
     /// As [`Envoy::start`].
     pub fn start() -> Result<Self> {
         let cas = Cas::issue()?;
-        let (app_http, app_tcp) = (Server::http_echo(None)?, Server::tcp_echo(None)?);
-        let archive = cas.app.leaf().uri(&spiffe_id("legacy", "archive"));
-        let archive = archive.extended_key_usages(&[ExtendedKeyUsage::ServerAuth]);
-        let archive = Server::http_echo(Some(ServerTls::new(&archive.issue()?)))?;
-
-        let mut directories = Vec::new();
-        let mut directory = |identity: &Identity| {
-            let directory = TempDir::new()?;
-            identity.write_to(directory.path())?;
-            cas.trust().write_to(directory.path())?;
-            directories.push(directory);
-            anyhow::Ok(directories[directories.len() - 1].path().to_owned())
-        };
-        let sidecar = |directory: &Path, configuration: &str| {
-            let sample = Sample::local("sidecar.yaml", directory)?
-                .configuration(configuration)
-                .upstream("app_http", app_http.port())
-                .upstream("app_tcp", app_tcp.port());
-            anyhow::Ok(sample)
-        };
-        let polling = format!("{{{POLLING}}}");
-
-        let (web_port, cart_port) = (free_port()?, free_port()?);
-        let sound = |name| cas.app.leaf().uri(&spiffe_id("shop", name)).issue();
-        let web = sidecar(&directory(&sound("web")?)?, &polling)?
-            .listen("inbound_http", web_port)
-            .upstream("peer_http", cart_port);
-        let cart = sidecar(&directory(&sound("cart")?)?, &polling)?
-            .listen("inbound_http", cart_port)
-            .upstream("peer_http", web_port);
-
-        let own = cas.old.leaf().uri(&spiffe_id("legacy", "mainframe"));
-        let own = own
-            .lifetime(Lifetime::from_now(-22 * HOUR, 2 * HOUR))
-            .extended_key_usages(&[ExtendedKeyUsage::ServerAuth]);
-        let one_name = format!(r#"{{{POLLING}, "identity_series": 1}}"#);
-        let legacy =
-            sidecar(&directory(&own.issue()?)?, &one_name)?.upstream("peer_http", archive.port());
-
-        let own = cas
-            .old
-            .leaf()
-            .uri(&spiffe_id("bank", "ledger"))
-            .uri("spiffe://two.example/names");
-        let own = own.lifetime(Lifetime::from_now(-HOUR, 90 * DAY));
-        let blind = format!(r#"{{{POLLING}, "certificate_sources": ["filter_state"]}}"#);
-        let ledger = sidecar(&directory(&own.issue()?)?, &blind)?.plaintext("inbound_tcp");
-
-        let principal = spiffe_id("edge", "caller");
-        let waypoint = Sample::local("both.yaml", &directory(&sound("waypoint")?)?)?
-            .configuration(&polling)
-            .upstream("prometheus_stats", free_port()?)
-            .upstream("app", app_http.port())
-            .plaintext("inbound")
-            .filter_state("on_new_connection", "io.istio.peer_principal", &principal);
-        let night = Sample::local("http.yaml", &directory(&sound("night")?)?)?
-            .upstream("app", app_http.port());
-
         let clients = Clients::of(&cas)?;
+        let mut plan = Plan::of(&cas)?;
+        let [web, cart] = plan.sound()?;
         let proxies = [
             ("web", SOUND_NAMESPACE, web),
             ("cart", SOUND_NAMESPACE, cart),
-            ("legacy", "legacy", legacy),
-            ("ledger", STRICT_NAMESPACE, ledger),
-            ("waypoint", "edge", waypoint),
-            ("night", "night", night),
+            ("legacy", "legacy", plan.legacy()?),
+            ("ledger", STRICT_NAMESPACE, plan.ledger()?),
+            ("waypoint", "edge", plan.waypoint()?),
+            ("night", "night", plan.night()?),
         ];
         let [web, cart, legacy, ledger, waypoint, night] = all_at_once(proxies)?;
+        let Plan {
+            servers,
+            directories,
+            ..
+        } = plan;
         Ok(Self {
             cas,
             clients,
@@ -253,7 +300,7 @@ impl Fleet {
             ledger,
             waypoint,
             night,
-            _servers: vec![app_http, app_tcp, archive],
+            _servers: servers,
             directories,
         })
     }

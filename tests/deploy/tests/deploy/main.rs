@@ -5,6 +5,7 @@ mod configuration;
 mod envoy_gateway;
 mod istio;
 mod kustomize;
+mod monitoring;
 mod pages;
 mod proxy;
 mod schema;

@@ -1,6 +1,6 @@
 //! Objects against the schemas that Istio and Envoy Gateway publish.
 //!
-//! Of WasmPlugin, EnvoyFilter and PodMonitor there are crates, generated from the custom resource definitions. Serde
+//! Of WasmPlugin, EnvoyFilter, PodMonitor and PrometheusRule there are crates, generated from the custom resource definitions. Serde
 //! ignores what it does not know, and Kubernetes drops it: so what was read must come back whole.
 //! TrafficExtension and Envoy Gateway have none. Istio translates a WasmPlugin field by field to a
 //! TrafficExtension, and so it is checked the other way round. The fields of Envoy Gateway that are used
@@ -9,6 +9,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use kcr_extensions_istio_io::v1alpha1::wasmplugins::WasmPlugin;
 use kcr_monitoring_coreos_com::v1::podmonitors::PodMonitor;
+use kcr_monitoring_coreos_com::v1::prometheusrules::PrometheusRule;
 use kcr_networking_istio_io::v1alpha3::envoyfilters::EnvoyFilter;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,7 @@ pub fn check(object: &Value) -> Result<()> {
     let of_kind = match kind(object) {
         "WasmPlugin" => whole::<WasmPlugin>(object),
         "PodMonitor" => whole::<PodMonitor>(object),
+        "PrometheusRule" => whole::<PrometheusRule>(object),
         "EnvoyFilter" => whole::<EnvoyFilter>(object),
         "TrafficExtension" => whole::<WasmPlugin>(&wasm_plugin_of(object)?),
         "EnvoyExtensionPolicy" => whole::<Object<EnvoyExtensionPolicy>>(object),

@@ -28,8 +28,9 @@ const Bars = ({ panel, data, width, height }) => {
   }));
   const numbers = bars.map(({ value }) => value.numeric);
   const each = Math.min(36, (height - 4) / bars.length);
-  const longest = bars.reduce((a, b) => (b.value.title.length > a.length ? b.value.title : a), '');
-  const alignmentFactors = { text: bars.reduce((a, b) => (b.value.text.length > a.length ? b.value.text : a), ''), title: longest };
+  const longest = (key) => bars.reduce((found, { value }) => (value[key].length > found.length ? value[key] : found), '');
+  // The most letters are not the widest word: hence one more.
+  const alignmentFactors = { text: longest('text'), title: `${longest('title')}mm` };
   return bars.map(({ field, value }, i) => (
     <div key={i} style={{ height: each }}>
       <BarGauge theme={theme} width={width} height={each - 6} value={value} display={field.display} orientation="horizontal"
