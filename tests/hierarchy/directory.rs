@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Result, ensure};
+use serde_json::json;
 use testbed::pki::{DAY, Lifetime};
+use testbed::sample::{Value, yaml};
 use testbed::{Ca, Client, Stats};
 
 use crate::setup::{
@@ -145,6 +147,48 @@ fn an_issuing_ca_that_a_peer_has_sent_is_known_from_then_on() -> Result<()> {
         ensure!(found == f64::from(CONNECTIONS_AT_ONCE), "{found}");
         Ok(())
     })
+}
+
+/// Where Envoy lets in what it has not verified, and says so (1.39 or later), that teaches nothing: the
+/// expired leaf would, if it were not for that.
+#[test]
+fn an_unverified_peer_teaches_nothing() -> Result<()> {
+    let pki = Pki::new()?;
+    let lifetime = Lifetime::from_now(-1000 * DAY, 5 * DAY);
+    let other = pki.cas.intermediate.subordinate("Other CA");
+    let other = other.lifetime(lifetime).issue()?;
+    let expired = other.leaf().uri(PAY).lifetime(Lifetime::days(-1));
+    let client = Client::mtls(&expired.issue()?);
+    let validation = json!({
+        "default_validation_context": {"trust_chain_verification": "ACCEPT_UNTRUSTED"},
+        "validation_context_sds_secret_config": {
+            "name": "ROOTCA",
+            "sds_config": {"path_config_source": {"path": pki.directory().join("secret-rootca.yaml")}},
+        },
+    });
+    let sample = polling(&pki)?.edit(|node| {
+        if let Value::Mapping(context) = node
+            && context.contains_key("require_client_certificate")
+            && let Some(Value::Mapping(common)) = context.get_mut("common_tls_context")
+        {
+            common.remove("validation_context_sds_secret_config");
+            common.insert(
+                "combined_validation_context".into(),
+                yaml(validation.clone()),
+            );
+        }
+    });
+    let proxy = start(sample, 1)?;
+    wait_for_polls(&proxy.envoy, 2.0)?;
+    let labels = [INBOUND, ("layer", "issuing_ca")];
+    for _ in 0..2 {
+        connect(&proxy, &client, 1)?;
+        wait_for_polls(&proxy.envoy, 2.0)?;
+    }
+    let counted = Counted::by(&proxy.envoy, || connect(&proxy, &client, 1))?;
+    assert_eq!(counted.sum(CONNECTIONS, &[INBOUND]), 1.0);
+    assert_eq!(proxy.stats()?.sum(CONNECTION_FINDINGS, &labels), 0.0);
+    Ok(())
 }
 
 /// Nobody of the trusted CA has connected: its name comes from the bundle.
