@@ -27,7 +27,7 @@ const MAX_BYTES: usize = 256 * 1024;
 /// The CAs, as facts.
 #[derive(Debug, Default)]
 pub struct Directory {
-    /// The own ones, which are found first; then those of peers, the later one first.
+    /// The own ones, which are found first; then those of peers.
     pub cas: Vec<Certificate>,
     /// Differs where the CAs do; 0: none.
     pub generation: u64,

@@ -132,17 +132,14 @@ fn fold(
 
 /// The dates of the certificates; of several of one name those of the one that ends first.
 fn dates(rows: &[Row]) -> Values {
-    let mut earliest: HashMap<[&str; 3], &Row> = HashMap::new();
-    for row in rows {
-        let known = earliest.entry(row.labels()).or_insert(row);
-        if row.not_after < known.not_after {
-            *known = row;
-        }
-    }
     let mut dates = Values::default();
-    for (labels, row) in earliest {
-        dates.set(OWN_NOT_AFTER.series(&labels), row.not_after.gauge());
-        dates.set(OWN_NOT_BEFORE.series(&labels), row.not_before.gauge());
+    for row in rows {
+        let labels = row.labels();
+        let (end, series) = (row.not_after.gauge(), OWN_NOT_AFTER.series(&labels));
+        if dates.0.get(&series).is_none_or(|known| end < *known) {
+            dates.set(series, end);
+            dates.set(OWN_NOT_BEFORE.series(&labels), row.not_before.gauge());
+        }
     }
     dates
 }
