@@ -20,7 +20,6 @@ fn project(file: &str) -> PathBuf {
 fn metadata(manifest: &str) -> Metadata {
     let mut command = MetadataCommand::new();
     command.manifest_path(project(manifest));
-    command.other_options(vec!["--locked".to_owned()]);
     command.exec().unwrap()
 }
 
@@ -33,14 +32,7 @@ fn all() -> Vec<Package> {
 /// Names and versions of what is linked into the module. `cargo metadata` would add what tests want.
 fn linked() -> BTreeMap<String, BTreeSet<String>> {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args([
-        "tree",
-        "--locked",
-        "--package",
-        "mtls-watch",
-        "--edges",
-        "normal",
-    ]);
+    cargo.args(["tree", "--package", "mtls-watch", "--edges", "normal"]);
     cargo.args([
         "--target",
         "wasm32-wasip1",
