@@ -123,6 +123,12 @@ impl Load {
         }
     }
 
+    /// Before anything was sent.
+    pub fn beginning(&self) -> Mark {
+        let nothing = Counts { sent: 0, failed: 0 };
+        Mark(vec![nothing; self.edges.len()])
+    }
+
     /// How much has been sent so far.
     pub fn mark(&self) -> Mark {
         let counts = |edge: &Edge| {

@@ -19,7 +19,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 use testbed::load::{Load, Mark};
 use testbed::progress::{self, was_interrupted};
@@ -74,7 +74,6 @@ struct Drill<'a> {
     mesh: Mesh,
     directory: TempDir,
     story: &'a mut Story,
-    start: Mark,
     /// Requests that failed because they were meant to.
     expected_failures: usize,
 }
@@ -96,14 +95,12 @@ impl<'a> Drill<'a> {
         }
         let load = Load::start(mesh.edges()?);
         story.tell("steady load from now on; every request is a new mTLS handshake")?;
-        let start = load.mark();
         Ok(Self {
             load,
             alerts,
             mesh,
             directory,
             story,
-            start,
             expected_failures: 0,
         })
     }
@@ -127,19 +124,19 @@ impl<'a> Drill<'a> {
         let (load, story) = (&self.load, &mut *self.story);
         story::wait_until("requests on every edge", || {
             let least = load.least_sent(mark);
-            anyhow::ensure!(least >= ENOUGH_REQUESTS, "{least} on the slowest");
+            ensure!(least >= ENOUGH_REQUESTS, "{least} on the slowest");
             Ok(())
         })?;
         let failures = load.failures(mark);
         if let Some(first) = failures.first() {
-            anyhow::bail!("no request may fail, {} did: {first}", failures.len());
+            bail!("no request may fail, {} did: {first}", failures.len());
         }
         story.holds(&format!("{} requests since, none failed", load.sent(mark)))
     }
 
     fn end(self) -> Result<()> {
-        let failed = self.load.failures(&self.start).len();
-        anyhow::ensure!(
+        let failed = self.load.failures(&self.load.beginning()).len();
+        ensure!(
             failed == self.expected_failures,
             "{failed} requests failed, {} of them were meant to",
             self.expected_failures

@@ -141,7 +141,7 @@ fn no_handshake_was_refused(drill: &mut Drill) -> Result<()> {
         }
         Ok(())
     })?;
-    let start = drill.start.clone();
+    let start = drill.load.beginning();
     let failures = drill.load.failures(&start).len();
     ensure!(failures == 0, "{failures} requests failed");
     if let Some(alerts) = &drill.alerts {
