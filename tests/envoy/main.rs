@@ -19,5 +19,6 @@ mod requests;
 mod samples;
 mod setup;
 mod sources;
+mod updates;
 mod variants;
 mod workers;

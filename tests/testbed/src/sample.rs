@@ -238,6 +238,8 @@ impl Sample {
             "path_config_source": { "path": path.display().to_string() },
         }));
         self.root["static_resources"]["listeners"] = yaml(json!([]));
+        // Envoy asks for a name before it takes anything from elsewhere.
+        self.root["node"] = yaml(json!({ "id": "sidecar", "cluster": "mesh" }));
         self
     }
 
