@@ -102,6 +102,12 @@ test-matrix: build ## The real-Envoy tests on five releases, and the README's ta
 bench: build envoy ## What it costs in a real Envoy, side by side with other filters (QUICK=1: only whether this works)
 	$(CARGO) build --quiet --release -p empty-filter --target $(WASM_TARGET)
 	$(CARGO) run --quiet --profile bench -p testbed --bin bench
+	@echo "What events cost in the module:"
+	@$(CARGO) test --quiet --test module counts -- --nocapture | grep -E "instr|^(request|connection|data|tick)"
+
+.PHONY: bench-core
+bench-core: ## What the core's steps cost, in nanoseconds (criterion) and instructions (valgrind)
+	$(CARGO) run --quiet --profile bench -p bench-core
 
 # cargo-fuzz needs no nightly for the code here: it is safe Rust, in which an overflow or a panic is what
 # there is to find. With FUZZ_TOOLCHAIN=nightly the address sanitizer watches the dependencies, too.

@@ -131,10 +131,11 @@ pub(crate) fn decode_base64(text: &[u8]) -> Result<Vec<u8>, PemError> {
     let mut group = 0u32;
     let mut digits = 0u32;
     let mut padding = 0usize;
-    for byte in text.iter().filter(|byte| !byte.is_ascii_whitespace()) {
-        let digit = match base64_digit(*byte) {
-            Some(digit) if padding == 0 => digit,
-            None if *byte == b'=' && digits >= 2 => {
+    for byte in text {
+        let digit = match base64_value(*byte) {
+            SPACE => continue,
+            digit @ 0..64 if padding == 0 => digit,
+            PADDING if digits >= 2 => {
                 padding = padding.saturating_add(1);
                 0
             }
@@ -155,26 +156,48 @@ pub(crate) fn decode_base64(text: &[u8]) -> Result<Vec<u8>, PemError> {
     }
 }
 
+const SPACE: u8 = 64;
+const PADDING: u8 = 65;
+const NO_DIGIT: u8 = 66;
+
+/// What each byte stands for: a digit (below 64), or one of the above. A table, for a certificate has
+/// a thousand of them.
 #[expect(
-    clippy::arithmetic_side_effects,
-    reason = "each arm's range keeps it below 64"
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    reason = "evaluated when the module is built"
 )]
-const fn base64_digit(byte: u8) -> Option<u8> {
-    match byte {
-        b'A'..=b'Z' => Some(byte - b'A'),
-        b'a'..=b'z' => Some(byte - b'a' + 26),
-        b'0'..=b'9' => Some(byte - b'0' + 52),
-        b'+' => Some(62),
-        b'/' => Some(63),
-        _ => None,
+const BASE64: [u8; 256] = {
+    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut table = [NO_DIGIT; 256];
+    let mut digit = 0;
+    while digit < 64 {
+        table[DIGITS[digit as usize] as usize] = digit;
+        digit += 1;
     }
+    let mut spaces: &[u8] = b" \t\n\x0c\r";
+    while let [space, rest @ ..] = spaces {
+        table[*space as usize] = SPACE;
+        spaces = rest;
+    }
+    table[b'=' as usize] = PADDING;
+    table
+};
+
+fn base64_value(byte: u8) -> u8 {
+    let value = BASE64.get(usize::from(byte)).copied();
+    value.unwrap_or(NO_DIGIT)
 }
 
 /// Splits `text` around the first `pattern`: what is before it and what is after it.
 fn split_at_match<'a>(text: &'a [u8], pattern: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
-    let at = text
-        .windows(pattern.len())
-        .position(|window| window == pattern)?;
+    let first = pattern.first()?;
+    let starts = text.iter().enumerate().filter(|(_, byte)| *byte == first);
+    let mut starts = starts.map(|(at, _)| at);
+    let at = starts.find(|at| {
+        text.get(*at..)
+            .is_some_and(|rest| rest.starts_with(pattern))
+    })?;
     let (before, rest) = text.split_at_checked(at)?;
     Some((before, rest.get(pattern.len()..)?))
 }

@@ -186,10 +186,13 @@ impl Counter {
     }
 }
 
+/// The handle of a series, once it has been asked for.
 #[derive(Clone, Copy, Default)]
-enum Handle {
+pub enum Handle {
+    /// It has not.
     #[default]
     Unknown,
+    /// It is this.
     Defined(MetricId),
     /// The host refused once: it is not asked again on every event.
     Refused,
@@ -208,6 +211,8 @@ impl Handle {
 /// of them, so each name is defined once per VM, however often plugins are configured.
 pub struct Registry {
     counters: Vec<Cell<Handle>>,
+    remaining_inbound: Cell<Handle>,
+    remaining_outbound: Cell<Handle>,
     named: RefCell<HashMap<String, Handle>>,
 }
 
@@ -215,6 +220,8 @@ impl Default for Registry {
     fn default() -> Self {
         Self {
             counters: vec![Cell::default(); SLOTS],
+            remaining_inbound: Cell::default(),
+            remaining_outbound: Cell::default(),
             named: RefCell::default(),
         }
     }
@@ -238,9 +245,31 @@ impl Registry {
 
     /// Adds a leaf's remaining lifetime in seconds to its histogram; expired counts as 0.
     pub fn remaining(&self, host: &dyn Host, direction: Direction, seconds: i64) {
-        let series = REMAINING.series(&[direction.as_str()]);
-        let seconds = u64::try_from(seconds).unwrap_or(0);
-        self.record(host, MetricKind::Histogram, series, seconds);
+        let handle = match direction {
+            Direction::Inbound => &self.remaining_inbound,
+            Direction::Outbound => &self.remaining_outbound,
+        };
+        let series = || REMAINING.series(&[direction.as_str()]);
+        let id = self.remembered(host, handle, MetricKind::Histogram, series);
+        if let Some(id) = id {
+            host.record(id, u64::try_from(seconds).unwrap_or(0));
+        }
+    }
+
+    /// The same as [`Registry::named`], for a caller that remembers the handle: the name is not even
+    /// made again.
+    pub fn remembered(
+        &self,
+        host: &dyn Host,
+        handle: &Cell<Handle>,
+        kind: MetricKind,
+        series: impl FnOnce() -> String,
+    ) -> Option<MetricId> {
+        if matches!(handle.get(), Handle::Unknown) {
+            let id = self.named(host, kind, series());
+            handle.set(id.map_or(Handle::Refused, Handle::Defined));
+        }
+        handle.get().id()
     }
 
     /// Handle of a series that is not of a closed set; the caller bounds how many there are.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::admission::{self, Kind, MAX_CAS, OTHER};
-use super::counters::{Counter, Registry};
+use super::counters::{Counter, Handle, Registry};
 use super::{CONNECTIONS_BY_ISSUER, ISSUER_LAST_SEEN, name};
 use crate::host::{Host, MetricKind, Shared};
 use crate::policy::Direction;
@@ -55,13 +55,16 @@ pub struct IssuerSeries {
     label: String,
     last_seen: Cell<UnixTime>,
     published: Cell<UnixTime>,
+    connections: Cell<Handle>,
+    gauge: Cell<Handle>,
 }
 
 impl IssuerSeries {
     /// Counts a connection of a peer whose leaf this CA signed.
     pub fn count_connection(&self, host: &dyn Host, registry: &Registry) {
-        let series = CONNECTIONS_BY_ISSUER.series(&[self.direction.as_str(), &self.label]);
-        if let Some(id) = registry.named(host, MetricKind::Counter, series) {
+        let series = || CONNECTIONS_BY_ISSUER.series(&[self.direction.as_str(), &self.label]);
+        let id = registry.remembered(host, &self.connections, MetricKind::Counter, series);
+        if let Some(id) = id {
             host.increment(id);
         }
     }
@@ -81,8 +84,9 @@ impl IssuerSeries {
             return;
         }
         self.published.set(last_seen);
-        let series = ISSUER_LAST_SEEN.series(&[self.direction.as_str(), &self.label]);
-        if let Some(id) = registry.named(host, MetricKind::Gauge, series) {
+        let series = || ISSUER_LAST_SEEN.series(&[self.direction.as_str(), &self.label]);
+        let id = registry.remembered(host, &self.gauge, MetricKind::Gauge, series);
+        if let Some(id) = id {
             host.record(id, last_seen.gauge());
         }
     }
@@ -120,6 +124,8 @@ impl Issuers {
                 label: label.to_owned(),
                 last_seen: Cell::new(UnixTime::default()),
                 published: Cell::new(UnixTime::default()),
+                connections: Cell::default(),
+                gauge: Cell::default(),
             });
             self.series
                 .borrow_mut()

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::admission::{self, Kind, MAX_CAS, OTHER};
-use super::counters::{Counter, Registry};
+use super::counters::{Counter, Handle, Registry};
 use super::{LAST_SEEN, NOT_AFTER, NOT_BEFORE, name};
 use crate::chain::Layer;
 use crate::host::{Host, MetricKind, Shared};
@@ -114,8 +114,13 @@ pub struct IdentitySeries {
     direction: Direction,
     layer: Layer,
     label: String,
+    /// Of the record in shared data.
+    key: String,
     seen: RefCell<Record>,
     news: Cell<bool>,
+    not_after: Cell<Handle>,
+    not_before: Cell<Handle>,
+    last_seen: Cell<Handle>,
 }
 
 impl IdentitySeries {
@@ -133,9 +138,8 @@ impl IdentitySeries {
     pub fn publish(&self, host: &dyn Host, registry: &Registry, now: UnixTime) {
         self.seen.borrow_mut().clamp(now);
         self.seen.borrow_mut().forget_lapsed(now);
-        let key = self.key();
         for _ in 0..MAX_ATTEMPTS {
-            let (stored, version) = host.shared(&key);
+            let (stored, version) = host.shared(&self.key);
             let stored = stored.unwrap_or_default();
             let mut record = Record::decode(&stored);
             record.clamp(now);
@@ -150,7 +154,7 @@ impl IdentitySeries {
                 self.write(host, registry, &record);
                 break;
             }
-            match host.share(&key, &bytes, version) {
+            match host.share(&self.key, &bytes, version) {
                 // Read again before writing: between here and there another worker may have known
                 // better, and whoever writes the gauge last must write what is shared.
                 Shared::Stored => self.news.set(false),
@@ -169,22 +173,18 @@ impl IdentitySeries {
             return;
         };
         let last_seen = record.0.iter().map(|seen| seen.last_seen).max();
-        for (metric, value) in [
-            (NOT_AFTER, Some(earliest.not_after)),
-            (NOT_BEFORE, Some(earliest.not_before)),
-            (LAST_SEEN, last_seen),
+        for (metric, handle, value) in [
+            (NOT_AFTER, &self.not_after, Some(earliest.not_after)),
+            (NOT_BEFORE, &self.not_before, Some(earliest.not_before)),
+            (LAST_SEEN, &self.last_seen, last_seen),
         ] {
             let labels = [self.direction.as_str(), self.layer.as_str(), &self.label];
-            let id = registry.named(host, MetricKind::Gauge, metric.series(&labels));
+            let series = || metric.series(&labels);
+            let id = registry.remembered(host, handle, MetricKind::Gauge, series);
             if let (Some(id), Some(value)) = (id, value) {
                 host.record(id, value.gauge());
             }
         }
-    }
-
-    fn key(&self) -> String {
-        let (direction, layer) = (self.direction.as_str(), self.layer.as_str());
-        format!("mtls_watch/seen/{direction}/{layer}/{}", self.label)
     }
 }
 
@@ -233,8 +233,16 @@ impl Sightings {
                 direction,
                 layer,
                 label: label.to_owned(),
+                key: format!(
+                    "mtls_watch/seen/{}/{}/{label}",
+                    direction.as_str(),
+                    layer.as_str()
+                ),
                 seen: RefCell::default(),
                 news: Cell::new(false),
+                not_after: Cell::default(),
+                not_before: Cell::default(),
+                last_seen: Cell::default(),
             });
             self.series
                 .borrow_mut()

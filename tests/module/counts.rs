@@ -92,7 +92,7 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "request, connection known",
         Cost {
-            instructions: 3_100,
+            instructions: 3_110,
             entries: 4,
             host_calls: 6,
             answers: 1,
@@ -102,7 +102,7 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "request, connection new",
         Cost {
-            instructions: 16_400,
+            instructions: 13_600,
             entries: 4,
             host_calls: 16,
             answers: 5,
@@ -113,7 +113,7 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "request, connection and certificate new",
         Cost {
-            instructions: 213_000,
+            instructions: 186_000,
             entries: 4,
             host_calls: 25,
             answers: 8,
@@ -126,7 +126,7 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "request, connection known, no certificate",
         Cost {
-            instructions: 2_800,
+            instructions: 2_820,
             entries: 4,
             host_calls: 3,
             answers: 1,
@@ -138,7 +138,7 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "request outbound, connection known",
         Cost {
-            instructions: 8_950,
+            instructions: 8_900,
             entries: 4,
             host_calls: 8,
             answers: 2,
@@ -148,7 +148,7 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "connection",
         Cost {
-            instructions: 20_100,
+            instructions: 11_900,
             entries: 7,
             host_calls: 12,
             answers: 3,
@@ -158,7 +158,7 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "connection, certificate new",
         Cost {
-            instructions: 216_000,
+            instructions: 184_000,
             entries: 7,
             host_calls: 21,
             answers: 6,
@@ -185,7 +185,7 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "tick, 200 certificates seen since the last",
         Cost {
-            instructions: 3_290_000,
+            instructions: 448_000,
             entries: 1,
             host_calls: 412,
             answers: 102,
@@ -197,7 +197,7 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "tick, nobody seen",
         Cost {
-            instructions: 3_220_000,
+            instructions: 375_000,
             entries: 1,
             host_calls: 412,
             answers: 102,

@@ -29,6 +29,14 @@ pub enum Figure {
     MemoryPerWorker,
     /// Resident megabytes after all certificates have been seen.
     MemoryAtEnd,
+    /// Series of the module in a scrape, before the first connection.
+    SeriesAtRest,
+    /// Bytes of a scrape that are the module's, before the first connection.
+    ScrapeAtRest,
+    /// Series after all certificates have been seen.
+    SeriesAtEnd,
+    /// Bytes of a scrape after all certificates have been seen.
+    ScrapeAtEnd,
 }
 
 impl Figure {
@@ -46,6 +54,10 @@ impl Figure {
             Self::Memory => "memory_mb".to_owned(),
             Self::MemoryPerWorker => "memory_per_worker_mb".to_owned(),
             Self::MemoryAtEnd => "memory_at_end_mb".to_owned(),
+            Self::SeriesAtRest => "series_at_rest".to_owned(),
+            Self::ScrapeAtRest => "scrape_bytes_at_rest".to_owned(),
+            Self::SeriesAtEnd => "series_at_end".to_owned(),
+            Self::ScrapeAtEnd => "scrape_bytes_at_end".to_owned(),
         }
     }
 }

@@ -165,6 +165,9 @@ impl Bench {
                 if workers == 1 {
                     figures.add(Figure::Start, variant, cpu.as_secs_f64() * 1e3);
                     figures.add(Figure::StartElapsed, variant, elapsed.as_secs_f64() * 1e3);
+                    let (series, bytes) = scrape(&subject.envoy)?;
+                    figures.add(Figure::SeriesAtRest, variant, series);
+                    figures.add(Figure::ScrapeAtRest, variant, bytes);
                 }
                 let streams = self.load.open(subject.port, &self.clients[..CONNECTIONS])?;
                 self.load.keep_alive(streams, 20)?;
@@ -215,6 +218,9 @@ impl Bench {
         for subject in &subjects {
             let memory = process::resident_memory(subject.envoy.pid())? as f64 / 1e6;
             figures.add(Figure::MemoryAtEnd, subject.variant, memory);
+            let (series, bytes) = scrape(&subject.envoy)?;
+            figures.add(Figure::SeriesAtEnd, subject.variant, series);
+            figures.add(Figure::ScrapeAtEnd, subject.variant, bytes);
         }
         if pinned {
             process::pin_this_thread(&(0..cpus).collect::<Vec<_>>())?;
@@ -288,6 +294,15 @@ impl Bench {
         figures.add(Figure::Latency99, subject.variant, of(0.99)?);
         Ok(())
     }
+}
+
+/// How many series of the module a scrape has, and how many of its bytes.
+fn scrape(envoy: &Envoy) -> Result<(f64, f64)> {
+    let text = envoy.admin_get("/stats/prometheus")?;
+    let lines: Vec<_> = text.lines().filter(|line| line.contains("mtls_")).collect();
+    let series = lines.iter().filter(|line| !line.starts_with('#')).count();
+    let bytes: usize = lines.iter().map(|line| line.len() + 1).sum();
+    Ok((series as f64, bytes as f64))
 }
 
 /// All subjects, another one first in each round.
