@@ -103,7 +103,7 @@ bench: build envoy ## What it costs in a real Envoy, side by side with other fil
 	$(CARGO) build --quiet --release -p empty-filter --target $(WASM_TARGET)
 	$(CARGO) run --quiet --profile bench -p testbed --bin bench
 	@echo "What events cost in the module:"
-	@$(CARGO) test --quiet --test module counts -- --nocapture | grep -E "instr|^(request|connection|data|tick)"
+	@$(CARGO) test --quiet --test module counts -- --nocapture | grep -oE "(request|connection|data|tick|  +instr)[ ,.].*[0-9s]$$"
 
 .PHONY: bench-core
 bench-core: ## What the core's steps cost, in nanoseconds (criterion) and instructions (valgrind)

@@ -160,3 +160,17 @@ fn a_proxy_at_rest_has_few_series() -> Result<()> {
     assert!((1..=60).contains(&series), "{series} series");
     Ok(())
 }
+
+/// The module's stack is a quarter of the usual one (build.rs).
+#[test]
+fn text_nested_as_deep_as_it_likes_is_refused() -> Result<()> {
+    for depth in [100, 127, 128, 100_000] {
+        for (open, close) in [("[", "]"), (r#"{"deny":"#, "}")] {
+            let text = open.repeat(depth) + "0" + &close.repeat(depth);
+            let mut worker = Proxy::new().unconfigured()?;
+            assert!(!worker.configure(&text)?, "{depth}");
+            assert_eq!(errors(&worker).len(), 1, "{depth}");
+        }
+    }
+    Ok(())
+}

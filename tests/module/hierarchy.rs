@@ -269,6 +269,17 @@ fn a_call_that_is_never_answered_is_an_error() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_reply_nested_as_deep_as_it_likes_is_refused() -> Result<()> {
+    let proxy = Proxy::new();
+    let mut worker = proxy.worker(CONFIGURATION)?;
+    worker.tick()?;
+    let text = r#"{"configs":"#.repeat(100_000);
+    reply_to_last(&mut worker, reply("200", text))?;
+    assert_eq!(polls(&proxy, "error"), 1);
+    Ok(())
+}
+
 /// One that comes after the next poll has begun.
 #[test]
 fn a_late_reply_disturbs_no_later_poll() -> Result<()> {
