@@ -261,9 +261,10 @@ fn strip_xfcc(host: &dyn Host) {
     let Some(header) = host.request_header(XFCC) else {
         return;
     };
-    if let Ok(element) = xfcc::last_element(&header)
-        && element.has_certificates()
-    {
-        host.set_request_header(XFCC, Some(&element.without_certificates()));
+    if let Ok(element) = xfcc::last_element(&header) {
+        let stripped = element.without_certificates();
+        if stripped.len() < header.len() {
+            host.set_request_header(XFCC, Some(&stripped));
+        }
     }
 }

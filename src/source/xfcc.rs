@@ -49,14 +49,16 @@ pub struct Element<'a> {
 pub fn last_element(header: &[u8]) -> Result<Element<'_>, XfccError> {
     let mut quoted = false;
     let mut start = 0;
-    for (at, byte) in header.iter().enumerate().rev() {
-        match byte {
-            b'"' if !is_escaped(header, at) => quoted = !quoted,
-            b',' if !quoted => {
-                start = at.saturating_add(1);
-                break;
-            }
-            _ => {}
+    let mut rest = header;
+    // From one mark to the next: between them are kilobytes of percent-encoding.
+    while let Some(at) = last_mark(rest, quoted) {
+        rest = rest.get(..at).unwrap_or_default();
+        if header.get(at) == Some(&b',') {
+            start = at.saturating_add(1);
+            break;
+        }
+        if !is_escaped(header, at) {
+            quoted = !quoted;
         }
     }
     let (before, text) = header.split_at_checked(start).unwrap_or((&[], header));
@@ -65,6 +67,14 @@ pub fn last_element(header: &[u8]) -> Result<Element<'_>, XfccError> {
         (false, _) if is_json(text) => Err(XfccError::Json),
         (_, true) => Err(XfccError::Quotes),
         (false, false) => Ok(Element { before, text }),
+    }
+}
+
+/// The last quote, or, outside quotes, the last comma.
+fn last_mark(text: &[u8], quoted: bool) -> Option<usize> {
+    match quoted {
+        true => memchr::memrchr(b'"', text),
+        false => memchr::memrchr2(b'"', b',', text),
     }
 }
 
@@ -155,16 +165,36 @@ fn unquote(value: &[u8]) -> &[u8] {
 
 /// The parts of `text` between semicolons that are not in quotes.
 fn split_outside_quotes(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut quoted = false;
-    let mut escaped = false;
-    text.split(move |byte| {
-        let delimiter = *byte == b';' && !quoted;
-        if *byte == b'"' && !escaped {
-            quoted = !quoted;
-        }
-        escaped = *byte == b'\\' && !escaped;
-        delimiter
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest.take()?;
+        let Some((part, after)) = semicolon(text).and_then(|at| text.split_at_checked(at)) else {
+            return Some(text);
+        };
+        rest = after.get(1..);
+        Some(part)
     })
+}
+
+/// Where the first semicolon outside quotes is.
+fn semicolon(text: &[u8]) -> Option<usize> {
+    let mut quoted = false;
+    let mut from = 0usize;
+    loop {
+        let rest = text.get(from..)?;
+        let skipped = match quoted {
+            true => memchr::memchr2(b'"', b'\\', rest),
+            false => memchr::memchr3(b'"', b'\\', b';', rest),
+        }?;
+        let at = from.saturating_add(skipped);
+        from = at.saturating_add(1);
+        match (text.get(at)?, text.get(from)) {
+            (b';', _) => return Some(at),
+            (b'\\', Some(b'"' | b'\\')) => from = from.saturating_add(1),
+            (b'\\', _) => {}
+            _ => quoted = !quoted,
+        }
+    }
 }
 
 /// The certificates of this hop, leaf first, each as DER or the reason why it is none. `None` if the

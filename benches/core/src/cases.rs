@@ -1,15 +1,20 @@
 //! What the core does with a certificate, a step at a time.
 
+use std::cell::{Cell, RefCell};
 use std::hint::black_box;
+use std::rc::Rc;
 
 use mtls_watch::certificate::{self, Certificate, pem};
 use mtls_watch::chain;
 use mtls_watch::config::Config;
+use mtls_watch::inspector::{Inspector, RequestWatch};
 use mtls_watch::metrics::NOT_AFTER;
 use mtls_watch::policy::{self, Direction};
 use mtls_watch::source::xfcc;
 use testbed::key::KeyKind;
 use testbed::{Hierarchy, Identity};
+
+use crate::host::InstantHost;
 
 /// A step, and its name.
 pub struct Case {
@@ -42,6 +47,47 @@ fn header(identity: &Identity) -> String {
         encoded(&identity.leaf_pem()),
         encoded(&identity.chain_pem())
     )
+}
+
+/// An HTTP request on a connection whose client's leaf has not been met: everything but Envoy's part.
+fn first_sight(pki: &Hierarchy) -> Case {
+    let mut host = InstantHost::default();
+    let mut set = |path: &str, value: &[u8]| {
+        host.properties.insert(path.to_owned(), value.to_vec());
+    };
+    set("xds.listener_direction", &1_u64.to_le_bytes());
+    set("connection.mtls", &[1]);
+    let inspector = Rc::new(Inspector::new(Config::default(), Rc::default()));
+    inspector.start(&host);
+    // Beyond 100 identities there are no new series.
+    let connections: Vec<_> = (0..2000_u64)
+        .map(|number| {
+            let uri = format!("spiffe://cluster.local/ns/shop/sa/w-{number}");
+            let leaf = pki.leaf().uri(&uri).key(pki.issuing.key()).issue();
+            let leaf = leaf.expect("a leaf");
+            (number, leaf.leaf_pem(), format!("{number:064x}"))
+        })
+        .collect();
+    let (host, next) = (RefCell::new(host), Cell::new(0));
+    let meet = move || {
+        let (number, pem, digest) = &connections[next.replace((next.get() + 1) % 2000)];
+        let mut host = host.borrow_mut();
+        for (path, value) in [
+            ("connection.id", number.to_le_bytes().as_slice()),
+            ("connection.peer_certificate", pem.as_bytes()),
+            (
+                "connection.sha256_peer_certificate_digest",
+                digest.as_bytes(),
+            ),
+        ] {
+            host.properties.insert(path.to_owned(), value.to_vec());
+        }
+        black_box(RequestWatch::new(Rc::clone(&inspector), None).on_request(&*host));
+    };
+    for _ in 0..200 {
+        meet();
+    }
+    case("first_sight", meet)
 }
 
 /// All cases, with certificates made for the occasion.
@@ -84,6 +130,7 @@ pub fn all() -> Vec<Case> {
                 &thresholds,
             )));
         }),
+        first_sight(&pki),
         case("encode_series", || {
             let labels = [
                 "inbound",

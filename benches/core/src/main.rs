@@ -2,6 +2,7 @@
 //! with the machine's load (valgrind's callgrind counts them).
 
 mod cases;
+mod host;
 
 use std::env;
 use std::process::Command;
