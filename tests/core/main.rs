@@ -1,6 +1,7 @@
 //! The core against its promise: bytes in, facts, judgements, series and log lines out; and the
 //! command line on top of it. No Envoy and no Wasm: a fake host stands in for the proxy.
 
+mod allocations;
 mod captured_log;
 mod certificate;
 mod chain;
