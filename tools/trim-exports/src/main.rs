@@ -253,7 +253,7 @@ mod tests {
         let [host] = super::tests::calls(&trimmed, guard).try_into().unwrap();
         assert!(import(host));
         assert_eq!(calls("proxy_on_delete"), [guard]);
-        assert_eq!(calls("proxy_on_done"), []);
+        assert_eq!(calls("proxy_on_configure"), []);
     }
 
     /// The functions that one calls.
