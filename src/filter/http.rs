@@ -3,16 +3,21 @@
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
+use super::guard::HttpStream;
 use super::host::{self, Proxy};
 use crate::inspector::{RequestDecision, RequestWatch};
 
 pub(super) struct HttpFilter {
     watch: RequestWatch,
+    _taken_for: HttpStream,
 }
 
 impl HttpFilter {
     pub(super) fn new(watch: RequestWatch) -> Self {
-        Self { watch }
+        Self {
+            watch,
+            _taken_for: HttpStream::new(),
+        }
     }
 }
 

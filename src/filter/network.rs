@@ -3,16 +3,21 @@
 use proxy_wasm::traits::{Context, StreamContext};
 use proxy_wasm::types::{Action, PeerType};
 
+use super::guard::Connection;
 use super::host::{self, Proxy};
 use crate::inspector::{ConnectionDecision, ConnectionWatch, Event};
 
 pub(super) struct NetworkFilter {
     watch: ConnectionWatch,
+    _taken_for: Connection,
 }
 
 impl NetworkFilter {
-    pub(super) fn new(watch: ConnectionWatch) -> Self {
-        Self { watch }
+    pub(super) fn new(context: u32, watch: ConnectionWatch) -> Self {
+        Self {
+            watch,
+            _taken_for: Connection::new(context),
+        }
     }
 
     fn on(&mut self, event: Event) -> Action {

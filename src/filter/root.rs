@@ -84,7 +84,7 @@ impl RootContext for Root {
     /// Whether the new context is an HTTP stream or a connection: the module finds out by itself.
     /// A connection that has been met before is that of a further request. Else, as measured,
     /// `request.protocol` is there at creation of the one, and not of the other.
-    /// A wrong guess kills the VM, so where Envoy does not say, it is what the last one was.
+    /// Where Envoy does not say, it is what the last one was; `guard` passes over what was guessed wrong.
     fn get_type(&self) -> Option<ContextType> {
         let connection = inspector::met_connection(&Proxy);
         self.connection.set(connection);
@@ -104,8 +104,8 @@ impl RootContext for Root {
         Some(Box::new(HttpFilter::new(watch)))
     }
 
-    fn create_stream_context(&self, _context_id: u32) -> Option<Box<dyn StreamContext>> {
+    fn create_stream_context(&self, context: u32) -> Option<Box<dyn StreamContext>> {
         let watch = ConnectionWatch::new(self.inspector());
-        Some(Box::new(NetworkFilter::new(watch)))
+        Some(Box::new(NetworkFilter::new(context, watch)))
     }
 }

@@ -46,10 +46,10 @@ impl<K: Hash + Eq, V: Clone, S: BuildHasher + Default> Cache<K, V, S> {
 
 /// Hashes numbers that Envoy gives out one after the other: nobody outside has a say in them, and a
 /// hash that resists choice would be a good part of what a request costs.
-pub(super) type ById = BuildHasherDefault<IdHasher>;
+pub(crate) type ById = BuildHasherDefault<IdHasher>;
 
 #[derive(Default)]
-pub(super) struct IdHasher(u64);
+pub(crate) struct IdHasher(u64);
 
 impl Hasher for IdHasher {
     fn write(&mut self, bytes: &[u8]) {

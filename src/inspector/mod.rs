@@ -27,9 +27,10 @@ use crate::report::Reporter;
 use crate::source::read::{Fingerprint, Question, Reading};
 use crate::source::xfcc;
 use crate::time::UnixTime;
-use cache::{ById, Cache};
+use cache::Cache;
 use peer::Judged;
 
+pub(crate) use cache::ById;
 pub use connection::{ConnectionWatch, Decision as ConnectionDecision, Event};
 pub use peer::{Peer, Standing};
 pub use request::{Decision as RequestDecision, RequestWatch};

@@ -92,7 +92,7 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "request, connection known",
         Cost {
-            instructions: 3_110,
+            instructions: 3_320,
             entries: 4,
             host_calls: 6,
             answers: 1,
@@ -126,7 +126,7 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "request, connection known, no certificate",
         Cost {
-            instructions: 2_820,
+            instructions: 3_060,
             entries: 4,
             host_calls: 3,
             answers: 1,
@@ -171,7 +171,7 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "connection",
         Cost {
-            instructions: 11_900,
+            instructions: 12_530,
             entries: 7,
             host_calls: 12,
             answers: 3,
@@ -194,7 +194,7 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "data in and out",
         Cost {
-            instructions: 710,
+            instructions: 756,
             entries: 2,
             host_calls: 0,
             answers: 0,

@@ -118,10 +118,7 @@ impl Day {
 
     fn faults(&self, phase: Phase) -> Faults {
         let now = self.when.is_none_or(|when| when == phase);
-        // A property decides what kind of context is opened, and the host that gets a wrong answer
-        // out of its own lie goes on to call what does not exist. See the tests of that below.
-        let decisive = phase == Phase::Open && self.function == "proxy_get_property";
-        let fault = self.fault.clone().filter(|_| now && !decisive);
+        let fault = self.fault.clone().filter(|_| now);
         fault
             .map(|fault| (self.function, fault))
             .into_iter()
@@ -284,6 +281,28 @@ fn a_context_of_unknown_kind_is_taken_for_one_like_the_last() -> Result<()> {
             worker.finish(unknown)?;
         }
     }
+    Ok(())
+}
+
+/// What the host says of a context when it opens it, and what it calls it for, may differ.
+#[test]
+fn an_event_of_the_other_kind_is_passed_over() -> Result<()> {
+    let client = Certificate::workload("spiffe://d/x");
+    let proxy = Proxy::new();
+    let mut worker = proxy.worker(CONFIGURATION)?;
+    let request = worker.open(&Attributes::http().client(&client))?;
+    let connection = worker.open(&Attributes::network().client(&client))?;
+    assert_eq!(worker.request_headers(connection, Vec::new())?, CONTINUE);
+    assert_eq!(worker.response_headers(connection, Vec::new())?, CONTINUE);
+    assert_eq!(worker.downstream_data(request)?, CONTINUE);
+    assert_eq!(worker.upstream_data(request)?, CONTINUE);
+    worker.disconnect(request)?;
+    assert_eq!(proxy.total("mtls_requests_total"), 0);
+    assert_eq!(proxy.total("mtls_connections_total"), 0);
+    worker.downstream_data(connection)?;
+    worker.exchange(&Attributes::http().client(&client))?;
+    assert_eq!(proxy.total("mtls_requests_total"), 1);
+    assert_eq!(proxy.total("mtls_connections_total"), 1);
     Ok(())
 }
 
