@@ -9,14 +9,12 @@ use std::{env, thread};
 use anyhow::{Context, Result, ensure};
 use testbed::pki::{Key, KeyKind};
 use testbed::stats::{DEADLINE, eventually};
-use testbed::{Client, Server};
+use testbed::{Client, Server, load};
 
 use crate::setup::{CONNECTIONS, INBOUND, OVERFLOW, Pki, Proxy, REQUESTS};
 
 /// Threads with a VM each.
 const WORKERS: u32 = 2;
-/// Clients at the same time.
-const CLIENTS: u32 = 4;
 /// So many fill the caches of every worker: twice 512 peers, and twice 1024 connections.
 const CACHED: u32 = 5000;
 /// What Envoy's memory may grow by once the caches are full, in bytes. Without a bound, those of
@@ -75,25 +73,11 @@ fn of_trusted_clients_is_bounded_and_harms_nobody() -> Result<()> {
 /// Clients with these numbers connect, and send a request each.
 fn come(pki: &Pki, proxy: &Proxy, numbers: Range<u32>) -> Result<()> {
     let key = Key::generate(KeyKind::P256)?;
-    let one_after_the_other = |client: u32| -> Result<()> {
-        for number in numbers
-            .clone()
-            .skip(client as usize)
-            .step_by(CLIENTS as usize)
-        {
-            let identity = format!("spiffe://cluster.local/ns/crowd/sa/{number}");
-            let leaf = pki.cas.leaf().uri(&identity).key(&key).issue()?;
-            proxy.get(&Client::mtls(&leaf)).with_context(|| identity)?;
-        }
+    load::crowd(&numbers, |number| {
+        let identity = format!("spiffe://cluster.local/ns/crowd/sa/{number}");
+        let leaf = pki.cas.leaf().uri(&identity).key(&key).issue()?;
+        proxy.get(&Client::mtls(&leaf)).with_context(|| identity)?;
         Ok(())
-    };
-    thread::scope(|scope| {
-        let one_after_the_other = &one_after_the_other;
-        let clients: Vec<_> = (0..CLIENTS)
-            .map(|client| scope.spawn(move || one_after_the_other(client)))
-            .collect();
-        let mut results = clients.into_iter().map(|client| client.join());
-        results.try_for_each(|result| result.expect("no panic"))
     })
 }
 

@@ -1,21 +1,19 @@
 //! Whoever is refused makes no series, fills no log and takes no memory, however many come.
 
+use std::env;
 use std::ops::Range;
 use std::time::{Duration, Instant};
-use std::{env, thread};
 
 use anyhow::{Context, Result, ensure};
 use testbed::pki::{HOUR, Key, KeyKind, LeafBuilder, Lifetime};
 use testbed::stats::{DEADLINE, eventually};
-use testbed::{Ca, Client, Identity, Server};
+use testbed::{Ca, Client, Identity, Server, load};
 
 use crate::setup::{Pki, Proxy};
 use crate::watch::{Counts, Failure, be_refused, counts, lines};
 
 /// Threads with a VM each.
 const WORKERS: u32 = 2;
-/// Clients at the same time.
-const CLIENTS: usize = 4;
 /// Lines that each worker may log in a minute.
 const LINES: u32 = 60;
 /// What Envoy's memory may grow by, in bytes, once a tenth of the strangers have come. The certificates
@@ -124,21 +122,11 @@ impl Strangers {
 
     /// Those with these numbers try to connect, several at a time.
     fn come(&self, proxy: &Proxy, numbers: Range<u32>) -> Result<()> {
-        let one_after_the_other = |client: usize| -> Result<()> {
-            for number in numbers.clone().skip(client).step_by(CLIENTS) {
-                for stranger in self.of_each_kind(number)? {
-                    be_refused(&Client::mtls(&stranger), proxy.port)?;
-                }
+        load::crowd(&numbers, |number| {
+            for stranger in self.of_each_kind(number)? {
+                be_refused(&Client::mtls(&stranger), proxy.port)?;
             }
             Ok(())
-        };
-        thread::scope(|scope| {
-            let one_after_the_other = &one_after_the_other;
-            let clients: Vec<_> = (0..CLIENTS)
-                .map(|client| scope.spawn(move || one_after_the_other(client)))
-                .collect();
-            let mut results = clients.into_iter().map(|client| client.join());
-            results.try_for_each(|result| result.expect("no panic"))
         })
     }
 }

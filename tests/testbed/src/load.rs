@@ -1,6 +1,7 @@
 //! Steady load between the workloads, and an account of every request.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -11,6 +12,31 @@ use anyhow::{Context, Result, bail};
 
 /// Between two requests of one workload to another.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// Clients that come at the same time, see [`crowd`].
+const CLIENTS: usize = 4;
+
+/// Has clients of these numbers come, several at a time.
+///
+/// # Errors
+/// The first one of a client, after which those that would come behind it do not.
+///
+/// # Panics
+/// If `come` does.
+pub fn crowd(numbers: &Range<u32>, come: impl Fn(u32) -> Result<()> + Sync) -> Result<()> {
+    let one_after_the_other = |first: usize| {
+        let mut numbers = numbers.clone().skip(first).step_by(CLIENTS);
+        numbers.try_for_each(&come)
+    };
+    thread::scope(|scope| {
+        let one_after_the_other = &one_after_the_other;
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|client| scope.spawn(move || one_after_the_other(client)))
+            .collect();
+        let mut results = clients.into_iter().map(|client| client.join());
+        results.try_for_each(|result| result.expect("no panic"))
+    })
+}
 
 /// One workload calling another.
 pub struct Edge {
