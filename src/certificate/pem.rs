@@ -46,28 +46,27 @@ impl std::error::Error for PemError {}
 /// # Errors
 /// [`PemError::Percent`] for a `%` without two hex digits.
 pub fn percent_decode(text: &[u8]) -> Result<Cow<'_, [u8]>, PemError> {
-    if !text.contains(&b'%') {
+    let Some((start, mut escaped)) = split_at_match(text, b"%") else {
         return Ok(Cow::Borrowed(text));
-    }
+    };
     let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((&byte, tail)) = rest.split_first() {
-        rest = tail;
-        if byte != b'%' {
-            decoded.push(byte);
-            continue;
-        }
-        let at = || text.len().saturating_sub(tail.len()).saturating_sub(1);
-        let [high, low, tail @ ..] = tail else {
-            return Err(PemError::Percent(at()));
+    decoded.extend_from_slice(start);
+    loop {
+        let byte = escaped.split_first_chunk().and_then(|([high, low], rest)| {
+            Some((hex_digit(*high)? << 4 | hex_digit(*low)?, rest))
+        });
+        let Some((byte, rest)) = byte else {
+            let at = text.len().saturating_sub(escaped.len()).saturating_sub(1);
+            return Err(PemError::Percent(at));
         };
-        match (hex_digit(*high), hex_digit(*low)) {
-            (Some(high), Some(low)) => decoded.push(high << 4 | low),
-            _ => return Err(PemError::Percent(at())),
-        }
-        rest = tail;
+        decoded.push(byte);
+        let Some((plain, next)) = split_at_match(rest, b"%") else {
+            decoded.extend_from_slice(rest);
+            return Ok(Cow::Owned(decoded));
+        };
+        decoded.extend_from_slice(plain);
+        escaped = next;
     }
-    Ok(Cow::Owned(decoded))
 }
 
 fn hex_digit(byte: u8) -> Option<u8> {
@@ -97,6 +96,11 @@ impl Iterator for Blocks<'_> {
                 self.rest = &[];
                 return Some(Err(PemError::Unterminated));
             };
+            let is_certificate = matches!(label, b"CERTIFICATE" | b"X509 CERTIFICATE");
+            if is_certificate && let Some((der, after)) = undisturbed(body) {
+                self.rest = after;
+                return Some(Ok(der));
+            }
             let end = split_at_match(body, END);
             // A block that runs into the next BEGIN has lost its end: only it is broken.
             let cut = split_at_match(body, BEGIN).filter(|(before, _)| {
@@ -117,78 +121,126 @@ impl Iterator for Blocks<'_> {
                     None
                 }
             };
-            if matches!(label, b"CERTIFICATE" | b"X509 CERTIFICATE") {
+            if is_certificate {
                 return Some(block.ok_or(PemError::Unterminated).and_then(decode_base64));
             }
         }
     }
 }
 
+/// The block that nearly all are: nothing but base64 up to the mark of its end.
+fn undisturbed(body: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    let (der, rest) = decode_digits(body)?;
+    Some((der, rest.strip_prefix(END)?))
+}
+
 /// RFC 4648, section 4, white space passed over. Written out here because a library's decoder, made
 /// for any alphabet, is a tenth of the module's size.
 pub(crate) fn decode_base64(text: &[u8]) -> Result<Vec<u8>, PemError> {
-    let mut decoded = Vec::with_capacity((text.len() / 4).saturating_mul(3));
+    match decode_digits(text) {
+        Some((decoded, [])) => Ok(decoded),
+        _ => Err(PemError::Base64),
+    }
+}
+
+/// Digits in a line of PEM (RFC 7468, section 2), and the bytes that they stand for.
+const LINE_DIGITS: usize = 64;
+const LINE_BYTES: usize = LINE_DIGITS / 4 * 3;
+
+/// Most bytes that are decoded without asking for more memory: nearly all certificates.
+const TYPICAL_BYTES: usize = 1024;
+
+/// Decodes up to what is neither a digit nor white space: gives what is before and after that. `None`
+/// if the digits end in the middle of a group of four.
+fn decode_digits(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    let bytes = (text.len() / 4).saturating_mul(3);
+    let mut decoded = Vec::with_capacity(bytes.min(TYPICAL_BYTES));
     let mut group = 0u32;
     let mut digits = 0u32;
     let mut padding = 0usize;
     let mut rest = text;
     loop {
-        // Nearly all is four digits at a time, between one line end and the next.
-        while let (0, 0, [a, b, c, d, tail @ ..]) = (digits, padding, rest) {
-            let (a, b) = (base64_value(*a), base64_value(*b));
-            let (c, d) = (base64_value(*c), base64_value(*d));
-            // All that are no digits have this bit.
-            if (a | b | c | d) & SPACE != 0 {
-                break;
+        // Nearly all of it is whole lines, and the last line is groups of four.
+        if digits == 0 && padding == 0 {
+            while let Some((line, tail)) = rest.split_first_chunk()
+                && let Some(bytes) = decode_line(line)
+            {
+                decoded.extend_from_slice(&bytes);
+                rest = tail.strip_prefix(b"\n").unwrap_or(tail);
             }
-            decoded.extend_from_slice(&[a << 2 | b >> 4, b << 4 | c >> 2, c << 6 | d]);
-            rest = tail;
+            while let Some((group, tail)) = rest.split_first_chunk()
+                && let Ok(bytes) = u32::try_from(decode_group(group))
+            {
+                let [_, bytes @ ..] = bytes.to_be_bytes();
+                decoded.extend_from_slice(&bytes);
+                rest = tail;
+            }
         }
         let Some((byte, tail)) = rest.split_first() else {
             break;
         };
-        rest = tail;
         let digit = match base64_value(*byte) {
-            SPACE => continue,
-            digit @ 0..64 if padding == 0 => digit,
+            digit @ 0.. if padding == 0 => u32::from(digit.unsigned_abs()),
+            SPACE => {
+                rest = tail;
+                continue;
+            }
             PADDING if digits >= 2 => {
                 padding = padding.saturating_add(1);
                 0
             }
-            _ => return Err(PemError::Base64),
+            _ => break,
         };
-        group = group << 6 | u32::from(digit);
+        rest = tail;
+        group = group << 6 | digit;
         digits = digits.saturating_add(1);
         if digits == 4 {
             let [_, bytes @ ..] = group.to_be_bytes();
-            let significant = bytes.get(..3usize.saturating_sub(padding));
-            decoded.extend_from_slice(significant.ok_or(PemError::Base64)?);
+            decoded.extend_from_slice(bytes.get(..3usize.saturating_sub(padding))?);
             (group, digits) = (0, 0);
         }
     }
-    match digits {
-        0 => Ok(decoded),
-        _ => Err(PemError::Base64),
-    }
+    (digits == 0).then_some((decoded, rest))
 }
 
-const SPACE: u8 = 64;
-const PADDING: u8 = 65;
-const NO_DIGIT: u8 = 66;
+/// The bytes of a line, if it has nothing but digits.
+fn decode_line(line: &[u8; LINE_DIGITS]) -> Option<[u8; LINE_BYTES]> {
+    let mut decoded = [0; LINE_BYTES];
+    let mut signs = 0;
+    let bytes = decoded.as_chunks_mut().0;
+    for (group, bytes) in line.as_chunks().0.iter().zip(bytes) {
+        let value = decode_group(group);
+        signs |= value;
+        let [_, first, second, third] = value.to_be_bytes();
+        *bytes = [first, second, third];
+    }
+    (signs >= 0).then_some(decoded)
+}
 
-/// What each byte stands for: a digit (below 64), or one of the above. A table, for a certificate has
-/// a thousand of them.
+/// The three bytes of four digits; negative if one of them is no digit.
+fn decode_group(digits: &[u8; 4]) -> i32 {
+    let [a, b, c, d] = *digits;
+    let value = |digit| i32::from(base64_value(digit));
+    value(a) << 18 | value(b) << 12 | value(c) << 6 | value(d)
+}
+
+const SPACE: i8 = -1;
+const PADDING: i8 = -2;
+const NO_DIGIT: i8 = -3;
+
+/// What each byte stands for: a digit (below 64), or one of the above, whose sign no shift to the left
+/// loses. A table, for a certificate has a thousand of them.
 #[expect(
     clippy::as_conversions,
     clippy::indexing_slicing,
     reason = "evaluated when the module is built"
 )]
-const BASE64: [u8; 256] = {
+const BASE64: [i8; 256] = {
     const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut table = [NO_DIGIT; 256];
     let mut digit = 0;
     while digit < 64 {
-        table[DIGITS[digit as usize] as usize] = digit;
+        table[DIGITS[digit] as usize] = digit as i8;
         digit += 1;
     }
     let mut spaces: &[u8] = b" \t\n\x0c\r";
@@ -200,7 +252,7 @@ const BASE64: [u8; 256] = {
     table
 };
 
-fn base64_value(byte: u8) -> u8 {
+fn base64_value(byte: u8) -> i8 {
     let value = BASE64.get(usize::from(byte)).copied();
     value.unwrap_or(NO_DIGIT)
 }
