@@ -1,5 +1,7 @@
 //! Certificates in order: which one is at which layer of the hierarchy, and which one signed which.
 
+use std::borrow::Cow;
+
 use crate::certificate::Certificate;
 
 /// A certificate's place in the hierarchy.
@@ -51,10 +53,10 @@ pub struct Member {
 impl Member {
     /// The name under which the certificate is reported: a leaf's identity, a CA's name.
     #[must_use]
-    pub fn identity(&self) -> &str {
+    pub fn identity(&self) -> Cow<'_, str> {
         match self.layer {
-            Layer::Workload => &self.certificate.identity,
-            _ => &self.certificate.subject_ca,
+            Layer::Workload => Cow::Borrowed(&self.certificate.identity),
+            _ => Cow::Owned(self.certificate.subject_ca()),
         }
     }
 }
@@ -74,7 +76,7 @@ pub fn link(certificates: Vec<Certificate>) -> Vec<Member> {
     // which key signed it.
     let names: Vec<Option<String>> = issuers
         .iter()
-        .map(|issuer| Some(certificates.get((*issuer)?)?.subject_ca.clone()))
+        .map(|issuer| Some(certificates.get((*issuer)?)?.subject_ca()))
         .collect();
     certificates
         .into_iter()

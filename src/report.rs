@@ -143,7 +143,7 @@ impl Reporter {
 
     /// A finding of a certificate.
     pub fn finding(&self, now: UnixTime, direction: Direction, member: &Member, finding: Finding) {
-        let identity = member.identity();
+        let identity = &*member.identity();
         let not_after = member.certificate.not_after;
         // Issuer and serial number identify a certificate (RFC 5280, section 4.1.2.2).
         let subject = (

@@ -2,7 +2,7 @@
 
 use super::extension;
 use super::name::{attribute_text, push_hex};
-use super::parse::{ParseError, read};
+use super::parse::ParseError;
 use super::structure::structure;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -39,7 +39,7 @@ pub fn describe(der: &[u8]) -> Result<Description, ParseError> {
         serial: serial(structure.raw_serial),
         key_usage: None,
         extended_key_usage: None,
-        signature_algorithm: signature_algorithm(&structure.signature_algorithm),
+        signature_algorithm: signature_algorithm(structure.signature_algorithm),
         sha256: hex(&Sha256::digest(der)),
         subject_alt_names: Vec::new(),
     };
@@ -61,7 +61,8 @@ pub fn describe(der: &[u8]) -> Result<Description, ParseError> {
             }
             [0x55, 0x1d, 17] if !seen_alt_names => {
                 seen_alt_names = true;
-                let names = read::<SubjectAlternativeName<'_>>(value, "subjectAltName")?;
+                let (_, names) = SubjectAlternativeName::from_der(value)
+                    .map_err(|_| ParseError::Extension("subjectAltName"))?;
                 description.subject_alt_names =
                     names.general_names.iter().map(general_name).collect();
             }
@@ -159,7 +160,8 @@ fn purpose_name(purpose: &[u8]) -> String {
     name.to_owned()
 }
 
-fn signature_algorithm(oid: &der_parser::Oid<'_>) -> String {
+fn signature_algorithm(oid: &[u8]) -> String {
+    let oid = &der_parser::Oid::new(oid.into());
     objects::oid2sn(oid, objects::oid_registry()).map_or_else(|_| oid.to_id_string(), str::to_owned)
 }
 

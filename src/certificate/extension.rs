@@ -1,12 +1,12 @@
 //! The values of the extensions that matter here (RFC 5280, section 4.2.1).
 //!
-//! They are read with the ASN.1 parser directly: six small structures. The X.509 parser's readers for
+//! They are read element by element: seven small structures. The X.509 parser's readers for
 //! them go through a second, general ASN.1 parser, thirty KB of module.
 
-use x509_parser::asn1_rs::Tag;
-
 use super::parse::ParseError;
-use super::structure::{any, is_context, sequence, universal};
+use super::structure::{
+    BIT_STRING, BOOLEAN, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, any, sequence, universal,
+};
 
 /// Content of id-kp-serverAuth and id-kp-clientAuth (1.3.6.1.5.5.7.3.1 and .2).
 pub(super) const SERVER_AUTH: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 1];
@@ -18,11 +18,11 @@ pub(super) fn is_ca(value: &[u8]) -> Result<bool, ParseError> {
     if content.is_empty() {
         return Ok(false);
     }
-    match universal(content, Tag::Boolean) {
+    match universal(content, BOOLEAN) {
         Ok((_, [value])) => Ok(*value != 0),
         Ok(_) => Err(ParseError::Der),
         // The default, and a path length.
-        Err(_) => universal(content, Tag::Integer).map(|_| false),
+        Err(_) => universal(content, INTEGER).map(|_| false),
     }
 }
 
@@ -33,7 +33,7 @@ pub(super) const CERT_SIGN: u16 = 1 << 5;
 
 /// `BIT STRING`: the named bits, of which ASN.1 has bit 0 highest in the first byte.
 pub(super) fn key_usage(value: &[u8]) -> Result<u16, ParseError> {
-    let content = whole(universal(value, Tag::BitString)?)?;
+    let content = whole(universal(value, BIT_STRING)?)?;
     let Some((unused @ 0..=7, bytes)) = content.split_first() else {
         return Err(ParseError::Der);
     };
@@ -53,7 +53,7 @@ pub(super) fn purposes(value: &[u8]) -> Result<Vec<&[u8]>, ParseError> {
     let mut rest = whole(sequence(value)?)?;
     let mut purposes = Vec::new();
     while !rest.is_empty() {
-        let (after, purpose) = universal(rest, Tag::Oid)?;
+        let (after, purpose) = universal(rest, OBJECT_IDENTIFIER)?;
         rest = after;
         purposes.push(purpose);
     }
@@ -62,7 +62,7 @@ pub(super) fn purposes(value: &[u8]) -> Result<Vec<&[u8]>, ParseError> {
 
 /// `OCTET STRING`.
 pub(super) fn subject_key_id(value: &[u8]) -> Result<&[u8], ParseError> {
-    let (_, id) = universal(value, Tag::OctetString)?;
+    let (_, id) = universal(value, OCTET_STRING)?;
     Ok(id)
 }
 
@@ -72,13 +72,40 @@ pub(super) fn authority_key_id(value: &[u8]) -> Result<Option<&[u8]>, ParseError
     let (_, fields) = sequence(value)?;
     let first = any(fields).ok().map(|(_, first)| first);
     Ok(first
-        .filter(|first| is_context(first, 0))
-        .map(|first| first.data))
+        .filter(|first| first.context() == Some(0))
+        .map(|first| first.content))
+}
+
+/// The subject alternative names by which a peer is called.
+#[derive(Default)]
+pub(super) struct AltNames<'a> {
+    /// uniformResourceIdentifier.
+    pub(super) uris: Vec<&'a str>,
+    /// The first dNSName.
+    pub(super) dns_name: Option<&'a str>,
+}
+
+/// `SEQUENCE OF GeneralName`, a choice by context-specific number. What is not the text it should be is no
+/// name.
+pub(super) fn alt_names(value: &[u8]) -> Result<AltNames<'_>, ParseError> {
+    let (_, mut rest) = sequence(value)?;
+    let mut names = AltNames::default();
+    while !rest.is_empty() {
+        let (after, name) = any(rest)?;
+        rest = after;
+        let text = || str::from_utf8(name.content).ok();
+        match name.context().ok_or(ParseError::Der)? {
+            2 => names.dns_name = names.dns_name.or_else(text),
+            6 => names.uris.extend(text()),
+            _ => {}
+        }
+    }
+    Ok(names)
 }
 
 /// Content of the modulus: `SEQUENCE { modulus INTEGER, publicExponent INTEGER }` (RFC 8017, A.1.1).
 pub(super) fn rsa_modulus(key: &[u8]) -> Result<&[u8], ParseError> {
-    let (_, modulus) = universal(whole(sequence(key)?)?, Tag::Integer)?;
+    let (_, modulus) = universal(whole(sequence(key)?)?, INTEGER)?;
     Ok(modulus)
 }
 

@@ -18,10 +18,10 @@ pub struct Certificate {
     /// Whom the certificate names, as a peer: SPIFFE ID, else first other URI SAN, else first DNS
     /// SAN, else subject CN, else `unknown`.
     pub identity: String,
-    /// The subject as a CA: `<CN, else O, else "unnamed">:<first 8 hex digits of its key identifier>`.
-    pub subject_ca: String,
-    /// The CA that signed this certificate, named in the same way (by the authority key identifier),
-    /// so that two CAs of one name but different keys stay apart.
+    /// CN of the subject, else its O, else `unnamed`.
+    pub subject_text: String,
+    /// The CA that signed this certificate, named as [`Certificate::subject_ca`] names it (by the
+    /// authority key identifier).
     pub issuer_ca: String,
     /// Content of the serial number, unique per issuer.
     pub serial: Box<[u8]>,
@@ -48,6 +48,18 @@ pub struct Certificate {
 }
 
 impl Certificate {
+    /// The subject as a CA: `<CN, else O, else "unnamed">:<first 8 hex digits of its key identifier>`, so
+    /// that two CAs of one name but different keys stay apart. A leaf is never asked for it.
+    #[must_use]
+    pub fn subject_ca(&self) -> String {
+        let Links {
+            subject,
+            subject_key_id,
+            ..
+        } = &self.links;
+        name::ca_name(&self.subject_text, subject_key_id.as_deref(), subject)
+    }
+
     /// Subject and issuer are the same name (RFC 5280, section 3.2): a root, or a self-signed leaf.
     #[must_use]
     pub fn is_self_issued(&self) -> bool {

@@ -1,23 +1,28 @@
 //! Distinguished names and CA names.
 
-use std::fmt::Write as _;
-
 use sha2::{Digest as _, Sha256};
 use x509_parser::prelude::{AttributeTypeAndValue, X509Name};
 
-/// `<CN, else O, else "unnamed">:<first 8 hex digits of the key identifier>`; without a key
-/// identifier, of the SHA-256 of the DER name.
-pub(super) fn ca_name(name: &X509Name<'_>, key_id: Option<&[u8]>) -> String {
-    let mut text = common_name(name)
+/// The first half of a CA's name: its CN, else its O, else `unnamed`.
+pub(super) fn ca_text(name: &X509Name<'_>) -> String {
+    common_name(name)
         .or_else(|| name.iter_organization().next().map(attribute_text))
         .filter(|text| !text.is_empty())
-        .unwrap_or_else(|| "unnamed".to_owned());
-    text.push(':');
+        .unwrap_or_else(|| "unnamed".to_owned())
+}
+
+/// `<text>:<first 8 hex digits of the key identifier>`; without a key identifier, of the SHA-256 of the
+/// DER name.
+pub(super) fn ca_name(text: &str, key_id: Option<&[u8]>, name: &[u8]) -> String {
+    const DIGITS: usize = 8;
+    let mut ca = String::with_capacity(text.len().saturating_add(1 + DIGITS));
+    ca.push_str(text);
+    ca.push(':');
     match key_id {
-        Some(id) => push_hex(&mut text, id, 4),
-        None => push_hex(&mut text, &Sha256::digest(name.as_raw()), 4),
+        Some(id) => push_hex(&mut ca, id, DIGITS / 2),
+        None => push_hex(&mut ca, &Sha256::digest(name), DIGITS / 2),
     }
-    text
+    ca
 }
 
 /// First common name of a distinguished name.
@@ -28,8 +33,12 @@ pub(super) fn common_name(name: &X509Name<'_>) -> Option<String> {
 /// Appends at most `bytes` bytes of `data` in lower-case hex.
 pub(super) fn push_hex(text: &mut String, data: &[u8], bytes: usize) {
     for byte in data.iter().take(bytes) {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
+        let digits = [byte >> 4, byte & 15].map(u32::from);
+        text.extend(
+            digits
+                .into_iter()
+                .filter_map(|digit| char::from_digit(digit, 16)),
+        );
     }
 }
 

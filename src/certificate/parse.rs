@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use x509_parser::prelude::*;
+use x509_parser::prelude::X509Name;
 
-use super::extension;
-use super::name::{ca_name, common_name};
-use super::structure::{Extension, structure};
+use super::extension::{self, AltNames};
+use super::name::{ca_name, ca_text, common_name};
+use super::structure::{Extension, PublicKeyInfo, structure};
 use super::{
     Certificate, ExtendedKeyUsage, KeyAlgorithm, KeyUsage, Links, PublicKey, SignatureDigest,
     spiffe,
@@ -53,15 +53,19 @@ impl std::error::Error for ParseError {}
 pub fn parse(der: &[u8]) -> Result<Certificate, ParseError> {
     let structure = structure(der)?;
     let extensions = Extensions::read(&structure.extensions)?;
-    let uris: Vec<&str> = extensions.uris().collect();
+    let alt_names = extensions.alt_names.unwrap_or_default();
     // A root may leave out the authority key identifier (RFC 5280, section 4.2.1.1): it is its own.
     let is_self_issued = structure.subject.as_raw() == structure.issuer.as_raw();
     let own_key_id = extensions.subject_key_id.filter(|_| is_self_issued);
     let issuer_key_id = extensions.authority_key_id.or(own_key_id);
     Ok(Certificate {
-        identity: identity(&uris, &extensions, &structure.subject),
-        subject_ca: ca_name(&structure.subject, extensions.subject_key_id),
-        issuer_ca: ca_name(&structure.issuer, issuer_key_id),
+        identity: identity(&alt_names, &structure.subject),
+        subject_text: ca_text(&structure.subject),
+        issuer_ca: ca_name(
+            &ca_text(&structure.issuer),
+            issuer_key_id,
+            structure.issuer.as_raw(),
+        ),
         serial: structure.raw_serial.into(),
         links: Links {
             subject: structure.subject.as_raw().into(),
@@ -76,18 +80,19 @@ pub fn parse(der: &[u8]) -> Result<Certificate, ParseError> {
         key_usage: extensions.key_usage,
         extended_key_usage: extensions.extended_key_usage,
         public_key: public_key(&structure.public_key),
-        signature_digest: signature_digest(&structure.signature_algorithm),
-        spiffe: spiffe::judge(&uris, extensions.is_ca),
+        signature_digest: signature_digest(structure.signature_algorithm),
+        spiffe: spiffe::judge(&alt_names.uris, extensions.is_ca),
     })
 }
 
 /// SPIFFE ID, else first other URI SAN, else first DNS SAN, else subject CN, else `unknown`.
-fn identity(uris: &[&str], extensions: &Extensions<'_>, subject: &X509Name<'_>) -> String {
+fn identity(names: &AltNames<'_>, subject: &X509Name<'_>) -> String {
+    let uris = &names.uris;
     let spiffe_id = uris.iter().find(|uri| spiffe::is_spiffe_uri(uri));
     spiffe_id
         .or(uris.first())
         .copied()
-        .or_else(|| extensions.dns_names().next())
+        .or(names.dns_name)
         .filter(|name| !name.is_empty())
         .map(str::to_owned)
         .or_else(|| common_name(subject).filter(|name| !name.is_empty()))
@@ -103,7 +108,7 @@ struct Extensions<'a> {
     extended_key_usage: Option<ExtendedKeyUsage>,
     subject_key_id: Option<&'a [u8]>,
     authority_key_id: Option<&'a [u8]>,
-    alt_names: Option<Vec<GeneralName<'a>>>,
+    alt_names: Option<AltNames<'a>>,
 }
 
 impl<'a> Extensions<'a> {
@@ -141,8 +146,8 @@ impl<'a> Extensions<'a> {
                     found.authority_key_id = id.map_err(unreadable("authorityKeyIdentifier"))?;
                 }
                 Some(ExtensionKind::SubjectAltName) if found.alt_names.is_none() => {
-                    let names = read::<SubjectAlternativeName<'_>>(value, "subjectAltName")?;
-                    found.alt_names = Some(names.general_names);
+                    let names = extension::alt_names(value);
+                    found.alt_names = Some(names.map_err(unreadable("subjectAltName"))?);
                 }
                 _ => {}
             }
@@ -151,26 +156,6 @@ impl<'a> Extensions<'a> {
         found.subject_key_id = found.subject_key_id.filter(|id| !id.is_empty());
         found.authority_key_id = found.authority_key_id.filter(|id| !id.is_empty());
         Ok(found)
-    }
-
-    fn uris(&self) -> impl Iterator<Item = &'a str> {
-        self.alt_names
-            .iter()
-            .flatten()
-            .filter_map(|name| match name {
-                GeneralName::URI(uri) => Some(*uri),
-                _ => None,
-            })
-    }
-
-    fn dns_names(&self) -> impl Iterator<Item = &'a str> {
-        self.alt_names
-            .iter()
-            .flatten()
-            .filter_map(|name| match name {
-                GeneralName::DNSName(name) => Some(*name),
-                _ => None,
-            })
     }
 }
 
@@ -198,22 +183,13 @@ impl ExtensionKind {
     }
 }
 
-pub(super) fn read<'a, T: FromDer<'a, X509Error>>(
-    value: &'a [u8],
-    name: &'static str,
-) -> Result<T, ParseError> {
-    T::from_der(value)
-        .map(|(_, extension)| extension)
-        .map_err(|_| ParseError::Extension(name))
-}
-
 fn unreadable(name: &'static str) -> impl Fn(ParseError) -> ParseError {
     move |_| ParseError::Extension(name)
 }
 
-fn public_key(info: &SubjectPublicKeyInfo<'_>) -> PublicKey {
+fn public_key(info: &PublicKeyInfo<'_>) -> PublicKey {
     // RFC 3279 (RSA, DSA), RFC 4055 (RSA-PSS), RFC 5480 (EC), RFC 8410 (Ed25519, Ed448).
-    let algorithm = match info.algorithm.algorithm.as_bytes() {
+    let algorithm = match info.algorithm {
         [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 1 | 10] => KeyAlgorithm::Rsa,
         [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 1] => KeyAlgorithm::Ec,
         [0x2b, 0x65, 0x70] => KeyAlgorithm::Ed25519,
@@ -222,7 +198,7 @@ fn public_key(info: &SubjectPublicKeyInfo<'_>) -> PublicKey {
         _ => KeyAlgorithm::Other,
     };
     let bits = match algorithm {
-        KeyAlgorithm::Rsa => rsa_bits(&info.subject_public_key.data),
+        KeyAlgorithm::Rsa => rsa_bits(info.key),
         KeyAlgorithm::Ec => ec_bits(info),
         KeyAlgorithm::Ed25519 => 256,
         KeyAlgorithm::Ed448 => 456,
@@ -245,17 +221,15 @@ fn rsa_bits(key: &[u8]) -> u32 {
 }
 
 /// Size of the curve's field: from its OID, or, for other curves, from the length of the point.
-fn ec_bits(info: &SubjectPublicKeyInfo<'_>) -> u32 {
-    let curve = info.algorithm.parameters.as_ref().map(|any| any.data);
-    match curve {
+fn ec_bits(info: &PublicKeyInfo<'_>) -> u32 {
+    match info.parameters {
         Some([0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 1]) => 192,
         Some([0x2b, 0x81, 0x04, 0x00, 33]) => 224,
         Some([0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 7]) => 256,
         Some([0x2b, 0x81, 0x04, 0x00, 34]) => 384,
         Some([0x2b, 0x81, 0x04, 0x00, 35]) => 521,
         _ => {
-            let point: &[u8] = &info.subject_public_key.data;
-            let bytes = match point {
+            let bytes = match info.key {
                 [4, coordinates @ ..] => coordinates.len() / 2,
                 [2 | 3, coordinate @ ..] => coordinate.len(),
                 _ => 0,
@@ -266,8 +240,8 @@ fn ec_bits(info: &SubjectPublicKeyInfo<'_>) -> u32 {
 }
 
 /// RFC 8017 (RSA), RFC 5758 and 3279 (ECDSA, DSA).
-fn signature_digest(oid: &x509_parser::der_parser::Oid<'_>) -> SignatureDigest {
-    match oid.as_bytes() {
+fn signature_digest(oid: &[u8]) -> SignatureDigest {
+    match oid {
         [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 2] => SignatureDigest::Md2,
         [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 4] => SignatureDigest::Md5,
         [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 5]

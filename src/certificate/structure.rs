@@ -1,14 +1,13 @@
-//! The outer structure of a certificate (RFC 5280, section 4.1), its parts read by the X.509 parser.
+//! The outer structure of a certificate (RFC 5280, section 4.1), its names and dates read by the X.509
+//! parser.
 //!
 //! The parser's own entry point reads every extension it knows, or carries the code to. Of some
-//! twenty kinds six matter here; taking the parts one by one leaves the others out of the module.
+//! twenty kinds six matter here; taking the parts one by one leaves the others out of the module. Its
+//! reader of ASN.1 elements keeps for each what BER could have written otherwise: with seventy elements in a
+//! leaf, that was a fifth of what a new certificate costs.
 
-use x509_parser::asn1_rs::{Any, Class, Tag};
 use x509_parser::certificate::Validity;
-use x509_parser::der_parser::Oid;
-use x509_parser::prelude::{
-    AlgorithmIdentifier, FromDer, SubjectPublicKeyInfo, X509Error, X509Name,
-};
+use x509_parser::prelude::{FromDer, X509Error, X509Name};
 
 use super::parse::{MAX_DER_BYTES, ParseError};
 
@@ -21,9 +20,20 @@ pub(super) struct Structure<'a> {
     pub(super) issuer: X509Name<'a>,
     pub(super) validity: Validity,
     pub(super) subject: X509Name<'a>,
-    pub(super) public_key: SubjectPublicKeyInfo<'a>,
+    pub(super) public_key: PublicKeyInfo<'a>,
     pub(super) extensions: Vec<Extension<'a>>,
-    pub(super) signature_algorithm: Oid<'a>,
+    /// Content of the OBJECT IDENTIFIER.
+    pub(super) signature_algorithm: &'a [u8],
+}
+
+/// The subject's public key (RFC 5280, section 4.1.2.7).
+pub(super) struct PublicKeyInfo<'a> {
+    /// Content of the algorithm's OBJECT IDENTIFIER.
+    pub(super) algorithm: &'a [u8],
+    /// Content of the algorithm's parameters, of whatever type they are.
+    pub(super) parameters: Option<&'a [u8]>,
+    /// The bits.
+    pub(super) key: &'a [u8],
 }
 
 /// An extension; whether it is critical is Envoy's to judge.
@@ -44,41 +54,73 @@ pub(super) fn structure(der: &[u8]) -> Result<Structure<'_>, ParseError> {
         return Err(ParseError::TrailingBytes(after.len()));
     }
     let (rest, tbs) = sequence(certificate)?;
-    let (rest, algorithm) = part::<AlgorithmIdentifier<'_>>(rest)?;
-    let (rest, _) = universal(rest, Tag::BitString)?;
+    let (rest, algorithm) = sequence(rest)?;
+    let (signature_algorithm, _) = algorithm_identifier(algorithm)?;
+    let (rest, _) = universal(rest, BIT_STRING)?;
     match rest {
-        [] => to_be_signed(tbs, algorithm.algorithm),
+        [] => to_be_signed(tbs, signature_algorithm),
         _ => Err(ParseError::Der),
     }
 }
 
-fn to_be_signed<'a>(tbs: &'a [u8], signature: Oid<'a>) -> Result<Structure<'a>, ParseError> {
+fn to_be_signed<'a>(
+    tbs: &'a [u8],
+    signature_algorithm: &'a [u8],
+) -> Result<Structure<'a>, ParseError> {
     let (rest, version) = version(tbs)?;
-    let (rest, raw_serial) = universal(rest, Tag::Integer)?;
-    let (rest, _) = part::<AlgorithmIdentifier<'_>>(rest)?;
+    let (rest, raw_serial) = universal(rest, INTEGER)?;
+    let (rest, algorithm) = sequence(rest)?;
+    algorithm_identifier(algorithm)?;
     let (rest, issuer) = part::<X509Name<'_>>(rest)?;
     let (rest, validity) = part::<Validity>(rest)?;
     let (rest, subject) = part::<X509Name<'_>>(rest)?;
-    let (rest, public_key) = part::<SubjectPublicKeyInfo<'_>>(rest)?;
+    let (rest, public_key) = sequence(rest)?;
     Ok(Structure {
         version,
         raw_serial,
         issuer,
         validity,
         subject,
-        public_key,
+        public_key: public_key_info(public_key)?,
         extensions: extensions(rest)?,
-        signature_algorithm: signature,
+        signature_algorithm,
     })
+}
+
+/// `algorithm OBJECT IDENTIFIER, parameters ANY DEFINED BY algorithm OPTIONAL`: the content of both.
+fn algorithm_identifier(content: &[u8]) -> Result<(&[u8], Option<&[u8]>), ParseError> {
+    let (rest, algorithm) = universal(content, OBJECT_IDENTIFIER)?;
+    let parameters = match rest {
+        [] => None,
+        rest => Some(any(rest)?.1.content),
+    };
+    Ok((algorithm, parameters))
+}
+
+/// `algorithm AlgorithmIdentifier, subjectPublicKey BIT STRING`.
+fn public_key_info(content: &[u8]) -> Result<PublicKeyInfo<'_>, ParseError> {
+    let (rest, algorithm) = sequence(content)?;
+    let (algorithm, parameters) = algorithm_identifier(algorithm)?;
+    let (_, bits) = universal(rest, BIT_STRING)?;
+    let (unused, key) = bits.split_first().ok_or(ParseError::Der)?;
+    let zeros = key.last().map_or(0, |last| last.trailing_zeros());
+    match u32::from(*unused) <= zeros {
+        true => Ok(PublicKeyInfo {
+            algorithm,
+            parameters,
+            key,
+        }),
+        false => Err(ParseError::Der),
+    }
 }
 
 /// `[0] EXPLICIT Version DEFAULT v1`.
 fn version(tbs: &[u8]) -> Result<(&[u8], u32), ParseError> {
     let (rest, tagged) = any(tbs)?;
-    if !is_context(&tagged, 0) {
+    if tagged.context() != Some(0) {
         return Ok((tbs, 1));
     }
-    match universal(tagged.data, Tag::Integer)? {
+    match universal(tagged.content, INTEGER)? {
         ([], [number]) => Ok((rest, u32::from(*number).saturating_add(1))),
         _ => Err(ParseError::Der),
     }
@@ -90,10 +132,10 @@ fn extensions(mut rest: &[u8]) -> Result<Vec<Extension<'_>>, ParseError> {
     while !rest.is_empty() {
         let (after, tagged) = any(rest)?;
         rest = after;
-        if !is_context(&tagged, 3) {
+        if tagged.context() != Some(3) {
             continue;
         }
-        let (_, mut list) = sequence(tagged.data)?;
+        let (_, mut list) = sequence(tagged.content)?;
         while !list.is_empty() {
             let (after, extension) = sequence(list)?;
             list = after;
@@ -105,36 +147,101 @@ fn extensions(mut rest: &[u8]) -> Result<Vec<Extension<'_>>, ParseError> {
 
 /// `extnID OID, critical BOOLEAN DEFAULT FALSE, extnValue OCTET STRING`.
 fn one_extension(content: &[u8]) -> Result<Extension<'_>, ParseError> {
-    let (rest, oid) = universal(content, Tag::Oid)?;
-    let after_critical = universal(rest, Tag::Boolean).map_or(rest, |(rest, _)| rest);
-    let (_, value) = universal(after_critical, Tag::OctetString)?;
+    let (rest, oid) = universal(content, OBJECT_IDENTIFIER)?;
+    let after_critical = universal(rest, BOOLEAN).map_or(rest, |(rest, _)| rest);
+    let (_, value) = universal(after_critical, OCTET_STRING)?;
     Ok(Extension { oid, value })
 }
 
-pub(super) fn is_context(any: &Any<'_>, tag: u32) -> bool {
-    any.class() == Class::ContextSpecific && any.tag() == Tag(tag)
+/// Identifiers of universal elements (X.690, section 8.1.2): class, form and number in one byte.
+pub(super) const BOOLEAN: u8 = 1;
+pub(super) const INTEGER: u8 = 2;
+pub(super) const BIT_STRING: u8 = 3;
+pub(super) const OCTET_STRING: u8 = 4;
+pub(super) const OBJECT_IDENTIFIER: u8 = 6;
+const SEQUENCE: u8 = 0x30;
+
+/// The bit of an identifier that says that the content is elements.
+const CONSTRUCTED: u8 = 0x20;
+/// The bits of a context-specific one.
+const CONTEXT: u8 = 0x80;
+/// The bits of the number; all of them for those that are not below 31.
+const NUMBER: u8 = 0x1f;
+
+/// An element of DER.
+#[derive(Clone, Copy)]
+pub(super) struct Element<'a> {
+    identifier: u8,
+    pub(super) content: &'a [u8],
+}
+
+impl Element<'_> {
+    /// The number of a context-specific element.
+    pub(super) fn context(&self) -> Option<u8> {
+        let number = self.identifier & !CONSTRUCTED ^ CONTEXT;
+        (number < NUMBER).then_some(number)
+    }
 }
 
 /// The content of a SEQUENCE, and what follows it.
 pub(super) fn sequence(input: &[u8]) -> Result<(&[u8], &[u8]), ParseError> {
-    universal(input, Tag::Sequence)
+    universal(input, SEQUENCE)
 }
 
-/// The content of an element with that universal tag, and what follows it: `(rest, content)`.
-pub(super) fn universal(input: &[u8], tag: Tag) -> Result<(&[u8], &[u8]), ParseError> {
+/// The content of an element with that identifier, and what follows it: `(rest, content)`.
+pub(super) fn universal(input: &[u8], identifier: u8) -> Result<(&[u8], &[u8]), ParseError> {
     let (rest, element) = any(input)?;
-    let constructed = matches!(tag, Tag::Sequence);
-    let expected = element.class() == Class::Universal
-        && element.tag() == tag
-        && element.header.constructed() == constructed;
-    match expected {
-        true => Ok((rest, element.data)),
+    match element.identifier == identifier {
+        true => Ok((rest, element.content)),
         false => Err(ParseError::Der),
     }
 }
 
-pub(super) fn any(input: &[u8]) -> Result<(&[u8], Any<'_>), ParseError> {
-    Any::from_der(input).map_err(|_| ParseError::Der)
+/// The first element, and what follows it.
+pub(super) fn any(input: &[u8]) -> Result<(&[u8], Element<'_>), ParseError> {
+    let element = || {
+        let (identifier, rest) = input.split_first()?;
+        let (identifier, rest) = match identifier & NUMBER {
+            NUMBER => long_number(*identifier, rest)?,
+            _ => (*identifier, rest),
+        };
+        let (length, rest) = rest.split_first()?;
+        let (length, rest) = match length {
+            0..0x80 => (usize::from(*length), rest),
+            _ => long_length(*length & 0x7f, rest)?,
+        };
+        let (content, rest) = rest.split_at_checked(length)?;
+        Some((
+            rest,
+            Element {
+                identifier,
+                content,
+            },
+        ))
+    };
+    element().ok_or(ParseError::Der)
+}
+
+/// An identifier whose number is in up to five further bytes (X.690, section 8.1.2.4), also where it need not
+/// be. Numbers that do need it are no part of a certificate: all are one.
+fn long_number(identifier: u8, input: &[u8]) -> Option<(u8, &[u8])> {
+    let last = input.iter().take(5).position(|byte| byte & 0x80 == 0)?;
+    let (digits, rest) = input.split_at_checked(last.saturating_add(1))?;
+    let number = digits
+        .iter()
+        .fold(0u32, |number, digit| number << 7 | u32::from(digit & 0x7f));
+    let number = u8::try_from(number).map_or(NUMBER, |number| number.min(NUMBER));
+    Some((identifier & !NUMBER | number, rest))
+}
+
+/// A length in that many bytes (X.690, section 8.1.3.5), also where fewer would do. In none it would be
+/// BER's, which is found by searching; 127 are reserved.
+fn long_length(bytes: u8, input: &[u8]) -> Option<(usize, &[u8])> {
+    let (digits, rest) = input.split_at_checked(usize::from(bytes))?;
+    let length = digits.iter().try_fold(0usize, |length, digit| {
+        length.checked_mul(256)?.checked_add(usize::from(*digit))
+    });
+    Some((length?, rest)).filter(|_| (1..0x7f).contains(&bytes))
 }
 
 fn part<'a, T: FromDer<'a, X509Error>>(input: &'a [u8]) -> Result<(&'a [u8], T), ParseError> {

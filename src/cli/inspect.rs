@@ -153,7 +153,7 @@ fn entry(member: Member, description: Description, findings: Findings) -> Entry 
     let certificate = &member.certificate;
     Entry {
         layer: member.layer.as_str(),
-        identity: member.identity().to_owned(),
+        identity: member.identity().into_owned(),
         issuer: certificate.issuer_ca.clone(),
         not_before: certificate.not_before.0,
         not_after: certificate.not_after.0,

@@ -20,8 +20,8 @@ pub(super) fn of(chain: &Secret, secrets: &[Secret]) -> Option<String> {
         let mut above = trusted.iter().filter(|ca| current.names_as_issuer(ca));
         if let Some(anchor) = above.next() {
             // Without key identifiers, several CAs of one name cannot be told apart.
-            let is_sure = above.all(|other| other.subject_ca == anchor.subject_ca);
-            return is_sure.then(|| anchor.subject_ca.clone());
+            let is_sure = above.all(|other| other.subject_ca() == anchor.subject_ca());
+            return is_sure.then(|| anchor.subject_ca());
         }
         let mut above = full(chain).skip(1).filter(|ca| current.names_as_issuer(ca));
         match above.next() {

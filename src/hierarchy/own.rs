@@ -221,7 +221,7 @@ fn rows(secret: &Secret, secrets: &[Secret], thresholds: &Thresholds, now: UnixT
         .map(|(member, judgement)| Row {
             layer: member.layer,
             secret: secret.name.clone(),
-            identity: member.identity().to_owned(),
+            identity: member.identity().into_owned(),
             not_before: member.certificate.not_before,
             not_after: member.certificate.not_after,
             findings: judgement.at(now),

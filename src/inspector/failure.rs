@@ -59,7 +59,7 @@ impl Inspector {
     /// The CAs of this proxy, where its hierarchy is read, and those that signed accepted peers.
     fn known_cas(&self, host: &dyn Host) -> Vec<String> {
         let directory = self.directory.current();
-        let own = directory.cas.iter().map(|ca| ca.subject_ca.clone());
+        let own = directory.cas.iter().map(|ca| ca.subject_ca());
         known_cas(host).into_iter().chain(own).collect()
     }
 

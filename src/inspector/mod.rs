@@ -335,7 +335,7 @@ impl Inspector {
             .into_iter()
             .zip(judgements)
             .map(|(member, judgement)| {
-                let identity = member.identity();
+                let identity = &*member.identity();
                 let series =
                     self.sightings
                         .of(host, &self.registry, direction, member.layer, identity);

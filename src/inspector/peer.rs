@@ -102,7 +102,7 @@ impl Peer {
     pub fn identity(&self) -> &str {
         self.chain
             .first()
-            .map_or("unknown", |leaf| leaf.member.identity())
+            .map_or("unknown", |leaf| &leaf.member.certificate.identity)
     }
 
     pub(super) fn direction(&self) -> Direction {

@@ -59,7 +59,7 @@ impl Ancestry {
     }
 
     fn add_certificate(&mut self, ca: &Certificate) {
-        let name = label_value(&ca.subject_ca).into_owned();
+        let name = label_value(&ca.subject_ca()).into_owned();
         self.certified.insert(name.clone());
         match ca.is_self_issued() {
             true => {
