@@ -65,24 +65,22 @@ impl Member {
 /// order.
 #[must_use]
 pub fn link(certificates: Vec<Certificate>) -> Vec<Member> {
-    let layers: Vec<Layer> = (0..certificates.len())
-        .filter_map(|index| layer(index, &certificates))
-        .collect();
-    let issuers: Vec<Option<usize>> = certificates
+    let places: Vec<_> = certificates
         .iter()
-        .map(|certificate| issuer_of(certificate, &certificates))
-        .collect();
-    // What a CA calls itself is better than what can be told from a certificate that does not say
-    // which key signed it.
-    let names: Vec<Option<String>> = issuers
-        .iter()
-        .map(|issuer| Some(certificates.get((*issuer)?)?.subject_ca()))
+        .enumerate()
+        .map(|(index, certificate)| {
+            let issuer = issuer_of(certificate, &certificates);
+            // What a CA calls itself is better than what can be told from a certificate that does not say
+            // which key signed it.
+            let signer = issuer.and_then(|index| certificates.get(index));
+            let name = signer.map(Certificate::subject_ca);
+            (layer(index, certificate, &certificates), issuer, name)
+        })
         .collect();
     certificates
         .into_iter()
-        .zip(layers)
-        .zip(issuers.into_iter().zip(names))
-        .map(|((mut certificate, layer), (issuer, name))| {
+        .zip(places)
+        .map(|(mut certificate, (layer, issuer, name))| {
             certificate.issuer_ca = name.unwrap_or(certificate.issuer_ca);
             Member {
                 certificate,
@@ -133,15 +131,17 @@ fn issuer_of(certificate: &Certificate, all: &[Certificate]) -> Option<usize> {
         .map(|(index, _)| index)
 }
 
-fn layer(index: usize, all: &[Certificate]) -> Option<Layer> {
-    let (leaf, certificate) = (all.first()?, all.get(index)?);
-    Some(if index == 0 {
+fn layer(index: usize, certificate: &Certificate, all: &[Certificate]) -> Layer {
+    if index == 0 {
         Layer::Workload
     } else if certificate.is_self_issued() {
         Layer::RootCa
-    } else if leaf.names_as_issuer(certificate) {
+    } else if all
+        .first()
+        .is_some_and(|leaf| leaf.names_as_issuer(certificate))
+    {
         Layer::IssuingCa
     } else {
         Layer::IntermediateCa
-    })
+    }
 }

@@ -11,6 +11,25 @@ impl UnixTime {
     /// A time that no clock reaches.
     pub const NEVER: UnixTime = UnixTime(i64::MAX);
 
+    /// The time of a date (year, month, day) and time of day (hour, minute, second) in UTC, also of a leap
+    /// second; `None` if there is none such. None of the numbers is negative.
+    #[must_use]
+    #[expect(
+        clippy::arithmetic_side_effects,
+        reason = "days and seconds of four-digit years"
+    )]
+    pub fn of([year, month, day]: [i64; 3], [hour, minute, second]: [i64; 3]) -> Option<UnixTime> {
+        let valid = (1..=12).contains(&month) && (1..=31).contains(&day) && year <= 9999;
+        let valid = valid && hour <= 23 && minute <= 59 && second <= 60;
+        if !valid {
+            return None;
+        }
+        let days = days_from_civil(year, month, day);
+        let seconds = days * 86_400 + hour * 3600 + minute * 60 + second;
+        // A day that the month does not have comes back as another date.
+        (civil_from_days(days) == (year, month, day)).then_some(UnixTime(seconds))
+    }
+
     /// This time plus `seconds`, saturating.
     #[must_use]
     pub const fn plus(self, seconds: i64) -> UnixTime {
@@ -118,23 +137,12 @@ impl std::str::FromStr for UnixTime {
     }
 }
 
-#[expect(
-    clippy::arithmetic_side_effects,
-    reason = "every number is below 65536, see `numbers`"
-)]
 fn parse_rfc3339(text: &str) -> Option<UnixTime> {
     let (date, time) = text.split_once(['T', 't', ' '])?;
     let zone = time.find(['Z', 'z', '+', '-'])?;
     let (time, zone) = time.split_at_checked(zone)?;
-    let [year, month, day] = numbers(date, '-')?;
-    let [hour, minute, second] = numbers(without_fraction(time)?, ':')?;
-    let valid = (1..=12).contains(&month) && (1..=31).contains(&day) && year <= 9999;
-    let valid = valid && hour <= 23 && minute <= 59 && second <= 60;
-    let days = days_from_civil(year, month, day);
-    // A day that the month does not have comes back as another date.
-    let valid = valid && civil_from_days(days) == (year, month, day);
-    let seconds = days * 86_400 + hour * 3600 + minute * 60 + second;
-    valid.then_some(UnixTime(seconds.checked_sub(parse_offset(zone)?)?))
+    let time = UnixTime::of(numbers(date, '-')?, numbers(without_fraction(time)?, ':')?)?;
+    Some(time.minus(parse_offset(zone)?))
 }
 
 fn without_fraction(time: &str) -> Option<&str> {

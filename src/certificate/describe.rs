@@ -1,9 +1,10 @@
 //! A certificate in words, for the command line: what the module itself never needs.
 
 use super::extension;
-use super::name::{attribute_text, push_hex};
+use super::name::attribute_text;
 use super::parse::ParseError;
 use super::structure::structure;
+use crate::hex;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use x509_parser::prelude::*;
@@ -40,7 +41,7 @@ pub fn describe(der: &[u8]) -> Result<Description, ParseError> {
         key_usage: None,
         extended_key_usage: None,
         signature_algorithm: signature_algorithm(structure.signature_algorithm),
-        sha256: hex(&Sha256::digest(der)),
+        sha256: digits(&Sha256::digest(der)),
         subject_alt_names: Vec::new(),
     };
     let mut seen_alt_names = false;
@@ -76,9 +77,9 @@ pub fn describe(der: &[u8]) -> Result<Description, ParseError> {
 /// OpenSSL and Envoy write it.
 fn serial(content: &[u8]) -> String {
     match content {
-        [0, rest @ ..] if !rest.is_empty() => hex(rest),
-        [0x80..=0xff, ..] => format!("-{}", hex(&negated(content))),
-        _ => hex(content),
+        [0, rest @ ..] if !rest.is_empty() => digits(rest),
+        [0x80..=0xff, ..] => format!("-{}", digits(&negated(content))),
+        _ => digits(content),
     }
 }
 
@@ -101,9 +102,9 @@ fn negated(content: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn hex(bytes: &[u8]) -> String {
+fn digits(bytes: &[u8]) -> String {
     let mut text = String::new();
-    push_hex(&mut text, bytes, bytes.len());
+    hex::push(&mut text, bytes);
     text
 }
 
@@ -184,6 +185,6 @@ fn ip_address(bytes: &[u8]) -> String {
     }
     match <[u8; 16]>::try_from(bytes) {
         Ok(octets) => std::net::Ipv6Addr::from(octets).to_string(),
-        Err(_) => hex(bytes),
+        Err(_) => digits(bytes),
     }
 }

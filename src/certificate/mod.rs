@@ -101,7 +101,7 @@ pub struct KeyUsage {
 }
 
 /// The extended key usages that matter for mTLS (RFC 5280, section 4.2.1.12).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ExtendedKeyUsage {
     /// id-kp-serverAuth.
     pub server_auth: bool,

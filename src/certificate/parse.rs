@@ -1,5 +1,6 @@
 //! DER to facts.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use x509_parser::prelude::X509Name;
@@ -11,7 +12,6 @@ use super::{
     Certificate, ExtendedKeyUsage, KeyAlgorithm, KeyUsage, Links, PublicKey, SignatureDigest,
     spiffe,
 };
-use crate::time::UnixTime;
 
 /// Longest DER that is parsed. Real certificates have one to three KB; Envoy itself refuses chains
 /// above a handshake message's limit.
@@ -60,7 +60,7 @@ pub fn parse(der: &[u8]) -> Result<Certificate, ParseError> {
     let issuer_key_id = extensions.authority_key_id.or(own_key_id);
     Ok(Certificate {
         identity: identity(&alt_names, &structure.subject),
-        subject_text: ca_text(&structure.subject),
+        subject_text: ca_text(&structure.subject).into_owned(),
         issuer_ca: ca_name(
             &ca_text(&structure.issuer),
             issuer_key_id,
@@ -73,8 +73,8 @@ pub fn parse(der: &[u8]) -> Result<Certificate, ParseError> {
             subject_key_id: extensions.subject_key_id.map(Into::into),
             authority_key_id: extensions.authority_key_id.map(Into::into),
         },
-        not_before: UnixTime(structure.validity.not_before.timestamp()),
-        not_after: UnixTime(structure.validity.not_after.timestamp()),
+        not_before: structure.not_before,
+        not_after: structure.not_after,
         version: structure.version,
         is_ca: extensions.is_ca,
         key_usage: extensions.key_usage,
@@ -94,9 +94,9 @@ fn identity(names: &AltNames<'_>, subject: &X509Name<'_>) -> String {
         .copied()
         .or(names.dns_name)
         .filter(|name| !name.is_empty())
-        .map(str::to_owned)
+        .map(Cow::Borrowed)
         .or_else(|| common_name(subject).filter(|name| !name.is_empty()))
-        .unwrap_or_else(|| "unknown".to_owned())
+        .map_or_else(|| "unknown".to_owned(), Cow::into_owned)
 }
 
 /// The extensions that matter here. Of a repeated one the first counts (RFC 5280, section 4.2,
@@ -132,10 +132,15 @@ impl<'a> Extensions<'a> {
                 }
                 Some(ExtensionKind::ExtendedKeyUsage) if found.extended_key_usage.is_none() => {
                     let purposes = extension::purposes(value).map_err(unreadable("extKeyUsage"))?;
-                    found.extended_key_usage = Some(ExtendedKeyUsage {
-                        server_auth: purposes.contains(&extension::SERVER_AUTH),
-                        client_auth: purposes.contains(&extension::CLIENT_AUTH),
-                    });
+                    let mut usage = ExtendedKeyUsage::default();
+                    for purpose in purposes {
+                        match purpose {
+                            extension::SERVER_AUTH => usage.server_auth = true,
+                            extension::CLIENT_AUTH => usage.client_auth = true,
+                            _ => {}
+                        }
+                    }
+                    found.extended_key_usage = Some(usage);
                 }
                 Some(ExtensionKind::SubjectKeyId) if found.subject_key_id.is_none() => {
                     let id = extension::subject_key_id(value);

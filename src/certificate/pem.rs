@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::hex;
+
 const BEGIN: &[u8] = b"-----BEGIN ";
 const END: &[u8] = b"-----END ";
 const DASHES: &[u8] = b"-----";
@@ -40,21 +42,26 @@ impl fmt::Display for PemError {
 
 impl std::error::Error for PemError {}
 
-/// Decodes percent-encoding. Text without `%` is returned as it is, so that plain PEM and the
-/// URL-encoded PEM of Envoy are read alike; `+` stays `+`, as base64 needs it.
+/// Decodes percent-encoding. Text that begins with a mark in plain, or has no `%`, is returned as it is, so
+/// that plain PEM and the URL-encoded PEM of Envoy are read alike; `+` stays `+`, as base64 needs it.
 ///
 /// # Errors
 /// [`PemError::Percent`] for a `%` without two hex digits.
 pub fn percent_decode(text: &[u8]) -> Result<Cow<'_, [u8]>, PemError> {
-    let Some((start, mut escaped)) = split_at_match(text, b"%") else {
+    // In a mark there is a space, which every encoder encodes.
+    let encoded = match text.starts_with(BEGIN) {
+        true => None,
+        false => split_at_match(text, b"%"),
+    };
+    let Some((start, mut escaped)) = encoded else {
         return Ok(Cow::Borrowed(text));
     };
     let mut decoded = Vec::with_capacity(text.len());
     decoded.extend_from_slice(start);
     loop {
-        let byte = escaped.split_first_chunk().and_then(|([high, low], rest)| {
-            Some((hex_digit(*high)? << 4 | hex_digit(*low)?, rest))
-        });
+        let byte = escaped
+            .split_first_chunk()
+            .and_then(|(pair, rest)| Some((hex::decode(*pair)?, rest)));
         let Some((byte, rest)) = byte else {
             let at = text.len().saturating_sub(escaped.len()).saturating_sub(1);
             return Err(PemError::Percent(at));
@@ -67,12 +74,6 @@ pub fn percent_decode(text: &[u8]) -> Result<Cow<'_, [u8]>, PemError> {
         decoded.extend_from_slice(plain);
         escaped = next;
     }
-}
-
-fn hex_digit(byte: u8) -> Option<u8> {
-    char::from(byte)
-        .to_digit(16)
-        .and_then(|digit| u8::try_from(digit).ok())
 }
 
 /// The certificates of a PEM text in their order, each as DER or as the reason why it is none.
@@ -169,9 +170,8 @@ fn decode_digits(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
                 rest = tail.strip_prefix(b"\n").unwrap_or(tail);
             }
             while let Some((group, tail)) = rest.split_first_chunk()
-                && let Ok(bytes) = u32::try_from(decode_group(group))
+                && let (0.., bytes) = decode_group(group)
             {
-                let [_, bytes @ ..] = bytes.to_be_bytes();
                 decoded.extend_from_slice(&bytes);
                 rest = tail;
             }
@@ -209,24 +209,29 @@ fn decode_line(line: &[u8; LINE_DIGITS]) -> Option<[u8; LINE_BYTES]> {
     let mut signs = 0;
     let bytes = decoded.as_chunks_mut().0;
     for (group, bytes) in line.as_chunks().0.iter().zip(bytes) {
-        let value = decode_group(group);
+        let value;
+        (value, *bytes) = decode_group(group);
         signs |= value;
-        let [_, first, second, third] = value.to_be_bytes();
-        *bytes = [first, second, third];
     }
     (signs >= 0).then_some(decoded)
 }
 
-/// The three bytes of four digits; negative if one of them is no digit.
-fn decode_group(digits: &[u8; 4]) -> i32 {
-    let [a, b, c, d] = *digits;
-    let value = |digit| i32::from(base64_value(digit));
-    value(a) << 18 | value(b) << 12 | value(c) << 6 | value(d)
+/// What four digits stand for, as a number and in its three bytes. Negative if one of them is no digit.
+fn decode_group(digits: &[u8; 4]) -> (i32, [u8; 3]) {
+    let [a, b, c, d] = digits;
+    let value = |digit: &u8| i32::from(base64_value(*digit));
+    let value = value(a) << 18 | value(b) << 12 | value(c) << 6 | value(d);
+    let [first, ..] = (value >> 16).to_le_bytes();
+    let [second, ..] = (value >> 8).to_le_bytes();
+    let [third, ..] = value.to_le_bytes();
+    (value, [first, second, third])
 }
 
 const SPACE: i8 = -1;
 const PADDING: i8 = -2;
 const NO_DIGIT: i8 = -3;
+
+const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// What each byte stands for: a digit (below 64), or one of the above, whose sign no shift to the left
 /// loses. A table, for a certificate has a thousand of them.
@@ -236,7 +241,6 @@ const NO_DIGIT: i8 = -3;
     reason = "evaluated when the module is built"
 )]
 const BASE64: [i8; 256] = {
-    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut table = [NO_DIGIT; 256];
     let mut digit = 0;
     while digit < 64 {
@@ -257,16 +261,20 @@ fn base64_value(byte: u8) -> i8 {
     value.unwrap_or(NO_DIGIT)
 }
 
-/// Splits `text` around the first `pattern`: what is before it and what is after it.
+/// Splits `text` around the first `pattern`: what is before it and what is after it. Byte by byte, for it is
+/// mostly near.
 fn split_at_match<'a>(text: &'a [u8], pattern: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
-    let first = *pattern.first()?;
-    let mut starts = memchr::memchr_iter(first, text);
-    let at = starts.find(|at| {
-        text.get(*at..)
-            .is_some_and(|rest| rest.starts_with(pattern))
-    })?;
-    let (before, rest) = text.split_at_checked(at)?;
-    Some((before, rest.get(pattern.len()..)?))
+    let first = pattern.first()?;
+    let mut rest = text;
+    loop {
+        let at = rest.iter().position(|byte| byte == first)?;
+        rest = rest.get(at..)?;
+        if let Some(after) = rest.strip_prefix(pattern) {
+            let before = text.len().saturating_sub(rest.len());
+            return Some((text.get(..before)?, after));
+        }
+        rest = rest.get(1..)?;
+    }
 }
 
 #[cfg(test)]
@@ -283,6 +291,9 @@ mod tests {
     fn decodes_percent_encoding() {
         assert_eq!(&*percent_decode(b"a+b").unwrap(), b"a+b");
         assert_eq!(&*percent_decode(b"%2B%2f%0A").unwrap(), b"+/\n");
+        assert_eq!(&*percent_decode(b"a%2Bb%2Bc").unwrap(), b"a+b+c");
+        let plain = [PEM.as_bytes(), b"100%\n"].concat();
+        assert_eq!(&*percent_decode(&plain).unwrap(), plain);
         assert_eq!(percent_decode(b"ab%4").unwrap_err(), PemError::Percent(2));
         assert_eq!(percent_decode(b"%%41").unwrap_err(), PemError::Percent(0));
         assert_eq!(percent_decode(b"%4\xff").unwrap_err(), PemError::Percent(0));
@@ -313,6 +324,43 @@ mod tests {
             ]
         );
         assert_eq!(all("-----BEGIN CERT"), vec![Err(PemError::Unterminated)]);
+    }
+
+    #[test]
+    fn reads_base64_of_every_length_and_layout() {
+        let digits = |bytes: &[u8]| {
+            let groups = bytes.chunks(3).map(|group| {
+                let number = group.iter().fold(0, |n, byte| n << 8 | u32::from(*byte));
+                let bits = number << (24 - 8 * group.len());
+                let digit = |at: usize| match at <= group.len() {
+                    true => DIGITS[(bits >> (18 - 6 * at)) as usize & 63],
+                    false => b'=',
+                };
+                [0, 1, 2, 3].map(digit)
+            });
+            groups.flatten().collect::<Vec<u8>>()
+        };
+        let bytes: Vec<u8> = (0..200u8).map(|byte| byte.wrapping_mul(73)).collect();
+        for length in 0..bytes.len() {
+            let bytes = &bytes[..length];
+            let digits = digits(bytes);
+            assert_eq!(decode_base64(&digits).unwrap(), bytes);
+            for (width, end) in [(64, "\n"), (64, "\r\n"), (76, "\n"), (63, " \t"), (1, "\n")] {
+                let lines = digits
+                    .chunks(width)
+                    .map(|line| [line, end.as_bytes()].concat());
+                let mut text = lines.collect::<Vec<_>>().concat();
+                assert_eq!(decode_base64(&text).unwrap(), bytes, "{width} {end:?}");
+                // One digit less, one more, another byte in the place of one.
+                if let [first, ..] = text[..] {
+                    assert_eq!(decode_base64(&text[1..]), Err(PemError::Base64));
+                    text.insert(length % text.len(), first);
+                    assert_eq!(decode_base64(&text), Err(PemError::Base64));
+                    text[length % width.min(digits.len())] = b'-';
+                    assert_eq!(decode_base64(&text), Err(PemError::Base64));
+                }
+            }
+        }
     }
 
     #[test]

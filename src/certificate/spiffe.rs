@@ -80,29 +80,30 @@ pub fn validate_id(id: &str) -> Result<(), InvalidSvid> {
     if id.len() > MAX_ID_BYTES {
         return Err(InvalidSvid::TooLong);
     }
-    let rest = id
-        .strip_prefix("spiffe://")
-        .ok_or(InvalidSvid::TrustDomain)?;
-    let (trust_domain, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let rest = id.as_bytes().strip_prefix(b"spiffe://");
+    let mut segments = rest.unwrap_or_default().split(|byte| *byte == b'/');
+    let trust_domain = segments.next().unwrap_or_default();
     let domain_ok = !trust_domain.is_empty()
         && trust_domain.len() <= MAX_TRUST_DOMAIN_BYTES
         && trust_domain
-            .bytes()
+            .iter()
             .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_'));
     if !domain_ok {
         return Err(InvalidSvid::TrustDomain);
     }
-    if path.split('/').all(valid_segment) {
+    // Without a path there is one empty segment.
+    let first = segments.next().unwrap_or_default();
+    if valid_segment(first) && segments.all(valid_segment) {
         Ok(())
     } else {
         Err(InvalidSvid::Path)
     }
 }
 
-fn valid_segment(segment: &str) -> bool {
-    !matches!(segment, "" | "." | "..")
+fn valid_segment(segment: &[u8]) -> bool {
+    !matches!(segment, b"" | b"." | b"..")
         && segment
-            .bytes()
+            .iter()
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
 }
 

@@ -6,10 +6,10 @@
 //! reader of ASN.1 elements keeps for each what BER could have written otherwise: with seventy elements in a
 //! leaf, that was a fifth of what a new certificate costs.
 
-use x509_parser::certificate::Validity;
-use x509_parser::prelude::{FromDer, X509Error, X509Name};
+use x509_parser::prelude::{ASN1Time, FromDer, X509Error, X509Name};
 
 use super::parse::{MAX_DER_BYTES, ParseError};
+use crate::time::UnixTime;
 
 /// A certificate, its extensions not yet looked into.
 pub(super) struct Structure<'a> {
@@ -18,7 +18,8 @@ pub(super) struct Structure<'a> {
     /// Content of the serial number's INTEGER.
     pub(super) raw_serial: &'a [u8],
     pub(super) issuer: X509Name<'a>,
-    pub(super) validity: Validity,
+    pub(super) not_before: UnixTime,
+    pub(super) not_after: UnixTime,
     pub(super) subject: X509Name<'a>,
     pub(super) public_key: PublicKeyInfo<'a>,
     pub(super) extensions: Vec<Extension<'a>>,
@@ -72,19 +73,66 @@ fn to_be_signed<'a>(
     let (rest, algorithm) = sequence(rest)?;
     algorithm_identifier(algorithm)?;
     let (rest, issuer) = part::<X509Name<'_>>(rest)?;
-    let (rest, validity) = part::<Validity>(rest)?;
+    let (rest, validity) = sequence(rest)?;
+    let (after_start, not_before) = time(validity)?;
+    let (_, not_after) = time(after_start)?;
     let (rest, subject) = part::<X509Name<'_>>(rest)?;
     let (rest, public_key) = sequence(rest)?;
     Ok(Structure {
         version,
         raw_serial,
         issuer,
-        validity,
+        not_before,
+        not_after,
         subject,
         public_key: public_key_info(public_key)?,
         extensions: extensions(rest)?,
         signature_algorithm,
     })
+}
+
+/// `CHOICE { utcTime UTCTime, generalTime GeneralizedTime }`, and what follows it.
+fn time(input: &[u8]) -> Result<(&[u8], UnixTime), ParseError> {
+    let (rest, element) = any(input)?;
+    if let Some(time) = usual_time(&element) {
+        return Ok((rest, time));
+    }
+    let (rest, time) = part::<ASN1Time>(input)?;
+    Ok((rest, UnixTime(time.timestamp())))
+}
+
+/// A time as RFC 5280 (section 4.1.2.5) has it: with seconds, in UTC. The parser's own way for it leads
+/// through a calendar library.
+#[expect(clippy::arithmetic_side_effects, reason = "numbers of two digits")]
+fn usual_time(element: &Element<'_>) -> Option<UnixTime> {
+    let (pairs, b"Z") = element.content.as_chunks() else {
+        return None;
+    };
+    let (year, pairs) = match (element.identifier, pairs) {
+        (UTC_TIME, [year, pairs @ ..]) => match decimal(*year)? {
+            year @ ..50 => (2000 + year, pairs),
+            year => (1900 + year, pairs),
+        },
+        (GENERALIZED_TIME, [century, year, pairs @ ..]) => {
+            (decimal(*century)? * 100 + decimal(*year)?, pairs)
+        }
+        _ => return None,
+    };
+    let [month, day, hour, minute, second] = pairs else {
+        return None;
+    };
+    let second = decimal(*second).filter(|second| *second < 60)?;
+    UnixTime::of(
+        [year, decimal(*month)?, decimal(*day)?],
+        [decimal(*hour)?, decimal(*minute)?, second],
+    )
+}
+
+/// Two decimal digits.
+fn decimal([tens, ones]: [u8; 2]) -> Option<i64> {
+    let (tens, ones) = (tens.wrapping_sub(b'0'), ones.wrapping_sub(b'0'));
+    let value = tens.wrapping_mul(10).wrapping_add(ones);
+    (tens < 10 && ones < 10).then_some(i64::from(value))
 }
 
 /// `algorithm OBJECT IDENTIFIER, parameters ANY DEFINED BY algorithm OPTIONAL`: the content of both.
@@ -126,9 +174,12 @@ fn version(tbs: &[u8]) -> Result<(&[u8], u32), ParseError> {
     }
 }
 
+/// A leaf of a public CA has ten.
+const TYPICAL_EXTENSIONS: usize = 10;
+
 /// `issuerUniqueID [1]`, `subjectUniqueID [2]` (passed over), `extensions [3] EXPLICIT`.
 fn extensions(mut rest: &[u8]) -> Result<Vec<Extension<'_>>, ParseError> {
-    let mut found = Vec::new();
+    let mut found = Vec::with_capacity(TYPICAL_EXTENSIONS);
     while !rest.is_empty() {
         let (after, tagged) = any(rest)?;
         rest = after;
@@ -159,6 +210,8 @@ pub(super) const INTEGER: u8 = 2;
 pub(super) const BIT_STRING: u8 = 3;
 pub(super) const OCTET_STRING: u8 = 4;
 pub(super) const OBJECT_IDENTIFIER: u8 = 6;
+const UTC_TIME: u8 = 23;
+const GENERALIZED_TIME: u8 = 24;
 const SEQUENCE: u8 = 0x30;
 
 /// The bit of an identifier that says that the content is elements.

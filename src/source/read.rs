@@ -105,10 +105,9 @@ impl Question<'_> {
             match self.ask(*source) {
                 Ok(None) => {}
                 Ok(Some(ders)) => {
-                    let leaf = leaf_of(&ders);
-                    reading.take(*source, &ders);
-                    if let (1, Some(leaf)) = (reading.certificates.len(), leaf) {
-                        self.add_chain(&mut reading, *source, leaf);
+                    reading.take_from(*source, ders, 0);
+                    if reading.certificates.len() == 1 {
+                        self.add_chain(&mut reading, *source);
                     }
                 }
                 Err(error) => reading.fail(*source, Layer::Workload, error),
@@ -168,17 +167,17 @@ impl Question<'_> {
         }
     }
 
-    fn add_chain(&self, reading: &mut Reading, source: Source, leaf: &[u8]) {
+    fn add_chain(&self, reading: &mut Reading, source: Source) {
         let configured = self.config.certificate_sources.contains(&Source::Xfcc);
         if source == Source::Xfcc || self.direction == Direction::Outbound || !configured {
             return;
         }
         let chain = self.xfcc.map(xfcc::certificates);
         if let Some(Ok(Some(mut ders))) = chain
-            && leaf_of(&ders) == Some(leaf)
+            && leaf_of(&ders) == reading.ders.first().map(Vec::as_slice)
         {
             ders.truncate(MAX_CHAIN);
-            reading.take_from(Source::Xfcc, &ders, 1);
+            reading.take_from(Source::Xfcc, ders, 1);
         }
     }
 }
@@ -194,24 +193,18 @@ pub fn fingerprint_of(der: &[u8]) -> Fingerprint {
 }
 
 impl Reading {
-    fn take(&mut self, source: Source, ders: &Ders) {
-        self.take_from(source, ders, 0);
-    }
-
     /// Takes the certificates from position `first` on. Without a leaf the rest says nothing of this
     /// peer.
-    fn take_from(&mut self, source: Source, ders: &Ders, first: usize) {
-        for (position, der) in ders.iter().enumerate().skip(first) {
-            let parsed = match der {
-                Ok(der) => certificate::parse(der)
-                    .map(|certificate| (certificate, der))
-                    .map_err(ReadError::Parse),
-                Err(error) => Err(ReadError::Pem(error.clone())),
-            };
+    fn take_from(&mut self, source: Source, ders: Ders, first: usize) {
+        for (position, der) in ders.into_iter().enumerate().skip(first) {
+            let parsed = der.map_err(ReadError::Pem).and_then(|der| {
+                let certificate = certificate::parse(&der).map_err(ReadError::Parse)?;
+                Ok((certificate, der))
+            });
             match parsed {
                 Ok((certificate, der)) => {
                     self.certificates.push(certificate);
-                    self.ders.push(der.clone());
+                    self.ders.push(der);
                     self.read.push(source);
                 }
                 Err(error) => {

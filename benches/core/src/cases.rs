@@ -10,6 +10,7 @@ use mtls_watch::config::Config;
 use mtls_watch::inspector::{Inspector, RequestWatch};
 use mtls_watch::metrics::NOT_AFTER;
 use mtls_watch::policy::{self, Direction};
+use mtls_watch::source::read::fingerprint_of;
 use mtls_watch::source::xfcc;
 use testbed::key::KeyKind;
 use testbed::{Hierarchy, Identity};
@@ -65,7 +66,9 @@ fn first_sight(pki: &Hierarchy) -> Case {
             let uri = format!("spiffe://cluster.local/ns/shop/sa/w-{number}");
             let leaf = pki.leaf().uri(&uri).key(pki.issuing.key()).issue();
             let leaf = leaf.expect("a leaf");
-            (number, leaf.leaf_pem(), format!("{number:064x}"))
+            let digest = fingerprint_of(leaf.der());
+            let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+            (number, leaf.leaf_pem(), digest)
         })
         .collect();
     let (host, next) = (RefCell::new(host), Cell::new(0));
