@@ -8,7 +8,7 @@ use crate::certificate::{Certificate, spiffe::Svid};
 use crate::chain::{self, Layer, Member};
 use crate::config::Thresholds;
 use crate::host::{Host, MetricKind, Version};
-use crate::metrics::admission::{self, Kind, MAX_OWN, OTHER};
+use crate::metrics::admission::{Admission, Kind, MAX_OWN, OTHER};
 use crate::metrics::counters::{Counter, Outcome, Registry};
 use crate::metrics::{
     OWN_FINDINGS, OWN_NOT_AFTER, OWN_NOT_BEFORE, OWN_PRESENT, OWN_ROTATION_MARGIN, OWN_ROTATIONS,
@@ -85,7 +85,7 @@ pub(super) fn update(
 /// Whether a certificate is among the first that get series of their own.
 fn has_place(host: &dyn Host, layer: Layer, secret: &str, identity: &str) -> bool {
     let series = OWN_PRESENT.series(&[layer.as_str(), secret, identity]);
-    admission::admit(host, Kind::Own, &series, MAX_OWN)
+    Admission::new(Kind::Own, MAX_OWN).admits(host, &series)
 }
 
 /// How a secret with a leaf is called in metrics.

@@ -44,8 +44,8 @@ impl<K: Hash + Eq, V: Clone, S: BuildHasher + Default> Cache<K, V, S> {
     }
 }
 
-/// Hashes numbers that Envoy gives out one after the other: nobody outside has a say in them, and a
-/// hash that resists choice would be a good part of what a request costs.
+/// Hashes numbers that nobody outside has a say in, such as those that Envoy gives out one after the other:
+/// a hash that resists choice would be a good part of what a request costs.
 pub(crate) type ById = BuildHasherDefault<IdHasher>;
 
 #[derive(Default)]

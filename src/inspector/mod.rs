@@ -8,13 +8,14 @@ mod peer;
 mod request;
 
 use std::cell::{Cell, RefCell};
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::{BuildHasher as _, Hash, Hasher, RandomState};
 use std::rc::Rc;
 
 use sha2::{Digest as _, Sha256};
 
 use crate::chain::{self, Layer};
 use crate::config::Config;
+use crate::hex;
 use crate::hierarchy::admin::ReplyError;
 use crate::hierarchy::{DirectoryKeeper, Poller};
 use crate::host::{self, Host};
@@ -40,9 +41,10 @@ const MAX_PEERS: usize = 512;
 /// Connections of which a worker remembers the peer, for HTTP (at most twice as many).
 const MAX_CONNECTIONS: usize = 1024;
 
-/// Milliseconds between two ticks: how late gauges may be, and how stale the clock that data
-/// callbacks go by.
-pub const TICK_MILLISECONDS: u32 = 5000;
+/// Seconds between two ticks: how late gauges may be, and how stale the clock that data callbacks go by.
+pub const TICK_SECONDS: u32 = 5;
+/// The same in milliseconds.
+pub const TICK_MILLISECONDS: u32 = TICK_SECONDS * 1000;
 
 /// Filter state with the peer's status; `wasm.` comes before it in access logs.
 const STATUS: &str = "mtls_watch.status";
@@ -116,7 +118,7 @@ impl Listener {
 pub struct Inspector {
     config: Config,
     registry: Rc<Registry>,
-    peers: RefCell<Cache<PeerKey, Rc<Peer>>>,
+    peers: RefCell<Cache<PeerKey, Rc<Peer>, ById>>,
     connections: RefCell<Cache<u64, Rc<Downstream>, ById>>,
     /// Whether [`CONNECTION`] stays on a connection.
     marks_connections: Cell<bool>,
@@ -131,7 +133,7 @@ pub struct Inspector {
     chain_hasher: RandomState,
 }
 
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq)]
 struct PeerKey {
     direction: Direction,
     fingerprint: Fingerprint,
@@ -139,6 +141,16 @@ struct PeerKey {
     chain: u64,
     /// Which CAs were known when the peer was met: they are part of what is made of it.
     directory: u64,
+}
+
+impl Hash for PeerKey {
+    /// Not by a keyed hash, which would take longer than the rest of the look-up: a fingerprint is one, of
+    /// what a CA has signed. Whoever wants thousands of them in one place needs a CA to sign billions.
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        let parts = self.fingerprint.as_chunks().0.iter();
+        let parts = parts.map(|part| u64::from_le_bytes(*part));
+        hasher.write_u64(parts.fold(self.chain, |hash, part| hash ^ part));
+    }
 }
 
 /// The client of an HTTP connection, as remembered between its requests.
@@ -182,7 +194,7 @@ impl Inspector {
             .set(host.declare_connection_state(CONNECTION));
     }
 
-    /// Every [`TICK_MILLISECONDS`]: the gauges learn who was there.
+    /// Every [`TICK_SECONDS`]: the gauges learn who was there.
     pub fn tick(&self, host: &dyn Host) {
         let since = self.last_tick.replace(self.now(host));
         let now = self.clock.get();
@@ -259,7 +271,7 @@ impl Inspector {
         digest: Option<Vec<u8>>,
         xfcc: Option<&[u8]>,
     ) -> Rc<Peer> {
-        let fingerprint = digest.as_deref().and_then(decode_fingerprint);
+        let fingerprint = digest.as_deref().and_then(hex::decode_array);
         let chain = xfcc.map_or(0, |header| self.chain_key(header));
         // Without any fingerprint one peer cannot be told from another: none is remembered.
         let key = fingerprint
@@ -423,24 +435,6 @@ fn anonymous_status(security: Security) -> Status {
         Security::Hbone => Status::Hbone,
         Security::Mtls | Security::Tls | Security::Plaintext => Status::NoCertificate,
     }
-}
-
-/// 64 hex digits.
-fn decode_fingerprint(digits: &[u8]) -> Option<Fingerprint> {
-    let mut fingerprint = Fingerprint::default();
-    if digits.len() != fingerprint.len().saturating_mul(2) {
-        return None;
-    }
-    for (byte, pair) in fingerprint.iter_mut().zip(digits.as_chunks().0) {
-        let [high, low] = *pair;
-        *byte = hex_digit(high)? << 4 | hex_digit(low)?;
-    }
-    Some(fingerprint)
-}
-
-fn hex_digit(digit: u8) -> Option<u8> {
-    let value = char::from(digit).to_digit(16)?;
-    u8::try_from(value).ok()
 }
 
 /// What stands for the fingerprint where Envoy gives none: the digest of the certificate's text.

@@ -25,7 +25,8 @@ pub struct Peer {
     /// Layers of the certificates that could not be read.
     unreadable: Vec<Layer>,
     issuer: Option<Rc<IssuerSeries>>,
-    standing: RefCell<Rc<Standing>>,
+    /// Since it was judged first.
+    standing: RefCell<Option<Rc<Standing>>>,
     last_seen: Cell<UnixTime>,
     /// From when its findings may be reported again.
     report_at: Cell<UnixTime>,
@@ -65,17 +66,6 @@ impl Standing {
             names => format!("{}; {names}", self.status.as_str()),
         }
     }
-
-    fn none() -> Rc<Standing> {
-        Rc::new(Standing {
-            status: Status::Unreadable,
-            findings: Vec::new(),
-            all: Findings::NONE,
-            names: String::new(),
-            from: UnixTime::NEVER,
-            until: UnixTime::NEVER,
-        })
-    }
 }
 
 impl Peer {
@@ -90,7 +80,7 @@ impl Peer {
             chain,
             unreadable,
             issuer,
-            standing: RefCell::new(Standing::none()),
+            standing: RefCell::default(),
             last_seen: Cell::default(),
             report_at: Cell::default(),
             fresh: Cell::new(true),
@@ -152,11 +142,11 @@ impl Peer {
         }
     }
 
-    /// Writes the gauges at once, for a peer that is new.
+    /// Writes at once what the gauges have to say of a peer that is new.
     pub(super) fn publish(&self, host: &dyn Host, registry: &Registry, now: UnixTime) {
         self.tell_gauges(now, now);
         for judged in &self.chain {
-            judged.series.publish(host, registry, now);
+            judged.series.publish_urgent(host, registry, now);
         }
         if let Some(issuer) = &self.issuer {
             issuer.publish(host, registry);
@@ -166,12 +156,13 @@ impl Peer {
     /// The standing that holds at `now`. Judging again needs no parsing, and happens only when a
     /// moment has passed at which some finding changes.
     pub(super) fn standing(&self, now: UnixTime) -> Rc<Standing> {
-        let standing = Rc::clone(&self.standing.borrow());
-        if standing.holds(now) {
-            return standing;
+        if let Some(standing) = &*self.standing.borrow()
+            && standing.holds(now)
+        {
+            return Rc::clone(standing);
         }
         let standing = Rc::new(self.judge(now));
-        self.standing.replace(Rc::clone(&standing));
+        self.standing.replace(Some(Rc::clone(&standing)));
         self.report_at.set(now);
         standing
     }
@@ -180,7 +171,8 @@ impl Peer {
     pub(super) fn is_report_due(&self, now: UnixTime, repeat: i64) -> bool {
         let due_at = self.report_at.get();
         let is_due = now >= due_at || due_at > now.plus(repeat);
-        let due = is_due && !self.standing.borrow().all.is_empty();
+        let standing = self.standing.borrow();
+        let due = is_due && standing.as_ref().is_some_and(|it| !it.all.is_empty());
         if due {
             self.report_at.set(now.plus(repeat));
         }

@@ -1,9 +1,10 @@
 //! Which identities and CAs get a series of their own: the first ones, up to a limit, the same in
 //! all workers. Envoy never deletes a metric, so a place once taken stays taken.
 
+use std::cell::Cell;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use crate::host::{Host, Shared, Version};
+use crate::host::{Host, Shared};
 
 /// Label value of everything beyond the limit.
 pub const OTHER: &str = "other";
@@ -18,8 +19,6 @@ pub const MAX_OWN: usize = 100;
 
 /// Attempts at a compare-and-swap before this worker decides for itself.
 const MAX_ATTEMPTS: usize = 16;
-
-const HASH_BYTES: usize = size_of::<u64>();
 
 /// What is counted separately.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,36 +51,68 @@ pub fn prepare(host: &dyn Host) {
     }
 }
 
-/// Whether `value` is among the first `limit` values of its kind in this proxy. The list holds
-/// hashes, 8 bytes each.
-pub fn admit(host: &dyn Host, kind: Kind, value: &str, limit: usize) -> bool {
-    if limit == 0 {
-        return false;
-    }
-    let hash = hash(value).to_le_bytes();
-    for _ in 0..MAX_ATTEMPTS {
-        let (list, version) = host.shared(kind.key());
-        let mut list = list.unwrap_or_default();
-        let mut admitted = list.chunks_exact(HASH_BYTES);
-        if let Some(place) = admitted.position(|known| known == hash) {
-            return place < limit;
-        }
-        if list.len() / HASH_BYTES >= limit {
-            return false;
-        }
-        list.extend_from_slice(&hash);
-        match share(host, kind, &list, version) {
-            Shared::Stored => return true,
-            Shared::Conflict => {}
-            // Without shared data every worker would admit its own `limit`: none is the safe side.
-            Shared::Refused => return false,
-        }
-    }
-    false
+/// Who has a place, as far as one worker knows.
+pub struct Admission {
+    kind: Kind,
+    limit: usize,
+    /// The shared list when it was last read. It only ever grows, at its end: once it is full, nothing is
+    /// asked any more.
+    known: Cell<Vec<u64>>,
 }
 
-fn share(host: &dyn Host, kind: Kind, list: &[u8], version: Version) -> Shared {
-    host.share(kind.key(), list, version)
+impl Admission {
+    /// For the first `limit` values of that kind in this proxy.
+    #[must_use]
+    pub fn new(kind: Kind, limit: usize) -> Self {
+        Self {
+            kind,
+            limit,
+            known: Cell::default(),
+        }
+    }
+
+    /// Whether `value` is among them. The list holds hashes, 8 bytes each.
+    pub fn admits(&self, host: &dyn Host, value: &str) -> bool {
+        let mut known = self.known.take();
+        let admitted = self.limit > 0 && self.ask(host, &mut known, hash(value));
+        self.known.set(known);
+        admitted
+    }
+
+    fn ask(&self, host: &dyn Host, known: &mut Vec<u64>, hash: u64) -> bool {
+        if let Some(admitted) = self.decided(known, hash) {
+            return admitted;
+        }
+        for _ in 0..MAX_ATTEMPTS {
+            let (list, version) = host.shared(self.kind.key());
+            let mut list = list.unwrap_or_default();
+            let hashes = list.as_chunks().0.iter();
+            *known = hashes.map(|hash| u64::from_le_bytes(*hash)).collect();
+            if let Some(admitted) = self.decided(known, hash) {
+                return admitted;
+            }
+            list.extend_from_slice(&hash.to_le_bytes());
+            match host.share(self.kind.key(), &list, version) {
+                Shared::Stored => {
+                    known.push(hash);
+                    return true;
+                }
+                Shared::Conflict => {}
+                // Without shared data every worker would admit its own `limit`: none is the safe side.
+                Shared::Refused => return false,
+            }
+        }
+        false
+    }
+
+    /// What is known of a value: its place, or that there is none left.
+    fn decided(&self, known: &[u64], hash: u64) -> Option<bool> {
+        let place = known.iter().position(|known| *known == hash);
+        let is_full = known.len() >= self.limit;
+        place
+            .map(|place| place < self.limit)
+            .or(is_full.then_some(false))
+    }
 }
 
 /// Equal in all workers: `DefaultHasher::new` has fixed keys.

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::admission::{self, Kind, MAX_CAS, OTHER};
+use super::admission::{Admission, Kind, MAX_CAS, OTHER};
 use super::counters::{Counter, Handle, Registry};
 use super::{CONNECTIONS_BY_ISSUER, ISSUER_LAST_SEEN, name};
 use crate::host::{Host, MetricKind, Shared};
@@ -93,9 +93,23 @@ impl IssuerSeries {
 }
 
 /// All issuers that this worker has met.
-#[derive(Default)]
 pub struct Issuers {
+    admission: Admission,
     series: RefCell<HashMap<(Direction, String), Rc<IssuerSeries>>>,
+    /// Whom it met last, by the full name: nearly all leaves are signed by one CA.
+    latest_inbound: Cell<Option<(String, Rc<IssuerSeries>)>>,
+    latest_outbound: Cell<Option<(String, Rc<IssuerSeries>)>>,
+}
+
+impl Default for Issuers {
+    fn default() -> Self {
+        Self {
+            admission: Admission::new(Kind::Ca, MAX_CAS),
+            series: RefCell::default(),
+            latest_inbound: Cell::default(),
+            latest_outbound: Cell::default(),
+        }
+    }
 }
 
 impl Issuers {
@@ -107,12 +121,37 @@ impl Issuers {
         direction: Direction,
         ca: &str,
     ) -> Rc<IssuerSeries> {
-        let full_name = ca;
-        let ca = &*name::label_value(ca);
+        let latest = match direction {
+            Direction::Inbound => &self.latest_inbound,
+            Direction::Outbound => &self.latest_outbound,
+        };
+        let (name, series) = match latest.take().filter(|(name, _)| name == ca) {
+            Some(same) => same,
+            None => {
+                let series = self.look_up(host, registry, direction, ca);
+                // That one is counted each time.
+                if series.label == OTHER {
+                    return series;
+                }
+                (ca.to_owned(), series)
+            }
+        };
+        latest.set(Some((name, Rc::clone(&series))));
+        series
+    }
+
+    fn look_up(
+        &self,
+        host: &dyn Host,
+        registry: &Registry,
+        direction: Direction,
+        full_name: &str,
+    ) -> Rc<IssuerSeries> {
+        let ca = &*name::label_value(full_name);
         if let Some(series) = self.find(direction, ca) {
             return series;
         }
-        let admitted = admission::admit(host, Kind::Ca, ca, MAX_CAS);
+        let admitted = self.admission.admits(host, ca);
         match admitted {
             true => remember(host, full_name),
             false => registry.count(host, Counter::SeriesOverflow),

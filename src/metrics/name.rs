@@ -1,12 +1,30 @@
 //! Label values: an alphabet that no delimiter is part of, and a bounded length.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 
 use sha2::{Digest as _, Sha256};
 
+use crate::hex;
+
 /// Longest label value in bytes.
 pub const MAX_VALUE_BYTES: usize = 200;
+/// Which bytes stay as they are. A table, for every identity that is met goes through it.
+#[expect(
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    reason = "evaluated when the module is built"
+)]
+const ALLOWED: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0u8;
+    while byte < 128 {
+        table[byte as usize] = byte.is_ascii_alphanumeric()
+            || matches!(byte, b'.' | b'_' | b'~' | b':' | b'/' | b'@' | b'+' | b'-');
+        byte += 1;
+    }
+    table
+};
+
 /// `~` and eight hex digits.
 const DIGEST_SUFFIX_BYTES: usize = 9;
 
@@ -15,24 +33,23 @@ const DIGEST_SUFFIX_BYTES: usize = 9;
 /// text, so that different values stay different.
 #[must_use]
 pub fn label_value(text: &str) -> Cow<'_, str> {
-    let allowed = |c: char| {
-        c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '~' | ':' | '/' | '@' | '+' | '-')
-    };
-    if text.len() <= MAX_VALUE_BYTES && text.chars().all(allowed) {
+    let allowed = |byte| ALLOWED.get(usize::from(byte)) == Some(&true);
+    if text.len() <= MAX_VALUE_BYTES && text.bytes().all(allowed) {
         return Cow::Borrowed(text);
     }
     let mut value: String = text
         .chars()
         .take(MAX_VALUE_BYTES.saturating_add(1))
-        .map(|c| if allowed(c) { c } else { '_' })
+        .map(|c| match u8::try_from(c) {
+            Ok(byte) if allowed(byte) => c,
+            _ => '_',
+        })
         .collect();
     if value.len() > MAX_VALUE_BYTES {
         value.truncate(MAX_VALUE_BYTES - DIGEST_SUFFIX_BYTES);
         value.push('~');
-        for byte in Sha256::digest(text).iter().take(4) {
-            // Writing to a String cannot fail.
-            let _ = write!(value, "{byte:02x}");
-        }
+        let digest = Sha256::digest(text);
+        hex::push(&mut value, digest.get(..4).unwrap_or(&digest));
     }
     Cow::Owned(value)
 }

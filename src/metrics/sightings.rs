@@ -9,11 +9,12 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::admission::{self, Kind, MAX_CAS, OTHER};
+use super::admission::{Admission, Kind, MAX_CAS, OTHER};
 use super::counters::{Counter, Handle, Registry};
 use super::{LAST_SEEN, NOT_AFTER, NOT_BEFORE, name};
 use crate::chain::Layer;
 use crate::host::{Host, MetricKind, Shared};
+use crate::inspector::{ById, TICK_SECONDS};
 use crate::policy::Direction;
 use crate::time::UnixTime;
 
@@ -78,6 +79,12 @@ impl Record {
         self.0.retain(|seen| seen.last_seen >= start);
     }
 
+    /// Start and end of the certificate that ends first.
+    fn first(&self) -> Option<(UnixTime, UnixTime)> {
+        let first = self.0.first()?;
+        Some((first.not_before, first.not_after))
+    }
+
     fn encode(&self) -> Vec<u8> {
         let numbers = |seen: &Sighting| [seen.not_after.0, seen.not_before.0, seen.last_seen.0];
         self.0
@@ -118,30 +125,67 @@ pub struct IdentitySeries {
     key: String,
     seen: RefCell<Record>,
     news: Cell<bool>,
+    /// Whether they are of the certificate that ends first.
+    urgent: Cell<bool>,
+    published: Cell<UnixTime>,
     not_after: Cell<Handle>,
     not_before: Cell<Handle>,
     last_seen: Cell<Handle>,
 }
 
 impl IdentitySeries {
+    fn new(direction: Direction, layer: Layer, label: &str) -> Self {
+        let (side, place) = (direction.as_str(), layer.as_str());
+        Self {
+            direction,
+            layer,
+            label: label.to_owned(),
+            key: format!("mtls_watch/seen/{side}/{place}/{label}"),
+            seen: RefCell::default(),
+            news: Cell::default(),
+            urgent: Cell::default(),
+            published: Cell::default(),
+            not_after: Cell::default(),
+            not_before: Cell::default(),
+            last_seen: Cell::default(),
+        }
+    }
+
     /// Notes that a certificate of this identity is in use.
     pub fn saw(&self, not_before: UnixTime, not_after: UnixTime, now: UnixTime) {
-        self.seen.borrow_mut().merge(Sighting {
+        let mut seen = self.seen.borrow_mut();
+        let first = seen.first();
+        seen.merge(Sighting {
             not_after,
             not_before,
             last_seen: now,
         });
         self.news.set(true);
+        self.urgent.set(self.urgent.get() || seen.first() != first);
+    }
+
+    /// Publishes what must not wait for the tick: that another certificate ends first. That one more is in
+    /// use must not wait for longer than a tick.
+    pub fn publish_urgent(&self, host: &dyn Host, registry: &Registry, now: UnixTime) {
+        let age = now.since(self.published.get());
+        if self.urgent.get() || !(0..i64::from(TICK_SECONDS)).contains(&age) {
+            self.publish(host, registry, now);
+        }
     }
 
     /// Merges what this worker saw into what all workers saw, and writes the gauges.
     pub fn publish(&self, host: &dyn Host, registry: &Registry, now: UnixTime) {
-        self.seen.borrow_mut().clamp(now);
-        self.seen.borrow_mut().forget_lapsed(now);
+        self.urgent.set(false);
+        self.published.set(now);
+        {
+            let mut seen = self.seen.borrow_mut();
+            seen.clamp(now);
+            seen.forget_lapsed(now);
+        }
         for _ in 0..MAX_ATTEMPTS {
             let (stored, version) = host.shared(&self.key);
-            let stored = stored.unwrap_or_default();
-            let mut record = Record::decode(&stored);
+            let stored = Record::decode(&stored.unwrap_or_default());
+            let mut record = stored.clone();
             record.clamp(now);
             if self.news.get() {
                 for seen in &self.seen.borrow().0 {
@@ -149,12 +193,11 @@ impl IdentitySeries {
                 }
             }
             record.forget_lapsed(now);
-            let bytes = record.encode();
-            if bytes == stored {
+            if record == stored {
                 self.write(host, registry, &record);
                 break;
             }
-            match host.share(&self.key, &bytes, version) {
+            match host.share(&self.key, &record.encode(), version) {
                 // Read again before writing: between here and there another worker may have known
                 // better, and whoever writes the gauge last must write what is shared.
                 Shared::Stored => self.news.set(false),
@@ -190,16 +233,22 @@ impl IdentitySeries {
 
 /// The gauges of all identities that this worker has met.
 pub struct Sightings {
-    identity_series: usize,
-    series: RefCell<HashMap<(Direction, Layer, String), Rc<IdentitySeries>>>,
+    identities: Admission,
+    cas: Admission,
+    series: RefCell<HashMap<(Direction, Layer), ByLabel, ById>>,
 }
+
+type ByLabel = HashMap<String, Rc<IdentitySeries>>;
 
 impl Sightings {
     /// With at most `identity_series` identities of their own.
     #[must_use]
     pub fn new(identity_series: usize) -> Self {
+        // With no identity at all as a label value, a CA's name is none either.
+        let cas = if identity_series == 0 { 0 } else { MAX_CAS };
         Self {
-            identity_series,
+            identities: Admission::new(Kind::Identity, identity_series),
+            cas: Admission::new(Kind::Ca, cas),
             series: RefCell::default(),
         }
     }
@@ -214,53 +263,33 @@ impl Sightings {
         identity: &str,
     ) -> Rc<IdentitySeries> {
         let identity = &*name::label_value(identity);
-        if let Some(series) = self.find(direction, layer, identity) {
-            return series;
-        }
-        let (kind, limit) = match layer {
-            Layer::Workload => (Kind::Identity, self.identity_series),
-            // With no identity at all as a label value, a CA's name is none either.
-            _ if self.identity_series == 0 => (Kind::Ca, 0),
-            _ => (Kind::Ca, MAX_CAS),
+        let admission = match layer {
+            Layer::Workload => &self.identities,
+            _ => &self.cas,
         };
-        let admitted = admission::admit(host, kind, identity, limit);
-        if !admitted {
-            registry.count(host, Counter::SeriesOverflow);
+        let label = match admission.admits(host, identity) {
+            true => identity,
+            false => {
+                registry.count(host, Counter::SeriesOverflow);
+                OTHER
+            }
+        };
+        let mut series = self.series.borrow_mut();
+        let by_label = series.entry((direction, layer)).or_default();
+        if let Some(series) = by_label.get(label) {
+            return Rc::clone(series);
         }
-        let label = if admitted { identity } else { OTHER };
-        self.find(direction, layer, label).unwrap_or_else(|| {
-            let series = Rc::new(IdentitySeries {
-                direction,
-                layer,
-                label: label.to_owned(),
-                key: format!(
-                    "mtls_watch/seen/{}/{}/{label}",
-                    direction.as_str(),
-                    layer.as_str()
-                ),
-                seen: RefCell::default(),
-                news: Cell::new(false),
-                not_after: Cell::default(),
-                not_before: Cell::default(),
-                last_seen: Cell::default(),
-            });
-            self.series
-                .borrow_mut()
-                .insert((direction, layer, label.to_owned()), Rc::clone(&series));
-            series
-        })
+        let series = Rc::new(IdentitySeries::new(direction, layer, label));
+        by_label.insert(label.to_owned(), Rc::clone(&series));
+        series
     }
 
     /// Publishes every series: also those without news, in which a certificate may have lapsed.
     pub fn publish(&self, host: &dyn Host, registry: &Registry, now: UnixTime) {
-        let all: Vec<_> = self.series.borrow().values().cloned().collect();
-        for series in all {
-            series.publish(host, registry, now);
+        for by_label in self.series.borrow().values() {
+            for series in by_label.values() {
+                series.publish(host, registry, now);
+            }
         }
-    }
-
-    fn find(&self, direction: Direction, layer: Layer, label: &str) -> Option<Rc<IdentitySeries>> {
-        let key = (direction, layer, label.to_owned());
-        self.series.borrow().get(&key).cloned()
     }
 }

@@ -124,6 +124,32 @@ fn an_identity_was_last_seen_when_any_certificate_of_its_was() {
 }
 
 #[test]
+fn only_a_certificate_that_ends_first_does_not_wait_for_the_tick() {
+    const LAST_SEEN: &str = "mtls_peer_certificate_last_seen_timestamp_seconds";
+    let proxy = Proxy::new();
+    let worker = Worker::new(&proxy);
+    let gauges = || {
+        let last_seen = gauge(&proxy, LAST_SEEN, "workload", PAY);
+        (not_after(&proxy), last_seen)
+    };
+    for (second, not_after, at_once) in [
+        (0, 3 * HOUR, (Some(3 * HOUR), Some(0))),
+        (1, 4 * HOUR, (Some(3 * HOUR), Some(0))),
+        (2, 2 * HOUR, (Some(2 * HOUR), Some(2))),
+        (6, 5 * HOUR, (Some(2 * HOUR), Some(2))),
+        (7, 6 * HOUR, (Some(2 * HOUR), Some(7))),
+    ] {
+        proxy.set_clock(second);
+        see(&worker, &proxy, &replica(-1, not_after));
+        assert_eq!(gauges(), at_once, "second {second}");
+    }
+    proxy.set_clock(8);
+    see(&worker, &proxy, &replica(-1, DAY));
+    worker.tick();
+    assert_eq!(gauges(), (Some(2 * HOUR), Some(8)));
+}
+
+#[test]
 fn what_was_true_last_stays_when_nobody_is_there() {
     let proxy = Proxy::new();
     let worker = Worker::new(&proxy);

@@ -102,7 +102,7 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "request, connection new",
         Cost {
-            instructions: 13_600,
+            instructions: 11_450,
             entries: 4,
             host_calls: 16,
             answers: 5,
@@ -113,10 +113,10 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "request, connection and certificate new",
         Cost {
-            instructions: 131_000,
+            instructions: 62_600,
             entries: 4,
-            host_calls: 25,
-            answers: 8,
+            host_calls: 20,
+            answers: 6,
         },
         |worker| worker.exchange(&new_client).map(drop),
     )?;
@@ -161,7 +161,7 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "request outbound, connection known",
         Cost {
-            instructions: 8_900,
+            instructions: 6_950,
             entries: 4,
             host_calls: 8,
             answers: 2,
@@ -171,7 +171,7 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "connection",
         Cost {
-            instructions: 12_530,
+            instructions: 10_510,
             entries: 7,
             host_calls: 12,
             answers: 3,
@@ -181,10 +181,10 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "connection, certificate new",
         Cost {
-            instructions: 130_500,
+            instructions: 62_600,
             entries: 7,
-            host_calls: 21,
-            answers: 6,
+            host_calls: 16,
+            answers: 4,
         },
         |worker| worker.connection(&new_connection).map(drop),
     )?;
@@ -208,7 +208,7 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "tick, 200 certificates seen since the last",
         Cost {
-            instructions: 448_000,
+            instructions: 374_000,
             entries: 1,
             host_calls: 416,
             answers: 103,
@@ -220,7 +220,7 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "tick, nobody seen",
         Cost {
-            instructions: 375_000,
+            instructions: 289_000,
             entries: 1,
             host_calls: 416,
             answers: 103,

@@ -11,7 +11,7 @@ use crate::host::path;
 /// How many places there may be: in this project, in the SDK, in all else. It may only fall: who lowers
 /// one lowers the number. Those here are borrows of a `RefCell`, none of which outlives a statement that
 /// could borrow again, and a cut of a text that is ASCII by then.
-const OURS: usize = 36;
+const OURS: usize = 34;
 const OF_THE_SDK: usize = 232;
 const OTHERS: usize = 90;
 
