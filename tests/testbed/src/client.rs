@@ -10,9 +10,11 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper::Request;
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
+use hyper::client::conn::http2;
 use hyper::header::{HOST, HeaderMap};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::ring;
@@ -116,6 +118,20 @@ impl Client {
                 sender,
                 driver: spawn(connection),
             })
+        })
+    }
+
+    /// Opens an HTTP/2 connection, on which there may be several requests at a time.
+    ///
+    /// # Errors
+    /// If connecting or the client's part of the handshake fails.
+    pub fn http2(&self, port: u16) -> Result<Http2Connection> {
+        block_on(&format!("HTTP/2 connection to port {port}"), async {
+            let (stream, _) = self.connect(port).await?;
+            let io = TokioIo::new(stream);
+            let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await?;
+            spawn(connection);
+            Ok(Http2Connection(sender))
         })
     }
 
@@ -267,6 +283,49 @@ impl HttpConnection {
             status: head.status.as_u16(),
             headers: head.headers,
             body: body.collect().await?.to_bytes(),
+        })
+    }
+}
+
+/// An open HTTP/2 connection.
+#[derive(Debug)]
+pub struct Http2Connection(http2::SendRequest<Empty<Bytes>>);
+
+impl Http2Connection {
+    /// Sends a GET request with these headers, and reads the response's headers only.
+    ///
+    /// # Errors
+    /// If the connection is closed, or nothing came back in ten seconds.
+    pub fn begin(&mut self, headers: &[(&str, &str)]) -> Result<PendingResponse> {
+        let mut request = Request::builder().uri("http://localhost/");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Empty::new())?;
+        block_on("GET / over HTTP/2", async {
+            self.0.ready().await?;
+            Ok(PendingResponse(self.0.send_request(request).await?))
+        })
+    }
+}
+
+/// An HTTP/2 response whose body is still to come.
+#[derive(Debug)]
+pub struct PendingResponse(hyper::Response<Incoming>);
+
+impl PendingResponse {
+    /// Reads it to its end.
+    ///
+    /// # Errors
+    /// If the body is not complete in ten seconds.
+    pub fn finish(self) -> Result<Response> {
+        let (head, body) = self.0.into_parts();
+        block_on("an HTTP/2 body", async {
+            Ok(Response {
+                status: head.status.as_u16(),
+                headers: head.headers,
+                body: body.collect().await?.to_bytes(),
+            })
         })
     }
 }

@@ -199,6 +199,40 @@ impl Sample {
         })
     }
 
+    /// Has requests say how fast their response's body comes, in KiB a second, by the header
+    /// `x-envoy-fault-throughput-response`.
+    pub fn with_slow_bodies(self) -> Self {
+        let fault = yaml(json!({
+            "name": "envoy.filters.http.fault",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault",
+                "response_rate_limit": { "header_limit": {}, "percentage": { "numerator": 100 } },
+            },
+        }));
+        self.edit(|node| {
+            let filters = node
+                .get_mut("http_filters")
+                .and_then(Value::as_sequence_mut);
+            if let Some(filters) = filters {
+                let router = filters.len().saturating_sub(1);
+                filters.insert(router, fault.clone());
+            }
+        })
+    }
+
+    /// A second endpoint of the cluster of this name, on this port; requests go to both in turn.
+    pub fn another_endpoint(mut self, cluster: &str, port: u16) -> Self {
+        self.edit_named("clusters", cluster, |node| {
+            let endpoints = &mut node["load_assignment"]["endpoints"][0]["lb_endpoints"];
+            let mut endpoint = endpoints[0].clone();
+            set_local_port(&mut endpoint, port);
+            if let Some(endpoints) = endpoints.as_sequence_mut() {
+                endpoints.push(endpoint);
+            }
+        });
+        self
+    }
+
     /// Takes TLS away from the listener of this name. No effect if there is none.
     pub fn plaintext(mut self, listener: &str) -> Self {
         self.edit_named("listeners", listener, |node| {
