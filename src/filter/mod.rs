@@ -5,6 +5,7 @@ mod host;
 mod http;
 mod network;
 mod root;
+mod streams;
 
 use std::rc::Rc;
 
@@ -40,5 +41,5 @@ proxy_wasm::main! {{
     std::panic::set_hook(Box::new(|panic| {
         host::write_log(log::Level::Error, &format!("mtls-watch: bug, please report: {panic}"));
     }));
-    proxy_wasm::set_root_context(|_| -> Box<dyn RootContext> { Box::new(root::Root::default()) });
+    proxy_wasm::set_root_context(|context| -> Box<dyn RootContext> { Box::new(root::Root::new(context)) });
 }}

@@ -1,35 +1,13 @@
-//! The network filter.
+//! The SDK's context of a connection.
 
 use proxy_wasm::traits::{Context, StreamContext};
 use proxy_wasm::types::{Action, PeerType};
 
-use super::guard::Connection;
-use super::host::{self, Proxy};
-use crate::inspector::{ConnectionDecision, ConnectionWatch, Event};
+use super::streams;
+use crate::inspector::Event;
 
-pub(super) struct NetworkFilter {
-    watch: ConnectionWatch,
-    _taken_for: Connection,
-}
-
-impl NetworkFilter {
-    pub(super) fn new(context: u32, watch: ConnectionWatch) -> Self {
-        Self {
-            watch,
-            _taken_for: Connection::new(context),
-        }
-    }
-
-    fn on(&mut self, event: Event) -> Action {
-        match self.watch.on(&Proxy, event) {
-            ConnectionDecision::Continue => Action::Continue,
-            ConnectionDecision::Close => {
-                host::close_connection();
-                Action::Pause
-            }
-        }
-    }
-}
+/// By its number.
+pub(super) struct NetworkFilter(pub(super) u32);
 
 impl Context for NetworkFilter {}
 
@@ -37,23 +15,23 @@ impl Context for NetworkFilter {}
 /// property there makes Envoy keep the empty answers.
 impl StreamContext for NetworkFilter {
     fn on_downstream_data(&mut self, size: usize, end_of_stream: bool) -> Action {
-        let mut action = Action::Continue;
-        if size > 0 {
-            action = self.on(Event::DownstreamData);
-        }
-        if end_of_stream && action == Action::Continue {
-            action = self.on(Event::DownstreamEnd);
-        }
-        action
+        streams::on_downstream_data(self.0, size, end_of_stream)
     }
 
     fn on_upstream_data(&mut self, _size: usize, _end_of_stream: bool) -> Action {
-        self.on(Event::UpstreamData)
+        streams::on_connection(self.0, Event::UpstreamData)
     }
 
     fn on_downstream_close(&mut self, peer: PeerType) {
-        let by_client = peer == PeerType::Remote;
-        // Too late to refuse anyone.
-        self.watch.on(&Proxy, Event::Close { by_client });
+        streams::on_connection(
+            self.0,
+            Event::Close {
+                by_client: peer == PeerType::Remote,
+            },
+        );
+    }
+
+    fn on_log(&mut self) {
+        streams::on_log(self.0);
     }
 }

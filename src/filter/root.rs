@@ -1,45 +1,100 @@
 //! One plugin configuration in one VM.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use proxy_wasm::traits::{Context, HttpContext, RootContext, StreamContext};
 use proxy_wasm::types::ContextType;
 
-use super::REGISTRY;
 use super::host::{self, Proxy};
 use super::http::HttpFilter;
 use super::network::NetworkFilter;
+use super::{REGISTRY, streams};
 use crate::config::Config;
 use crate::hierarchy::admin::{MAX_REPLY_BYTES, ReplyError};
-use crate::inspector::{self, ConnectionWatch, Inspector, RequestWatch, TICK_MILLISECONDS};
+use crate::inspector::{Inspector, TICK_MILLISECONDS};
 
-#[derive(Default)]
-pub(super) struct Root {
-    inspector: Option<Rc<Inspector>>,
-    /// Whether the last context was an HTTP stream.
-    http: Cell<bool>,
-    /// The connection of the context that is being created, if it has been met.
-    connection: Cell<Option<u64>>,
+/// Ticks of other configurations in the same VM after which one without a tick is given up: Envoy has
+/// dropped it. Half an hour, if there is one other.
+const SILENCE: u32 = 360;
+
+/// A plugin configuration by its root context.
+struct Plugin {
+    root: u32,
+    inspector: Rc<Inspector>,
+    /// Ticks of others since its own.
+    silence: u32,
 }
 
-impl Root {
-    fn inspector(&self) -> Rc<Inspector> {
-        // Envoy makes no stream before it has configured the plugin; a host that did would get the
-        // defaults.
-        self.inspector
-            .clone()
-            .unwrap_or_else(|| new_inspector(Config::default()))
-    }
+thread_local! {
+    static PLUGINS: RefCell<Vec<Plugin>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Does something with the inspector of a root context. Envoy makes no stream before it has configured
+/// the plugin; for a host that does it is one with the defaults.
+pub(super) fn with_inspector<T>(root: u32, task: impl FnOnce(&Rc<Inspector>) -> T) -> T {
+    PLUGINS.with_borrow(|plugins| match find(plugins, root) {
+        Some(plugin) => task(&plugin.inspector),
+        None => task(&new_inspector(Config::default())),
+    })
+}
+
+fn find(plugins: &[Plugin], root: u32) -> Option<&Plugin> {
+    plugins.iter().find(|plugin| plugin.root == root)
+}
+
+fn inspector(root: u32) -> Option<Rc<Inspector>> {
+    PLUGINS.with_borrow(|plugins| Some(Rc::clone(&find(plugins, root)?.inspector)))
 }
 
 fn new_inspector(config: Config) -> Rc<Inspector> {
     Rc::new(Inspector::new(config, REGISTRY.with(Rc::clone)))
 }
 
+fn configure(root: u32, inspector: Rc<Inspector>) {
+    PLUGINS.with_borrow_mut(|plugins| {
+        plugins.retain(|plugin| plugin.root != root);
+        plugins.push(Plugin {
+            root,
+            inspector,
+            silence: 0,
+        });
+    });
+}
+
+/// The end of a root context is not among the callbacks that the module exports, for it would be called
+/// at the end of every request too. So it is told by its silence.
+fn drop_silent(ticking: u32) {
+    PLUGINS.with_borrow_mut(|plugins| {
+        for plugin in plugins.iter_mut() {
+            plugin.silence = match plugin.root == ticking {
+                true => 0,
+                false => plugin.silence.saturating_add(1),
+            };
+        }
+        plugins.retain(|plugin| plugin.silence < SILENCE);
+    });
+}
+
+/// The SDK's root context.
+pub(super) struct Root {
+    context: u32,
+    /// Whether the last context was an HTTP stream.
+    http: Cell<bool>,
+}
+
+impl Root {
+    pub(super) fn new(context: u32) -> Self {
+        Self {
+            context,
+            http: Cell::default(),
+        }
+    }
+}
+
 impl Context for Root {
     fn on_http_call_response(&mut self, token: u32, headers: usize, body: usize, _trailers: usize) {
-        let Some(inspector) = &self.inspector else {
+        let Some(inspector) = inspector(self.context) else {
             return;
         };
         // A call that failed or timed out comes back without headers.
@@ -63,7 +118,7 @@ impl RootContext for Root {
             Ok(config) => {
                 let inspector = new_inspector(config);
                 inspector.start(&Proxy);
-                self.inspector = Some(inspector);
+                configure(self.context, inspector);
                 host::set_tick_period(TICK_MILLISECONDS);
                 true
             }
@@ -76,21 +131,17 @@ impl RootContext for Root {
 
     fn on_tick(&mut self) {
         log::set_max_level(host::log_level());
-        if let Some(inspector) = &self.inspector {
+        drop_silent(self.context);
+        if let Some(inspector) = inspector(self.context) {
             inspector.tick(&Proxy);
         }
     }
 
-    /// Whether the new context is an HTTP stream or a connection: the module finds out by itself.
-    /// A connection that has been met before is that of a further request. Else, as measured,
-    /// `request.protocol` is there at creation of the one, and not of the other.
-    /// Where Envoy does not say, it is what the last one was; `guard` passes over what was guessed wrong.
+    /// Whether the new context is an HTTP stream or a connection: asked by a module without guards only.
+    /// As measured, `request.protocol` is there at creation of the one, and not of the other. Where
+    /// Envoy does not say, it is what the last one was.
     fn get_type(&self) -> Option<ContextType> {
-        let connection = inspector::met_connection(&Proxy);
-        self.connection.set(connection);
-        if connection.is_some() {
-            self.http.set(true);
-        } else if let Some(http) = host::has_property(&["request", "protocol"]) {
+        if let Some(http) = host::has_property(&["request", "protocol"]) {
             self.http.set(http);
         }
         Some(match self.http.get() {
@@ -99,13 +150,13 @@ impl RootContext for Root {
         })
     }
 
-    fn create_http_context(&self, _context_id: u32) -> Option<Box<dyn HttpContext>> {
-        let watch = RequestWatch::new(self.inspector(), self.connection.take());
-        Some(Box::new(HttpFilter::new(watch)))
+    fn create_http_context(&self, context: u32) -> Option<Box<dyn HttpContext>> {
+        streams::on_create(context, self.context);
+        Some(Box::new(HttpFilter(context)))
     }
 
     fn create_stream_context(&self, context: u32) -> Option<Box<dyn StreamContext>> {
-        let watch = ConnectionWatch::new(self.inspector());
-        Some(Box::new(NetworkFilter::new(context, watch)))
+        streams::on_create(context, self.context);
+        Some(Box::new(NetworkFilter(context)))
     }
 }

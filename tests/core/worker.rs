@@ -42,18 +42,29 @@ impl Worker {
         self.inspector.tick(&FakeHost::knowing_nothing(&self.proxy));
     }
 
+    /// A request that has come in, of which nothing else has happened yet.
+    pub fn begin(&self, host: &FakeHost) -> RequestWatch {
+        RequestWatch::begin(&self.inspector, host).0
+    }
+
     /// A request and its response: what was decided.
     pub fn request(&self, host: &FakeHost) -> RequestDecision {
-        let mut watch = RequestWatch::new(Rc::clone(&self.inspector), None);
-        let request = watch.on_request(host);
-        let response = watch.on_response(host);
-        if let (RequestDecision::Continue, RequestDecision::Continue) = (request, response) {
+        if self.inspector.admits(host) {
             return RequestDecision::Continue;
         }
-        // The refusal is a response too, and comes by in the same way.
-        let refusal = watch.on_response(host);
-        assert_eq!(refusal, RequestDecision::Continue, "refused twice");
-        RequestDecision::Deny
+        let (mut watch, request) = RequestWatch::begin(&self.inspector, host);
+        let response = watch.on_response(host);
+        let decision = match (request, response) {
+            (RequestDecision::Continue, RequestDecision::Continue) => RequestDecision::Continue,
+            _ => {
+                // The refusal is a response too, and comes by in the same way.
+                let refusal = watch.on_response(host);
+                assert_eq!(refusal, RequestDecision::Continue, "refused twice");
+                RequestDecision::Deny
+            }
+        };
+        watch.on_log(host);
+        decision
     }
 
     /// A connection that has come in; nothing has happened on it yet.

@@ -55,6 +55,53 @@ fn are_in_access_logs() -> Result<()> {
     Ok(())
 }
 
+/// Requests of one HTTP/2 connection go to different servers at the same time, and the first to get its
+/// response is the last to end. Each line of the access log is about its own server.
+#[test]
+fn are_in_access_logs_for_each_of_many_requests_at_a_time() -> Result<()> {
+    const FORMAT: &str = "%UPSTREAM_REMOTE_PORT% %FILTER_STATE(wasm.mtls_watch.status:PLAIN)% \
+                          [%FILTER_STATE(wasm.mtls_watch.findings:PLAIN)%]";
+    let pki = Pki::new()?;
+    let server = |leaf: LeafBuilder| Server::http_echo(Some(ServerTls::new(&leaf.issue()?)));
+    let sound = server(pki.pay())?;
+    let critical = server(
+        pki.pay()
+            .extended_key_usages(&[ExtendedKeyUsage::ServerAuth]),
+    )?;
+    let ports = (sound.port(), critical.port());
+    let path = pki.directory().join("http2.log");
+    let sample = pki
+        .sample("upstream.yaml")?
+        .access_log(&path, FORMAT)
+        .with_slow_bodies()
+        .upstream("peer_http", sound.port())
+        .another_endpoint("peer_http", critical.port());
+    let envoy = sample.start(1)?;
+    let mut connection = Client::plaintext().http2(envoy.listener_port("outbound_http")?)?;
+    // The echo of a header of a kilobyte takes about a second.
+    let long = "x".repeat(1000);
+    let slow = [
+        ("x-envoy-fault-throughput-response", "1"),
+        ("x-long", &*long),
+    ];
+    let pending: Vec<_> = (0..4)
+        .map(|_| connection.begin(&slow))
+        .collect::<Result<_>>()?;
+    for response in pending {
+        ensure!(response.finish()?.status == 200);
+    }
+    envoy.stop()?;
+    let log = fs::read_to_string(&path)?;
+    let mut lines: Vec<_> = log.lines().collect();
+    lines.sort_unstable();
+    let ok = format!("{} ok []", ports.0);
+    let warned = format!("{} critical [client_auth_missing]", ports.1);
+    let mut expected = [&ok, &ok, &warned, &warned];
+    expected.sort_unstable();
+    assert_eq!(lines, expected);
+    Ok(())
+}
+
 const HEADERS: &str = r#"{"flag": {"request_header": "X-Peer", "response_header": "x-peer"}}"#;
 
 /// Has the route add a response header, as the server could.

@@ -92,20 +92,34 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "request, connection known",
         Cost {
-            instructions: 3_320,
+            instructions: 2_250,
             entries: 4,
-            host_calls: 6,
+            host_calls: 4,
             answers: 1,
         },
         |worker| worker.exchange(&known).map(drop),
     )?;
+    let busy = http(2);
+    for _ in 0..20 {
+        meter.worker.exchange(&busy)?;
+    }
+    meter.check(
+        "request, connection with a pass",
+        Cost {
+            instructions: 710,
+            entries: 4,
+            host_calls: 2,
+            answers: 0,
+        },
+        |worker| worker.exchange(&busy).map(drop),
+    )?;
     meter.check(
         "request, connection new",
         Cost {
-            instructions: 11_450,
+            instructions: 6_930,
             entries: 4,
-            host_calls: 16,
-            answers: 5,
+            host_calls: 14,
+            answers: 2,
         },
         |worker| worker.exchange(&http(1)).map(drop),
     )?;
@@ -113,10 +127,10 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "request, connection and certificate new",
         Cost {
-            instructions: 62_600,
+            instructions: 58_400,
             entries: 4,
-            host_calls: 20,
-            answers: 6,
+            host_calls: 18,
+            answers: 3,
         },
         |worker| worker.exchange(&new_client).map(drop),
     )?;
@@ -126,7 +140,7 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "request, connection known, no certificate",
         Cost {
-            instructions: 3_060,
+            instructions: 1_830,
             entries: 4,
             host_calls: 3,
             answers: 1,
@@ -149,9 +163,9 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "request, connection known, chain in XFCC",
         Cost {
-            instructions: 54_500,
+            instructions: 54_000,
             entries: 4,
-            host_calls: 12,
+            host_calls: 10,
             answers: 2,
         },
         |worker| worker.exchange_with(&with_chain, xfcc()).map(drop),
@@ -161,9 +175,9 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "request outbound, connection known",
         Cost {
-            instructions: 6_950,
+            instructions: 6_730,
             entries: 4,
-            host_calls: 8,
+            host_calls: 6,
             answers: 2,
         },
         |worker| worker.exchange(&server).map(drop),
@@ -171,20 +185,20 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "connection",
         Cost {
-            instructions: 10_510,
+            instructions: 8_020,
             entries: 7,
-            host_calls: 12,
-            answers: 3,
+            host_calls: 9,
+            answers: 2,
         },
         |worker| worker.connection(&network(1)).map(drop),
     )?;
     meter.check(
         "connection, certificate new",
         Cost {
-            instructions: 62_600,
+            instructions: 60_100,
             entries: 7,
-            host_calls: 16,
-            answers: 4,
+            host_calls: 13,
+            answers: 3,
         },
         |worker| worker.connection(&new_connection).map(drop),
     )?;
@@ -194,7 +208,7 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "data in and out",
         Cost {
-            instructions: 756,
+            instructions: 778,
             entries: 2,
             host_calls: 0,
             answers: 0,

@@ -220,7 +220,7 @@ pub struct Host {
     streams: HashMap<u32, Stream>,
     /// Filter state that stays as long as the connection, and by whose number what is there.
     declared: BTreeSet<String>,
-    connection_state: HashMap<(u64, String), Vec<u8>>,
+    connection_state: HashMap<u64, BTreeMap<String, Vec<u8>>>,
     configuration: Vec<u8>,
     metric_ids: HashMap<u32, String>,
     last_metric: u32,
@@ -268,6 +268,16 @@ impl Host {
     fn connection(&mut self) -> Option<u64> {
         let id = self.stream().attributes.get(b"connection\0id")?;
         id.as_slice().try_into().ok().map(u64::from_le_bytes)
+    }
+
+    /// Filter state as a context sees it: its own, and its connection's.
+    fn filter_state_of(&mut self, context: u32) -> BTreeMap<String, Vec<u8>> {
+        self.active = context;
+        let connection = self.connection();
+        let kept = connection.and_then(|number| self.connection_state.get(&number));
+        let mut state = kept.cloned().unwrap_or_default();
+        state.extend(self.stream().filter_state.clone());
+        state
     }
 
     /// Counts a call, and tells how it is to misbehave.
@@ -529,8 +539,11 @@ impl Worker {
     pub fn finish(&mut self, context: u32) -> Result<Stream> {
         self.enter::<_, u32>(context, "proxy_on_done", context)?;
         self.enter::<_, ()>(context, "proxy_on_log", context)?;
+        let logged = self.host().filter_state_of(context);
         self.enter::<_, ()>(context, "proxy_on_delete", context)?;
-        Ok(self.host().streams.remove(&context).unwrap_or_default())
+        let mut stream = self.host().streams.remove(&context).unwrap_or_default();
+        stream.filter_state = logged;
+        Ok(stream)
     }
 
     /// A whole HTTP exchange with one request. The request must not be held up.

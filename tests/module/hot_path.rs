@@ -13,9 +13,9 @@ const PAY: &str = "spiffe://cluster.local/ns/shop/sa/pay";
 
 /// Host calls of one HTTP exchange on a connection whose peer is known. Each is a round trip
 /// through the VM's boundary.
-const INBOUND_BUDGET: u64 = 6;
+const INBOUND_BUDGET: u64 = 4;
 /// The server may be another at every request, and may have hung up.
-const OUTBOUND_BUDGET: u64 = 8;
+const OUTBOUND_BUDGET: u64 = 6;
 
 fn requests(proxy: &Proxy, status: &str) -> u64 {
     let labels = [("direction", "inbound"), ("status", status)];

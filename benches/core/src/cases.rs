@@ -85,7 +85,7 @@ fn first_sight(pki: &Hierarchy) -> Case {
         ] {
             host.properties.insert(path.to_owned(), value.to_vec());
         }
-        black_box(RequestWatch::new(Rc::clone(&inspector), None).on_request(&*host));
+        black_box(RequestWatch::begin(&inspector, &*host));
     };
     for _ in 0..200 {
         meet();

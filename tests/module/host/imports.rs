@@ -127,7 +127,10 @@ fn get_property(mut caller: Caller, path: u32, length: u32, data: u32, size: u32
         // Filter state that a module has set is read back by the same path.
         let value = stream.attributes.get(&path);
         let value = value.or_else(|| stream.filter_state.get(&dotted)).cloned();
-        let value = value.or_else(|| host.connection_state.get(&(connection?, dotted)).cloned());
+        let value = value.or_else(|| {
+            let kept = host.connection_state.get(&connection?);
+            kept?.get(&dotted).cloned()
+        });
         value.ok_or(NOT_FOUND)
     })
 }
@@ -138,7 +141,10 @@ fn set_property(mut caller: Caller, path: u32, length: u32, data: u32, size: u32
         let value = read(caller, data, size)?;
         let host = caller.data_mut();
         match host.connection().filter(|_| host.declared.contains(&path)) {
-            Some(connection) => host.connection_state.insert((connection, path), value),
+            Some(connection) => {
+                let kept = host.connection_state.entry(connection).or_default();
+                kept.insert(path, value)
+            }
             None => host.stream().filter_state.insert(path, value),
         };
         Ok(())

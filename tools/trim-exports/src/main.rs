@@ -28,10 +28,11 @@ const EXPORTS: [&str; 15] = [
     "proxy_on_configure",
     "proxy_on_tick",
     "proxy_on_http_call_response",
-    // Once in a context's life: the SDK's bookkeeping needs both. (`proxy_on_done` asks whether
-    // the context may go; without it, it may.)
+    // Once in a context's life: which configuration watches it, and its end, before access logs are
+    // written. (`proxy_on_done` asks whether the context may go: without it, it may. `proxy_on_delete`
+    // would tell the end again.)
     "proxy_on_context_create",
-    "proxy_on_delete",
+    "proxy_on_log",
     // HTTP: the client's certificate, then the server's.
     "proxy_on_request_headers",
     "proxy_on_response_headers",
