@@ -14,16 +14,16 @@ use crate::config::Config;
 use crate::hierarchy::admin::{MAX_REPLY_BYTES, ReplyError};
 use crate::inspector::{Inspector, TICK_MILLISECONDS};
 
-/// Ticks of other configurations in the same VM after which one without a tick is given up: Envoy has
-/// dropped it. Half an hour, if there is one other.
+/// Half an hour in ticks. A configuration with neither tick nor stream for so long, times the number of
+/// configurations, for each of the others ticks, too, is given up: Envoy has dropped it.
 const SILENCE: u32 = 360;
 
 /// A plugin configuration by its root context.
 struct Plugin {
     root: u32,
     inspector: Rc<Inspector>,
-    /// Ticks of others since its own.
-    silence: u32,
+    /// Ticks of others since its own, or since its last stream.
+    silence: Cell<u32>,
 }
 
 thread_local! {
@@ -34,7 +34,10 @@ thread_local! {
 /// the plugin; for a host that does it is one with the defaults.
 pub(super) fn with_inspector<T>(root: u32, task: impl FnOnce(&Rc<Inspector>) -> T) -> T {
     PLUGINS.with_borrow(|plugins| match find(plugins, root) {
-        Some(plugin) => task(&plugin.inspector),
+        Some(plugin) => {
+            plugin.silence.set(0);
+            task(&plugin.inspector)
+        }
         None => task(&new_inspector(Config::default())),
     })
 }
@@ -57,7 +60,7 @@ fn configure(root: u32, inspector: Rc<Inspector>) {
         plugins.push(Plugin {
             root,
             inspector,
-            silence: 0,
+            silence: Cell::default(),
         });
     });
 }
@@ -66,13 +69,15 @@ fn configure(root: u32, inspector: Rc<Inspector>) {
 /// at the end of every request too. So it is told by its silence.
 fn drop_silent(ticking: u32) {
     PLUGINS.with_borrow_mut(|plugins| {
-        for plugin in plugins.iter_mut() {
-            plugin.silence = match plugin.root == ticking {
+        for plugin in plugins.iter() {
+            plugin.silence.set(match plugin.root == ticking {
                 true => 0,
-                false => plugin.silence.saturating_add(1),
-            };
+                false => plugin.silence.get().saturating_add(1),
+            });
         }
-        plugins.retain(|plugin| plugin.silence < SILENCE);
+        let count = u32::try_from(plugins.len()).unwrap_or(u32::MAX);
+        let limit = SILENCE.saturating_mul(count);
+        plugins.retain(|plugin| plugin.silence.get() < limit);
     });
 }
 

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use wasmtime::Result;
 
-use crate::host::{ERROR, Proxy, Worker};
+use crate::attributes::Attributes;
+use crate::host::{CONTINUE, ERROR, Proxy, Worker};
+use crate::pki::{DAY, Leaf};
 
 /// The defaults as the documentation states them, with the one part that is off unless given.
 const DOCUMENTED: &str = r#"{
@@ -143,12 +145,40 @@ fn configuring_again_defines_no_metric_again() -> Result<()> {
     let mut worker = Proxy::new().unconfigured()?;
     for _ in 0..5 {
         assert!(worker.configure("{}")?);
-        assert!(worker.configure_another("{}")?);
+        worker.configure_another("{}")?;
     }
     let definitions = &worker.host().definitions;
     let names: BTreeSet<_> = definitions.iter().collect();
     assert!(!names.is_empty());
     assert_eq!(names.len(), definitions.len(), "{definitions:?}");
+    Ok(())
+}
+
+/// One VM, two plugins: what the one refuses, the other lets pass, however their streams come in.
+#[test]
+fn each_plugin_of_a_vm_watches_its_own_streams() -> Result<()> {
+    let mut worker = Proxy::new().worker("{}")?;
+    let strict = worker.configure_another(r#"{"deny": ["expired"]}"#)?;
+    let expired = Leaf::new("spiffe://d/x").valid(-DAY, -1).sign();
+    let requests = Attributes::http().client(&expired);
+    let connections = Attributes::network().client(&expired);
+    let lenient_connection = worker.open(&connections)?;
+    let strict_connection = worker.open_in(strict, &connections)?;
+    for _ in 0..2 {
+        let strict_request = worker.open_in(strict, &requests)?;
+        worker.request_headers(strict_request, Vec::new())?;
+        let lenient_request = worker.open(&requests)?;
+        assert_eq!(
+            worker.request_headers(lenient_request, Vec::new())?,
+            CONTINUE
+        );
+        assert_eq!(worker.finish(lenient_request)?.local_responses, [0; 0]);
+        assert_eq!(worker.finish(strict_request)?.local_responses, [403]);
+    }
+    assert_eq!(worker.downstream_data(lenient_connection)?, CONTINUE);
+    worker.downstream_data(strict_connection)?;
+    assert_eq!(worker.disconnect(lenient_connection)?.closed, [0; 0]);
+    assert!(!worker.disconnect(strict_connection)?.closed.is_empty());
     Ok(())
 }
 

@@ -430,12 +430,13 @@ impl Worker {
         self.configure_root(ROOT, configuration.as_ref())
     }
 
-    /// The same for a further plugin that shares the VM: a root context of its own.
-    pub fn configure_another(&mut self, configuration: &str) -> Result<bool> {
+    /// The same for a further plugin that shares the VM, which must be accepted: its root context.
+    pub fn configure_another(&mut self, configuration: &str) -> Result<u32> {
         let root = self.next_context();
         self.enter::<_, ()>(root, "proxy_on_context_create", (root, 0))?;
         self.enter::<_, u32>(root, "proxy_on_vm_start", (root, 0))?;
-        self.configure_root(root, configuration.as_bytes())
+        assert!(self.configure_root(root, configuration.as_bytes())?);
+        Ok(root)
     }
 
     fn configure_root(&mut self, root: u32, configuration: &[u8]) -> Result<bool> {
@@ -469,13 +470,18 @@ impl Worker {
     /// Opens a context. Envoy has the attributes by then: those of an HTTP stream all, those of a
     /// connection but for its TLS properties, which nobody reads before data arrives.
     pub fn open(&mut self, attributes: &Attributes) -> Result<u32> {
+        self.open_in(ROOT, attributes)
+    }
+
+    /// The same for the plugin of another root context.
+    pub fn open_in(&mut self, root: u32, attributes: &Attributes) -> Result<u32> {
         let context = self.next_context();
         let stream = Stream {
             attributes: attributes.clone(),
             ..Stream::default()
         };
         self.host().streams.insert(context, stream);
-        self.enter::<_, ()>(context, "proxy_on_context_create", (context, ROOT))?;
+        self.enter::<_, ()>(context, "proxy_on_context_create", (context, root))?;
         Ok(context)
     }
 

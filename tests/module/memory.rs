@@ -66,6 +66,30 @@ fn memory_is_flat_over_100_000_contexts() -> Result<()> {
     Ok(())
 }
 
+/// Envoy says goodbye to no configuration that it drops, as far as the module is asked to listen.
+#[test]
+fn a_configuration_that_ticks_no_more_is_given_up() -> Result<()> {
+    const UPDATES: usize = 30;
+    const HALF_AN_HOUR: usize = 360;
+    let mut worker = Proxy::new().worker("")?;
+    let mut update_and_wait = || -> Result<usize> {
+        for _ in 0..UPDATES {
+            worker.configure_another("")?;
+        }
+        for _ in 0..HALF_AN_HOUR * (UPDATES + 1) {
+            worker.tick()?;
+        }
+        Ok(worker.memory())
+    };
+    update_and_wait()?;
+    let early = update_and_wait()?;
+    for _ in 0..5 {
+        let late = update_and_wait()?;
+        assert!(late < early + PAGE, "{early} bytes grew to {late}");
+    }
+    Ok(())
+}
+
 /// Connections that stay open while others come and go cost little each.
 #[test]
 fn an_open_connection_costs_little() -> Result<()> {
