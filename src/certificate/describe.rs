@@ -1,7 +1,7 @@
 //! A certificate in words, for the command line: what the module itself never needs.
 
 use super::extension;
-use super::name::attribute_text;
+use super::name::{self, attribute_text};
 use super::parse::ParseError;
 use super::structure::structure;
 use crate::hex;
@@ -36,7 +36,7 @@ pub struct Description {
 pub fn describe(der: &[u8]) -> Result<Description, ParseError> {
     let structure = structure(der)?;
     let mut description = Description {
-        subject: distinguished_name(&structure.subject),
+        subject: distinguished_name(&name::read(structure.subject)),
         serial: serial(structure.raw_serial),
         key_usage: None,
         extended_key_usage: None,

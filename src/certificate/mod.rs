@@ -18,8 +18,6 @@ pub struct Certificate {
     /// Whom the certificate names, as a peer: SPIFFE ID, else first other URI SAN, else first DNS
     /// SAN, else subject CN, else `unknown`.
     pub identity: String,
-    /// CN of the subject, else its O, else `unnamed`.
-    pub subject_text: String,
     /// The CA that signed this certificate, named as [`Certificate::subject_ca`] names it (by the
     /// authority key identifier).
     pub issuer_ca: String,
@@ -57,7 +55,7 @@ impl Certificate {
             subject_key_id,
             ..
         } = &self.links;
-        name::ca_name(&self.subject_text, subject_key_id.as_deref(), subject)
+        name::ca_name(subject, subject_key_id.as_deref())
     }
 
     /// Subject and issuer are the same name (RFC 5280, section 3.2): a root, or a self-signed leaf.

@@ -3,21 +3,13 @@
 use std::borrow::Cow;
 
 use sha2::{Digest as _, Sha256};
-use x509_parser::prelude::{AttributeTypeAndValue, X509Name};
+use x509_parser::prelude::{AttributeTypeAndValue, FromDer as _, X509Name};
 
 use crate::hex;
 
-/// The first half of a CA's name: its CN, else its O, else `unnamed`.
-pub(super) fn ca_text<'a>(name: &X509Name<'a>) -> Cow<'a, str> {
-    common_name(name)
-        .or_else(|| name.iter_organization().next().map(attribute_text))
-        .filter(|text| !text.is_empty())
-        .unwrap_or(Cow::Borrowed("unnamed"))
-}
-
-/// `<text>:<first 8 hex digits of the key identifier>`; without a key identifier, of the SHA-256 of the
-/// DER name.
-pub(super) fn ca_name(text: &str, key_id: Option<&[u8]>, name: &[u8]) -> String {
+/// `<CN, else O, else "unnamed">:<first 8 hex digits of the key identifier>`; without a key identifier, of the
+/// SHA-256 of the DER name.
+pub(super) fn ca_name(name: &[u8], key_id: Option<&[u8]>) -> String {
     let digest;
     let key_id = match key_id {
         Some(key_id) => key_id,
@@ -26,16 +18,32 @@ pub(super) fn ca_name(text: &str, key_id: Option<&[u8]>, name: &[u8]) -> String 
             &*digest
         }
     };
+    let name = read(name);
+    let text = first_text(name.iter_common_name())
+        .or_else(|| first_text(name.iter_organization()))
+        .filter(|text| !text.is_empty())
+        .unwrap_or(Cow::Borrowed("unnamed"));
     let mut ca = String::with_capacity(text.len().saturating_add(9));
-    ca.push_str(text);
+    ca.push_str(&text);
     ca.push(':');
     hex::push(&mut ca, key_id.get(..4).unwrap_or(key_id));
     ca
 }
 
-/// First common name of a distinguished name.
-pub(super) fn common_name<'a>(name: &X509Name<'a>) -> Option<Cow<'a, str>> {
-    name.iter_common_name().next().map(attribute_text)
+/// First common name of a DER name.
+pub(super) fn common_name(name: &[u8]) -> Option<String> {
+    first_text(read(name).iter_common_name()).map(Cow::into_owned)
+}
+
+/// A name of DER, as far as it is readable.
+pub(super) fn read(name: &[u8]) -> X509Name<'_> {
+    X509Name::from_der(name).map_or(X509Name::new(Vec::new(), name), |(_, name)| name)
+}
+
+fn first_text<'a, 'b: 'a>(
+    mut attributes: impl Iterator<Item = &'a AttributeTypeAndValue<'b>>,
+) -> Option<Cow<'b, str>> {
+    attributes.next().map(attribute_text)
 }
 
 /// Value of an attribute as text. Certificates carry names in five string types, and peers put

@@ -1,12 +1,9 @@
 //! DER to facts.
 
-use std::borrow::Cow;
 use std::fmt;
 
-use x509_parser::prelude::X509Name;
-
 use super::extension::{self, AltNames};
-use super::name::{ca_name, ca_text, common_name};
+use super::name::{ca_name, common_name};
 use super::structure::{Extension, PublicKeyInfo, structure};
 use super::{
     Certificate, ExtendedKeyUsage, KeyAlgorithm, KeyUsage, Links, PublicKey, SignatureDigest,
@@ -55,21 +52,16 @@ pub fn parse(der: &[u8]) -> Result<Certificate, ParseError> {
     let extensions = Extensions::read(&structure.extensions)?;
     let alt_names = extensions.alt_names.unwrap_or_default();
     // A root may leave out the authority key identifier (RFC 5280, section 4.2.1.1): it is its own.
-    let is_self_issued = structure.subject.as_raw() == structure.issuer.as_raw();
+    let is_self_issued = structure.subject == structure.issuer;
     let own_key_id = extensions.subject_key_id.filter(|_| is_self_issued);
     let issuer_key_id = extensions.authority_key_id.or(own_key_id);
     Ok(Certificate {
-        identity: identity(&alt_names, &structure.subject),
-        subject_text: ca_text(&structure.subject).into_owned(),
-        issuer_ca: ca_name(
-            &ca_text(&structure.issuer),
-            issuer_key_id,
-            structure.issuer.as_raw(),
-        ),
+        identity: identity(&alt_names, structure.subject),
+        issuer_ca: ca_name(structure.issuer, issuer_key_id),
         serial: structure.raw_serial.into(),
         links: Links {
-            subject: structure.subject.as_raw().into(),
-            issuer: structure.issuer.as_raw().into(),
+            subject: structure.subject.into(),
+            issuer: structure.issuer.into(),
             subject_key_id: extensions.subject_key_id.map(Into::into),
             authority_key_id: extensions.authority_key_id.map(Into::into),
         },
@@ -86,7 +78,7 @@ pub fn parse(der: &[u8]) -> Result<Certificate, ParseError> {
 }
 
 /// SPIFFE ID, else first other URI SAN, else first DNS SAN, else subject CN, else `unknown`.
-fn identity(names: &AltNames<'_>, subject: &X509Name<'_>) -> String {
+fn identity(names: &AltNames<'_>, subject: &[u8]) -> String {
     let uris = &names.uris;
     let spiffe_id = uris.iter().find(|uri| spiffe::is_spiffe_uri(uri));
     spiffe_id
@@ -94,9 +86,9 @@ fn identity(names: &AltNames<'_>, subject: &X509Name<'_>) -> String {
         .copied()
         .or(names.dns_name)
         .filter(|name| !name.is_empty())
-        .map(Cow::Borrowed)
+        .map(str::to_owned)
         .or_else(|| common_name(subject).filter(|name| !name.is_empty()))
-        .map_or_else(|| "unknown".to_owned(), Cow::into_owned)
+        .unwrap_or_else(|| "unknown".to_owned())
 }
 
 /// The extensions that matter here. Of a repeated one the first counts (RFC 5280, section 4.2,

@@ -1,12 +1,12 @@
-//! The outer structure of a certificate (RFC 5280, section 4.1), its names and dates read by the X.509
-//! parser.
+//! The outer structure of a certificate (RFC 5280, section 4.1). What is in its names, and dates in unusual
+//! forms, are the X.509 parser's to read.
 //!
 //! The parser's own entry point reads every extension it knows, or carries the code to. Of some
 //! twenty kinds six matter here; taking the parts one by one leaves the others out of the module. Its
 //! reader of ASN.1 elements keeps for each what BER could have written otherwise: with seventy elements in a
 //! leaf, that was a fifth of what a new certificate costs.
 
-use x509_parser::prelude::{ASN1Time, FromDer, X509Error, X509Name};
+use x509_parser::prelude::{ASN1Time, FromDer as _};
 
 use super::parse::{MAX_DER_BYTES, ParseError};
 use crate::time::UnixTime;
@@ -17,10 +17,12 @@ pub(super) struct Structure<'a> {
     pub(super) version: u32,
     /// Content of the serial number's INTEGER.
     pub(super) raw_serial: &'a [u8],
-    pub(super) issuer: X509Name<'a>,
+    /// DER of the name.
+    pub(super) issuer: &'a [u8],
     pub(super) not_before: UnixTime,
     pub(super) not_after: UnixTime,
-    pub(super) subject: X509Name<'a>,
+    /// DER of the name.
+    pub(super) subject: &'a [u8],
     pub(super) public_key: PublicKeyInfo<'a>,
     pub(super) extensions: Vec<Extension<'a>>,
     /// Content of the OBJECT IDENTIFIER.
@@ -72,11 +74,11 @@ fn to_be_signed<'a>(
     let (rest, raw_serial) = universal(rest, INTEGER)?;
     let (rest, algorithm) = sequence(rest)?;
     algorithm_identifier(algorithm)?;
-    let (rest, issuer) = part::<X509Name<'_>>(rest)?;
+    let (rest, issuer) = name(rest)?;
     let (rest, validity) = sequence(rest)?;
     let (after_start, not_before) = time(validity)?;
     let (_, not_after) = time(after_start)?;
-    let (rest, subject) = part::<X509Name<'_>>(rest)?;
+    let (rest, subject) = name(rest)?;
     let (rest, public_key) = sequence(rest)?;
     Ok(Structure {
         version,
@@ -91,13 +93,21 @@ fn to_be_signed<'a>(
     })
 }
 
+/// A name with its header, and what follows it. What is in it is read when it is asked for: mostly never.
+fn name(input: &[u8]) -> Result<(&[u8], &[u8]), ParseError> {
+    let (rest, _) = sequence(input)?;
+    let length = input.len().saturating_sub(rest.len());
+    let name = input.get(..length).ok_or(ParseError::Der)?;
+    Ok((rest, name))
+}
+
 /// `CHOICE { utcTime UTCTime, generalTime GeneralizedTime }`, and what follows it.
 fn time(input: &[u8]) -> Result<(&[u8], UnixTime), ParseError> {
     let (rest, element) = any(input)?;
     if let Some(time) = usual_time(&element) {
         return Ok((rest, time));
     }
-    let (rest, time) = part::<ASN1Time>(input)?;
+    let (rest, time) = ASN1Time::from_der(input).map_err(|_| ParseError::Der)?;
     Ok((rest, UnixTime(time.timestamp())))
 }
 
@@ -295,8 +305,4 @@ fn long_length(bytes: u8, input: &[u8]) -> Option<(usize, &[u8])> {
         length.checked_mul(256)?.checked_add(usize::from(*digit))
     });
     Some((length?, rest)).filter(|_| (1..0x7f).contains(&bytes))
-}
-
-fn part<'a, T: FromDer<'a, X509Error>>(input: &'a [u8]) -> Result<(&'a [u8], T), ParseError> {
-    T::from_der(input).map_err(|_| ParseError::Der)
 }

@@ -28,8 +28,6 @@ const MAX_SIGHTINGS: usize = 8;
 /// Attempts at a compare-and-swap. The next tick tries again.
 const MAX_ATTEMPTS: usize = 16;
 
-const ENTRY_BYTES: usize = 3 * size_of::<i64>();
-
 /// A certificate, as far as the gauges go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Sighting {
@@ -95,24 +93,14 @@ impl Record {
     }
 
     fn decode(bytes: &[u8]) -> Record {
-        let number = |bytes: &[u8], index: usize| {
-            let start = index.saturating_mul(size_of::<i64>());
-            let bytes = bytes.get(start..)?.first_chunk()?;
-            Some(UnixTime(i64::from_le_bytes(*bytes)))
-        };
-        let sighting = |entry: &[u8]| {
-            Some(Sighting {
-                not_after: number(entry, 0)?,
-                not_before: number(entry, 1)?,
-                last_seen: number(entry, 2)?,
-            })
-        };
-        Record(
-            bytes
-                .chunks_exact(ENTRY_BYTES)
-                .filter_map(sighting)
-                .collect(),
-        )
+        let entries = bytes.as_chunks().0.as_chunks().0.iter();
+        let time = |bytes| UnixTime(i64::from_le_bytes(bytes));
+        let sightings = entries.map(|[not_after, not_before, last_seen]| Sighting {
+            not_after: time(*not_after),
+            not_before: time(*not_before),
+            last_seen: time(*last_seen),
+        });
+        Record(sightings.collect())
     }
 }
 
