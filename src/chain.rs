@@ -70,18 +70,16 @@ pub fn link(certificates: Vec<Certificate>) -> Vec<Member> {
         .enumerate()
         .map(|(index, certificate)| {
             let issuer = issuer_of(certificate, &certificates);
-            // What a CA calls itself is better than what can be told from a certificate that does not say
-            // which key signed it.
             let signer = issuer.and_then(|index| certificates.get(index));
-            let name = signer.map(Certificate::subject_ca);
-            (layer(index, certificate, &certificates), issuer, name)
+            let signer = signer.map(Certificate::subject_ca);
+            (layer(index, certificate, &certificates), issuer, signer)
         })
         .collect();
     certificates
         .into_iter()
         .zip(places)
-        .map(|(mut certificate, (layer, issuer, name))| {
-            certificate.issuer_ca = name.unwrap_or(certificate.issuer_ca);
+        .map(|(mut certificate, (layer, issuer, signer))| {
+            certificate.signer = signer;
             Member {
                 certificate,
                 layer,

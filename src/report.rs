@@ -108,7 +108,7 @@ pub fn failure_line(
             line,
             " identity={} issuer={} not_after={}",
             Quoted(&leaf.identity),
-            Quoted(&leaf.issuer_ca),
+            Quoted(&leaf.issuer_ca()),
             leaf.not_after
         );
     }
@@ -144,13 +144,14 @@ impl Reporter {
     /// A finding of a certificate.
     pub fn finding(&self, now: UnixTime, direction: Direction, member: &Member, finding: Finding) {
         let identity = &*member.identity();
+        let issuer = member.certificate.issuer_ca();
         let not_after = member.certificate.not_after;
         // Issuer and serial number identify a certificate (RFC 5280, section 4.1.2.2).
         let subject = (
             direction,
             member.layer,
             finding,
-            &member.certificate.issuer_ca,
+            &*issuer,
             &member.certificate.serial,
         );
         let level = match finding.status() >= Status::Critical {
@@ -168,7 +169,7 @@ impl Reporter {
                     finding.as_str(),
                     member.layer.as_str(),
                     Quoted(identity),
-                    Quoted(&member.certificate.issuer_ca),
+                    Quoted(&issuer),
                     Hint(finding.hint()),
                 )
             },

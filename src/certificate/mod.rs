@@ -8,6 +8,8 @@ pub mod pem;
 pub mod spiffe;
 mod structure;
 
+use std::borrow::Cow;
+
 use crate::time::UnixTime;
 
 pub use parse::{MAX_DER_BYTES, ParseError, parse};
@@ -18,9 +20,9 @@ pub struct Certificate {
     /// Whom the certificate names, as a peer: SPIFFE ID, else first other URI SAN, else first DNS
     /// SAN, else subject CN, else `unknown`.
     pub identity: String,
-    /// The CA that signed this certificate, named as [`Certificate::subject_ca`] names it (by the
-    /// authority key identifier).
-    pub issuer_ca: String,
+    /// What the CA that signed it calls itself, where that is known: it is better than what can be told from
+    /// this certificate, which may not say which key signed it.
+    pub signer: Option<String>,
     /// Content of the serial number, unique per issuer.
     pub serial: Box<[u8]>,
     /// Subject, issuer and key identifiers, by which certificates are put in order.
@@ -56,6 +58,30 @@ impl Certificate {
             ..
         } = &self.links;
         name::ca_name(subject, subject_key_id.as_deref())
+    }
+
+    /// The CA that signed this certificate, named as [`Certificate::subject_ca`] names it.
+    #[must_use]
+    pub fn issuer_ca(&self) -> Cow<'_, str> {
+        match &self.signer {
+            Some(name) => Cow::Borrowed(name),
+            None => Cow::Owned(name::ca_name(&self.links.issuer, self.issuer_key_id())),
+        }
+    }
+
+    /// Whether the CA that signed `other` has the same name, without making the names.
+    #[must_use]
+    pub fn has_issuer_of(&self, other: &Certificate) -> bool {
+        self.links.issuer == other.links.issuer
+            && self.issuer_key_id() == other.issuer_key_id()
+            && self.signer == other.signer
+    }
+
+    fn issuer_key_id(&self) -> Option<&[u8]> {
+        // A root may leave out the authority key identifier (RFC 5280, section 4.2.1.1): it is its own.
+        let own = self.links.subject_key_id.as_deref();
+        let own = own.filter(|_| self.is_self_issued());
+        self.links.authority_key_id.as_deref().or(own)
     }
 
     /// Subject and issuer are the same name (RFC 5280, section 3.2): a root, or a self-signed leaf.

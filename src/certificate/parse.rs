@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::extension::{self, AltNames};
-use super::name::{ca_name, common_name};
+use super::name::common_name;
 use super::structure::{Extension, PublicKeyInfo, structure};
 use super::{
     Certificate, ExtendedKeyUsage, KeyAlgorithm, KeyUsage, Links, PublicKey, SignatureDigest,
@@ -51,13 +51,9 @@ pub fn parse(der: &[u8]) -> Result<Certificate, ParseError> {
     let structure = structure(der)?;
     let extensions = Extensions::read(&structure.extensions)?;
     let alt_names = extensions.alt_names.unwrap_or_default();
-    // A root may leave out the authority key identifier (RFC 5280, section 4.2.1.1): it is its own.
-    let is_self_issued = structure.subject == structure.issuer;
-    let own_key_id = extensions.subject_key_id.filter(|_| is_self_issued);
-    let issuer_key_id = extensions.authority_key_id.or(own_key_id);
     Ok(Certificate {
         identity: identity(&alt_names, structure.subject),
-        issuer_ca: ca_name(structure.issuer, issuer_key_id),
+        signer: None,
         serial: structure.raw_serial.into(),
         links: Links {
             subject: structure.subject.into(),

@@ -154,7 +154,7 @@ fn entry(member: Member, description: Description, findings: Findings) -> Entry 
     Entry {
         layer: member.layer.as_str(),
         identity: member.identity().into_owned(),
-        issuer: certificate.issuer_ca.clone(),
+        issuer: certificate.issuer_ca().into_owned(),
         not_before: certificate.not_before.0,
         not_after: certificate.not_after.0,
         is_ca: certificate.is_ca,

@@ -133,13 +133,13 @@ fn chain(failure: Failure, leaf: &Certificate, known_cas: &[String]) -> Failure 
     if leaf.is_self_issued() {
         return Failure::new(Reason::SelfSigned, Some(Layer::Workload));
     }
-    let missing = &leaf.issuer_ca;
+    let missing = &*leaf.issuer_ca();
     let common_name = |ca: &str| ca.rsplit_once(':').map(|(name, _)| name.to_owned());
     let same_name = known_cas
         .iter()
         .find(|known| common_name(known) == common_name(missing));
     let issuer = shorten(missing);
-    let hint = if known_cas.contains(missing) {
+    let hint = if known_cas.iter().any(|known| known == missing) {
         format!(
             "certificates of '{issuer}' are accepted when the chain is complete: send the intermediate CAs with the leaf, and check that their root is in the trust bundle"
         )

@@ -354,8 +354,8 @@ impl Inspector {
         chain::complete(&mut certificates, &self.directory.current().cas);
         let members = chain::link(certificates);
         let issuer = members.first().map(|leaf| {
-            let ca = &leaf.certificate.issuer_ca;
-            self.issuers.of(host, &self.registry, direction, ca)
+            let leaf = &leaf.certificate;
+            self.issuers.of(host, &self.registry, direction, leaf)
         });
         let judgements = policy::judge(&members, direction, &self.config.thresholds);
         let chain = members

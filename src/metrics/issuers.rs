@@ -7,6 +7,7 @@ use std::rc::Rc;
 use super::admission::{Admission, Kind, MAX_CAS, OTHER};
 use super::counters::{Counter, Handle, Registry};
 use super::{CONNECTIONS_BY_ISSUER, ISSUER_LAST_SEEN, name};
+use crate::certificate::Certificate;
 use crate::host::{Host, MetricKind, Shared};
 use crate::policy::Direction;
 use crate::time::UnixTime;
@@ -96,9 +97,9 @@ impl IssuerSeries {
 pub struct Issuers {
     admission: Admission,
     series: RefCell<HashMap<(Direction, String), Rc<IssuerSeries>>>,
-    /// Whom it met last, by the full name: nearly all leaves are signed by one CA.
-    latest_inbound: Cell<Option<(String, Rc<IssuerSeries>)>>,
-    latest_outbound: Cell<Option<(String, Rc<IssuerSeries>)>>,
+    /// The leaf that it met last, and whose series that was: nearly all are signed by one CA.
+    latest_inbound: Cell<Option<(Certificate, Rc<IssuerSeries>)>>,
+    latest_outbound: Cell<Option<(Certificate, Rc<IssuerSeries>)>>,
 }
 
 impl Default for Issuers {
@@ -113,30 +114,31 @@ impl Default for Issuers {
 }
 
 impl Issuers {
-    /// The series of a CA: its own, or the one of `other` beyond the limit.
+    /// The series of the CA that signed a leaf: its own, or the one of `other` beyond the limit.
     pub fn of(
         &self,
         host: &dyn Host,
         registry: &Registry,
         direction: Direction,
-        ca: &str,
+        leaf: &Certificate,
     ) -> Rc<IssuerSeries> {
         let latest = match direction {
             Direction::Inbound => &self.latest_inbound,
             Direction::Outbound => &self.latest_outbound,
         };
-        let (name, series) = match latest.take().filter(|(name, _)| name == ca) {
+        let latest_leaf = latest.take();
+        let (known, series) = match latest_leaf.filter(|(known, _)| known.has_issuer_of(leaf)) {
             Some(same) => same,
             None => {
-                let series = self.look_up(host, registry, direction, ca);
+                let series = self.look_up(host, registry, direction, &leaf.issuer_ca());
                 // That one is counted each time.
                 if series.label == OTHER {
                     return series;
                 }
-                (ca.to_owned(), series)
+                (leaf.clone(), series)
             }
         };
-        latest.set(Some((name, Rc::clone(&series))));
+        latest.set(Some((known, Rc::clone(&series))));
         series
     }
 

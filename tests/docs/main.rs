@@ -132,7 +132,7 @@ fn every_reason_has_its_series_and_its_line() {
 fn refused_leaf() -> Certificate {
     Certificate {
         identity: "spiffe://cluster.local/ns/shop/sa/pay".to_owned(),
-        issuer_ca: "Intermediate CA:1f2e3d4c".to_owned(),
+        signer: Some("Intermediate CA:1f2e3d4c".to_owned()),
         serial: [1].into(),
         links: Links {
             subject: [].into(),

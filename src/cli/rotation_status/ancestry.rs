@@ -67,7 +67,7 @@ impl Ancestry {
             }
             false => {
                 let above = self.above.entry(name).or_default();
-                above.insert(label_value(&ca.issuer_ca).into_owned());
+                above.insert(label_value(&ca.issuer_ca()).into_owned());
             }
         }
     }
