@@ -1,10 +1,13 @@
-//! Drops the callbacks that mtls-watch does not need from the module's export section, and puts its
-//! guards between the SDK and the host.
+//! Drops the callbacks that mtls-watch does not need from the module's export section, puts its guards
+//! between the SDK and the host, and takes out code that is never called, or there twice.
 //!
 //! The Proxy-Wasm SDK exports every callback of the ABI, implemented or not. Envoy looks at the
 //! export section, not at the code behind it: whatever is exported is one entry into the VM per
 //! event. Linker flags cannot take an export away from a crate that asked for it, so it is done
 //! after linking.
+
+mod equal;
+mod uncalled;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -67,11 +70,11 @@ fn run(args: impl Iterator<Item = String>) -> Result<()> {
     Ok(())
 }
 
-/// The module with only [`EXPORTS`] exported, and without what only the others reached.
+/// The module with only [`EXPORTS`] exported, without what only the others reached, and no code twice.
 fn trim(wasm: &[u8], keep_names: bool) -> Result<Vec<u8>> {
-    let mut module = ModuleConfig::new()
-        .generate_name_section(keep_names)
-        .parse(wasm)?;
+    let mut config = ModuleConfig::new();
+    config.generate_name_section(keep_names);
+    let mut module = config.parse(wasm)?;
     ensure_complete(&module)?;
     guard(&mut module)?;
     let dropped: Vec<_> = module
@@ -84,7 +87,8 @@ fn trim(wasm: &[u8], keep_names: bool) -> Result<Vec<u8>> {
         module.exports.delete(export);
     }
     walrus::passes::gc::run(&mut module);
-    Ok(module.emit_wasm())
+    uncalled::remove(&mut module)?;
+    equal::merge(module.emit_wasm(), &config)
 }
 
 /// What an export with this prefix stands in front of, see src/filter/guard.rs.
