@@ -10,7 +10,10 @@ ENVOY_DIR    := target/envoy/$(ENVOY_VERSION)
 CARGO_HOME   ?= $(HOME)/.cargo
 # Panic messages carry the path of the source: as it is everywhere, so that everybody's build of one
 # commit is the same, byte by byte.
-WASM_FLAGS   := --remap-path-prefix=$(CARGO_HOME)=/cargo --remap-path-prefix=$(CURDIR)=/mtls-watch
+# What the sources mark as worth inlining is inlined up to six times the usual size for code that is to be
+# small: not here, 18 KB of module less.
+WASM_FLAGS   := --remap-path-prefix=$(CARGO_HOME)=/cargo --remap-path-prefix=$(CURDIR)=/mtls-watch \
+                -C llvm-args=-inlinehint-threshold=50
 
 export ENVOY_VERSION
 
