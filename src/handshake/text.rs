@@ -265,8 +265,8 @@ const HANDSHAKE: &[Phrase] = &[
 #[must_use]
 pub fn classify(text: &str, direction: Direction) -> Option<Failure> {
     let text = normalise(text);
-    let is_alert = ALERT.iter().any(|alert| text.contains(alert));
-    if !is_alert && PURPOSE.iter().any(|purpose| text.contains(purpose)) {
+    let is_alert = ALERT.iter().any(|alert| says(&text, alert));
+    if !is_alert && PURPOSE.iter().any(|purpose| says(&text, purpose)) {
         return Some(Failure::new(purpose_reason(direction), layer(&text)));
     }
     let tables: &[&[Phrase]] = match is_alert {
@@ -274,7 +274,7 @@ pub fn classify(text: &str, direction: Direction) -> Option<Failure> {
         false => &[VERIFICATION, HANDSHAKE],
     };
     let mut phrases = tables.iter().copied().flatten();
-    match phrases.find(|known| text.contains(known.text)) {
+    match phrases.find(|known| says(&text, known.text)) {
         Some(known) => Some(Failure {
             reason: known.reason,
             layer: layer_of(known.reason, &text),
@@ -299,25 +299,39 @@ pub(super) fn purpose_reason(direction: Direction) -> Reason {
 fn normalise(text: &str) -> String {
     let end = text.floor_char_boundary(MAX_TEXT_BYTES);
     let text = text.get(..end).unwrap_or_default();
-    let own_words = match text.split_once("certificate SANs are [") {
+    let own_words = match around(text, "certificate SANs are [") {
         Some((before, _)) => before,
         None => text,
     };
     own_words.to_ascii_lowercase().replace(['_', '-'], " ")
 }
 
+fn says(text: &str, words: &str) -> bool {
+    around(text, words).is_some()
+}
+
+/// What stands before and after words in a text. The search of the standard library, made for long words,
+/// is 2.5 KB of module.
+fn around<'a>(text: &'a str, words: &str) -> Option<(&'a str, &'a str)> {
+    let first = words.as_bytes().first()?;
+    memchr::memchr_iter(*first, text.as_bytes()).find_map(|start| {
+        let (before, rest) = text.split_at_checked(start)?;
+        Some((before, rest.strip_prefix(words)?))
+    })
+}
+
 fn is_tls(text: &str) -> bool {
     ["tls", "ssl", "x509", "certificate"]
         .iter()
-        .any(|word| text.contains(word))
+        .any(|word| says(text, word))
 }
 
 /// Reasons that are about the leaf wherever they occur, and those that the depth places.
 fn layer_of(reason: Reason, text: &str) -> Option<Layer> {
     match reason {
         Reason::NameMismatch => layer(text).or(Some(Layer::Workload)),
-        Reason::KeyUsage if text.contains("key usage bit incorrect") => Some(Layer::Workload),
-        Reason::UnknownCa if text.contains("in certificate chain") => Some(Layer::RootCa),
+        Reason::KeyUsage if says(text, "key usage bit incorrect") => Some(Layer::Workload),
+        Reason::UnknownCa if says(text, "in certificate chain") => Some(Layer::RootCa),
         Reason::NoCertificate | Reason::RejectedByPeer => None,
         _ if reason.concerns_certificates() => layer(text),
         _ => None,
@@ -326,7 +340,7 @@ fn layer_of(reason: Reason, text: &str) -> Option<Layer> {
 
 /// The layer of the certificate at `depth N`: 0 is the leaf, 1 what signed it.
 fn layer(text: &str) -> Option<Layer> {
-    let (_, rest) = text.split_once("at depth ")?;
+    let (_, rest) = around(text, "at depth ")?;
     let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
     Some(match digits.parse::<u8>().ok()? {
         0 => Layer::Workload,
