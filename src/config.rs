@@ -170,8 +170,9 @@ impl Bounds {
     fn smallest(&self, lifetime: i64) -> i64 {
         let share = self.share.map(|share| {
             // Rounded up: less than 21599.75 s is less than 21600 s.
-            let seconds = i128::from(lifetime).saturating_mul(i128::from(share));
-            i64::try_from(seconds.saturating_add(9999) / 10_000).unwrap_or(i64::MAX)
+            let (whole, rest) = (lifetime.div_euclid(10_000), lifetime.rem_euclid(10_000));
+            let rest = rest.saturating_mul(share).saturating_add(9999) / 10_000;
+            whole.saturating_mul(share).saturating_add(rest)
         });
         [self.duration, share]
             .into_iter()
