@@ -31,6 +31,7 @@ pub mod certificate;
 pub mod chain;
 pub mod config;
 pub mod handshake;
+mod hash;
 mod hex;
 pub mod hierarchy;
 pub mod host;

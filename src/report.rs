@@ -1,15 +1,15 @@
 //! Log lines: logfmt, bounded, and safe to print whatever a peer put into its certificate.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::fmt::{self, Write as _};
-use std::hash::{DefaultHasher, Hash, Hasher as _};
+use std::hash::{BuildHasher as _, Hash};
 
 use log::Level;
 
 use crate::certificate::Certificate;
 use crate::chain::{Layer, Member};
 use crate::handshake::Failure;
+use crate::hash::{HashMap, Keyed};
 use crate::policy::{Direction, Finding, Status};
 use crate::source::Source;
 use crate::time::UnixTime;
@@ -122,6 +122,7 @@ pub fn failure_line(
 /// Writes log lines, each at most once in `log_repeat`, and not more than a few a second.
 pub struct Reporter {
     repeat: i64,
+    subjects: Keyed,
     written: RefCell<HashMap<u64, UnixTime>>,
     minute: Cell<UnixTime>,
     lines: Cell<u32>,
@@ -134,6 +135,7 @@ impl Reporter {
     pub fn new(repeat: i64) -> Self {
         Self {
             repeat,
+            subjects: Keyed::default(),
             written: RefCell::default(),
             minute: Cell::default(),
             lines: Cell::default(),
@@ -274,9 +276,7 @@ impl Reporter {
 
     /// Whether a line about this subject was not written within `repeat`; if so it counts as written.
     fn is_due(&self, now: UnixTime, subject: &impl Hash) -> bool {
-        let mut hasher = DefaultHasher::new();
-        subject.hash(&mut hasher);
-        let key = hasher.finish();
+        let key = self.subjects.hash_one(subject);
         let recent = |written: &UnixTime| (0..self.repeat).contains(&now.since(*written));
         let mut written = self.written.borrow_mut();
         if written.get(&key).is_some_and(recent) {

@@ -1,12 +1,11 @@
 //! What this proxy's own certificates come to in metrics.
 
-use std::collections::HashMap;
-
 use super::admin::{Dates, OwnCertificate, Role, Secret};
 use super::{anchor, directory};
 use crate::certificate::{Certificate, spiffe::Svid};
 use crate::chain::{self, Layer, Member};
 use crate::config::Thresholds;
+use crate::hash::HashMap;
 use crate::host::{Host, MetricKind, Version};
 use crate::metrics::admission::{Admission, Kind, MAX_OWN, OTHER};
 use crate::metrics::counters::{Counter, Outcome, Registry};
@@ -360,11 +359,10 @@ fn write_roster(host: &dyn Host, registry: &Registry, mut values: Values) {
         values.set_0_if_absent(series);
     }
     write(host, registry, &values);
-    let mut names: Vec<&str> = values.0.keys().map(String::as_str).collect();
-    names.sort_unstable();
-    let names = names.join("\n");
-    if names != roster {
-        host.share(ROSTER, names.as_bytes(), Version(0));
+    // All of the roster are among the values: if there are more of these, some are new.
+    if values.0.len() != roster.lines().count() {
+        let names: Vec<&str> = values.0.keys().map(String::as_str).collect();
+        host.share(ROSTER, names.join("\n").as_bytes(), Version(0));
     }
 }
 

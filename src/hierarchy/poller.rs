@@ -4,11 +4,12 @@
 //! asks, renews it at every tick, and loses it a few ticks after it has died.
 
 use std::cell::{Cell, RefCell};
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::BuildHasher as _;
 
 use super::admin::{self, ReplyError, Secret};
 use super::own;
 use crate::config::{Hierarchy, Thresholds};
+use crate::hash::Keyed;
 use crate::host::{Host, Shared};
 use crate::metrics::counters::{Counter, Outcome, Registry};
 use crate::time::UnixTime;
@@ -44,7 +45,7 @@ impl Poller {
         Self {
             config,
             thresholds,
-            id: RandomState::new().hash_one(0u8),
+            id: Keyed::default().hash_one(0u8),
             due: Cell::default(),
             call: RefCell::new(Call::None),
             failing: Cell::new(false),

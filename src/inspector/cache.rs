@@ -1,12 +1,14 @@
 //! A bounded map that forgets what has not been used for longest, in constant time.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
+use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher};
+
+use crate::hash::Keyed;
 
 /// Two generations: what is used moves to the young one; when that is full, the old one is dropped
 /// and the young one grows old. So at most twice `capacity` entries are held, and whatever was used
 /// among the last `capacity` is there.
-pub(super) struct Cache<K, V, S = RandomState> {
+pub(super) struct Cache<K, V, S = Keyed> {
     capacity: usize,
     young: HashMap<K, V, S>,
     old: HashMap<K, V, S>,

@@ -10,13 +10,14 @@ mod request;
 mod shown;
 
 use std::cell::{Cell, RefCell};
-use std::hash::{BuildHasher as _, Hash, Hasher, RandomState};
+use std::hash::{BuildHasher as _, Hash, Hasher};
 use std::rc::Rc;
 
 use sha2::{Digest as _, Sha256};
 
 use crate::chain::{self, Layer};
 use crate::config::Config;
+use crate::hash::Keyed;
 use crate::hex;
 use crate::hierarchy::admin::ReplyError;
 use crate::hierarchy::{DirectoryKeeper, Poller};
@@ -131,7 +132,7 @@ pub struct Inspector {
     /// The time when a host call last asked for it; at most one tick old.
     clock: Cell<UnixTime>,
     last_tick: Cell<UnixTime>,
-    chain_hasher: RandomState,
+    chain_hasher: Keyed,
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -188,7 +189,7 @@ impl Inspector {
             directory: DirectoryKeeper::default(),
             clock: Cell::default(),
             last_tick: Cell::default(),
-            chain_hasher: RandomState::new(),
+            chain_hasher: Keyed::default(),
             config,
             registry,
         }

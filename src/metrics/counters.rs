@@ -1,7 +1,6 @@
 //! Counters over closed sets of labels: their handles are an array, defined at load or on first use.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 
 use super::{
     CONNECTION_FINDINGS, CONNECTIONS, HANDSHAKE_FAILURES, HIERARCHY_POLLS, INFO, INSPECTIONS,
@@ -10,6 +9,7 @@ use super::{
 use crate::VERSION;
 use crate::chain::Layer;
 use crate::handshake::{NO_LAYER, Reason};
+use crate::hash::HashMap;
 use crate::host::{Host, MetricId, MetricKind};
 use crate::policy::{Direction, Finding, Status};
 use crate::source::Source;

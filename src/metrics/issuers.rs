@@ -1,13 +1,13 @@
 //! Series by the CA that signed the peers' leaves.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::admission::{Admission, Kind, MAX_CAS, OTHER};
 use super::counters::{Counter, Handle, Registry};
 use super::{CONNECTIONS_BY_ISSUER, ISSUER_LAST_SEEN, name};
 use crate::certificate::Certificate;
+use crate::hash::HashMap;
 use crate::host::{Host, MetricKind, Shared};
 use crate::policy::Direction;
 use crate::time::UnixTime;

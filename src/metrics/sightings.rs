@@ -6,13 +6,13 @@
 //! says. All write the same, and a worker that dies leaves nothing behind that does not lapse.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::admission::{Admission, Kind, MAX_CAS, OTHER};
 use super::counters::{Counter, Handle, Registry};
 use super::{LAST_SEEN, NOT_AFTER, NOT_BEFORE, name};
 use crate::chain::Layer;
+use crate::hash::HashMap;
 use crate::host::{Host, MetricKind, Shared};
 use crate::inspector::{ById, TICK_SECONDS};
 use crate::policy::Direction;
