@@ -46,40 +46,41 @@ impl fmt::Display for Quoted<'_> {
 /// Writes `text` in quotes, in at most `max_bytes` between them.
 fn write_quoted(f: &mut fmt::Formatter<'_>, text: &str, max_bytes: usize) -> fmt::Result {
     const CUT: &str = "...";
-    let escaped = || text.chars().flat_map(escape);
-    // More than that is not counted: a text may be long.
-    let length = escaped()
-        .take(max_bytes.saturating_add(1))
-        .map(char::len_utf8);
-    let fits = length.sum::<usize>() <= max_bytes;
-    f.write_char('"')?;
-    if fits {
-        escaped().try_for_each(|c| f.write_char(c))?;
-    } else {
-        let mut left = max_bytes.saturating_sub(CUT.len());
-        for c in text.chars() {
-            let bytes = escape(c).map(char::len_utf8).sum();
-            if bytes > left {
-                break;
-            }
-            left = left.saturating_sub(bytes);
-            escape(c).try_for_each(|c| f.write_char(c))?;
+    let mut escaped = String::new();
+    // How much of it there is room for if more follows.
+    let mut start = 0;
+    let mut end = "";
+    for c in text.chars() {
+        escape(c, &mut escaped);
+        if escaped.len() > max_bytes {
+            end = CUT;
+            break;
         }
-        f.write_str(CUT)?;
+        if escaped.len() <= max_bytes.saturating_sub(CUT.len()) {
+            start = escaped.len();
+        }
     }
-    f.write_char('"')
+    let start = match end {
+        "" => &escaped,
+        _ => escaped.get(..start).unwrap_or_default(),
+    };
+    for part in ["\"", start, end, "\""] {
+        f.write_str(part)?;
+    }
+    Ok(())
 }
 
-/// A character as it may stand in a log line. Escaped are quotes, backslashes, control characters
+/// Adds a character as it may stand in a log line. Escaped are quotes, backslashes, control characters
 /// (terminals act on them, lines break at them) and marks that reorder text.
-fn escape(c: char) -> impl Iterator<Item = char> {
-    let backslash = matches!(c, '"' | '\\').then_some('\\');
-    let unicode = (c.is_control() || is_format_mark(c)).then(|| c.escape_unicode());
-    let plain = unicode.is_none().then_some(c);
-    backslash
-        .into_iter()
-        .chain(unicode.into_iter().flatten())
-        .chain(plain)
+fn escape(c: char, line: &mut String) {
+    if c.is_control() || is_format_mark(c) {
+        line.extend(c.escape_unicode());
+    } else {
+        if matches!(c, '"' | '\\') {
+            line.push('\\');
+        }
+        line.push(c);
+    }
 }
 
 /// Line and paragraph separators, zero-width and bidirectional marks (Unicode general categories Zl,
