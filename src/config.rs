@@ -3,9 +3,8 @@
 
 use std::fmt;
 
-use serde_json::{Map, Value};
-
 use crate::chain::Layer;
+use crate::json::Value;
 use crate::policy::{Finding, Findings};
 use crate::source::Source;
 
@@ -15,7 +14,7 @@ const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
 
 /// Most identities that may be given a series of their own.
-const MAX_IDENTITY_SERIES: usize = 100_000;
+const MAX_IDENTITY_SERIES: u32 = 100_000;
 
 /// Everything an operator can set. [`Config::default`] is what an empty configuration means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -309,7 +308,7 @@ impl Config {
         if text.trim_ascii().is_empty() {
             return Ok(Config::default());
         }
-        let value: Value = serde_json::from_slice(text).map_err(|error| ConfigError {
+        let value = serde_json::from_slice(text).map_err(|error| ConfigError {
             path: String::new(),
             value: quote(&String::from_utf8_lossy(text)),
             problem: Problem::NotJson(error.to_string()),
@@ -412,7 +411,7 @@ fn read_sources(field: &Field<'_>) -> Result<Vec<Source>, ConfigError> {
 }
 
 fn read_hierarchy(field: &Field<'_>) -> Result<Option<Hierarchy>, ConfigError> {
-    if field.value.is_null() {
+    if matches!(field.value, Value::Null) {
         return Ok(None);
     }
     let mut hierarchy = Hierarchy::default();
@@ -453,11 +452,11 @@ fn read_deny(field: &Field<'_>) -> Result<Findings, ConfigError> {
 struct Field<'a> {
     path: String,
     key: &'a str,
-    value: &'a Value,
+    value: &'a Value<'a>,
 }
 
 impl<'a> Field<'a> {
-    fn root(value: &'a Value) -> Self {
+    fn root(value: &'a Value<'a>) -> Self {
         Self {
             path: String::new(),
             key: "",
@@ -479,7 +478,7 @@ impl<'a> Field<'a> {
 
     /// The fields of an object, all of which must be known.
     fn fields(&self, known: &'static [&'static str]) -> Result<Vec<Field<'a>>, ConfigError> {
-        let object: &'a Map<String, Value> = self.expected(self.value.as_object(), "an object")?;
+        let object = self.expected(self.value.as_object(), "an object")?;
         let prefix = if self.path.is_empty() {
             String::new()
         } else {
@@ -522,17 +521,16 @@ impl<'a> Field<'a> {
     }
 
     fn boolean(&self) -> Result<bool, ConfigError> {
-        self.expected(self.value.as_bool(), "true or false")
+        match self.value {
+            Value::Bool(value) => Ok(*value),
+            _ => Err(self.error(Problem::Expected("true or false"))),
+        }
     }
 
     /// A count. A configuration that came through a protobuf Struct has only doubles.
     fn count(&self) -> Result<usize, ConfigError> {
-        let text = self.value.as_number().map(ToString::to_string);
-        let count = text
-            .as_deref()
-            .map(|text| text.strip_suffix(".0").unwrap_or(text))
-            .and_then(|digits| digits.parse().ok())
-            .filter(|count| *count <= MAX_IDENTITY_SERIES);
+        let count = self.value.as_count(MAX_IDENTITY_SERIES);
+        let count = count.and_then(|count| usize::try_from(count).ok());
         self.expected(count, "a whole number from 0 to 100000")
     }
 

@@ -36,6 +36,7 @@ mod hex;
 pub mod hierarchy;
 pub mod host;
 pub mod inspector;
+mod json;
 pub mod metrics;
 pub mod policy;
 pub mod report;

@@ -6,10 +6,9 @@
 
 use std::fmt;
 
-use serde_json::Value;
-
 use crate::certificate::pem::{self, PemError};
 use crate::certificate::{self, Certificate, ParseError, describe};
+use crate::json::Value;
 use crate::time::UnixTime;
 
 /// Path of the secrets.
@@ -106,14 +105,15 @@ pub fn secrets(reply: &[u8]) -> Result<Vec<Secret>, ReplyError> {
     Ok(configs.into_iter().flatten().filter_map(secret).collect())
 }
 
-fn secret(config: &Value) -> Option<Secret> {
+fn secret(config: &Value<'_>) -> Option<Secret> {
     let secret = config.get("secret")?;
     let name = config
         .get("name")
         .or_else(|| secret.get("name"))?
         .as_str()?;
-    let chain = secret.pointer("/tls_certificate/certificate_chain");
-    let bundle = secret.pointer("/validation_context/trusted_ca");
+    let part = |kind, part| secret.get(kind)?.get(part);
+    let chain = part("tls_certificate", "certificate_chain");
+    let bundle = part("validation_context", "trusted_ca");
     let (role, source) = match (chain, bundle) {
         (Some(chain), _) => (Role::Chain, chain),
         (None, Some(bundle)) => (Role::Bundle, bundle),
@@ -181,7 +181,7 @@ fn parse(der: Result<Vec<u8>, PemError>) -> Result<OwnCertificate, Unreadable> {
 }
 
 /// A DataSource with its content inline. One that names a file is read by `/certs`.
-fn data_source(source: &Value) -> Option<Vec<u8>> {
+fn data_source(source: &Value<'_>) -> Option<Vec<u8>> {
     if let Some(text) = source.get("inline_string").and_then(Value::as_str) {
         return Some(text.as_bytes().to_vec());
     }
@@ -215,7 +215,7 @@ pub fn certificates(reply: &[u8], known: &[Secret]) -> Result<Vec<Secret>, Reply
 }
 
 /// Adds an entry of `/certs`, unless it is known or there: several contexts use one certificate.
-fn add(secrets: &mut Vec<Secret>, known: &[(String, UnixTime)], role: Role, entry: &Value) {
+fn add(secrets: &mut Vec<Secret>, known: &[(String, UnixTime)], role: Role, entry: &Value<'_>) {
     let Some(dates) = dates(entry) else { return };
     let path = entry
         .get("path")
@@ -244,7 +244,7 @@ fn add(secrets: &mut Vec<Secret>, known: &[(String, UnixTime)], role: Role, entr
     }
 }
 
-fn dates(entry: &Value) -> Option<Dates> {
+fn dates(entry: &Value<'_>) -> Option<Dates> {
     let text = |key| entry.get(key).and_then(Value::as_str);
     let names = entry.get("subject_alt_names").and_then(Value::as_array);
     let name = |key| {
@@ -272,14 +272,13 @@ fn serials(secret: &Secret) -> impl Iterator<Item = (String, UnixTime)> {
         })
 }
 
-fn json(reply: &[u8]) -> Result<Value, ReplyError> {
+fn json(reply: &[u8]) -> Result<Value<'_>, ReplyError> {
     if reply.len() > MAX_REPLY_BYTES {
         return Err(ReplyError::TooLarge(reply.len()));
     }
-    let value: Value = serde_json::from_slice(reply).map_err(|_| ReplyError::Json)?;
-    match value.is_object() {
-        true => Ok(value),
-        false => Err(ReplyError::Json),
+    match serde_json::from_slice(reply) {
+        Ok(value @ Value::Object(_)) => Ok(value),
+        _ => Err(ReplyError::Json),
     }
 }
 
@@ -288,7 +287,7 @@ mod tests {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD as BASE64;
     use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
