@@ -25,7 +25,8 @@ help: ## List the targets
 
 .PHONY: build
 build: toolchain ## Build the module: target/wasm32-wasip1/release/mtls_watch.wasm
-	CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS="$(WASM_FLAGS)" $(CARGO) build --release --lib --target $(WASM_TARGET)
+	CARGO_PROFILE_RELEASE_STRIP=debuginfo CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS="$(WASM_FLAGS)" \
+	  $(CARGO) build --release --lib --target $(WASM_TARGET)
 	$(CARGO) run --quiet --release -p trim-exports -- $(WASM) $(WASM)
 
 .PHONY: cli

@@ -87,7 +87,7 @@ fn trim(wasm: &[u8], keep_names: bool) -> Result<Vec<u8>> {
         module.exports.delete(export);
     }
     walrus::passes::gc::run(&mut module);
-    uncalled::remove(&mut module)?;
+    uncalled::remove(&mut module);
     equal::merge(module.emit_wasm(), &config)
 }
 
