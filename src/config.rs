@@ -329,7 +329,7 @@ impl Config {
             "deny",
             "log_repeat",
         ])? {
-            match field.key {
+            match field.key() {
                 "thresholds" => config.thresholds = read_thresholds(&field)?,
                 "identity_series" => config.identity_series = field.count()?,
                 "certificate_sources" => config.certificate_sources = read_sources(&field)?,
@@ -350,7 +350,7 @@ fn read_thresholds(field: &Field<'_>) -> Result<Thresholds, ConfigError> {
     for layer_field in field.fields(&["workload", "issuing_ca", "intermediate_ca", "root_ca"])? {
         let layer = Layer::ALL
             .into_iter()
-            .find(|layer| layer.as_str() == layer_field.key);
+            .find(|layer| layer.as_str() == layer_field.key());
         if let Some(layer) = layer {
             read_threshold(&layer_field, thresholds.of_mut(layer))?;
         }
@@ -361,13 +361,15 @@ fn read_thresholds(field: &Field<'_>) -> Result<Thresholds, ConfigError> {
 fn read_threshold(field: &Field<'_>, threshold: &mut Threshold) -> Result<(), ConfigError> {
     let fields = field.fields(&["warning", "critical"])?;
     for bounds in &fields {
-        match bounds.key {
+        match bounds.key() {
             "warning" => threshold.warning = read_bounds(bounds)?,
             _ => threshold.critical = read_bounds(bounds)?,
         }
     }
     // Blame what was written: critical if it was, else the warning that fell below its default.
-    let blamed = fields.iter().max_by_key(|bounds| bounds.key == "critical");
+    let blamed = fields
+        .iter()
+        .max_by_key(|bounds| bounds.key() == "critical");
     match blamed {
         Some(bounds) if threshold.critical.exceeds(&threshold.warning) => {
             Err(bounds.error(Problem::CriticalExceedsWarning))
@@ -383,7 +385,7 @@ fn read_bounds(field: &Field<'_>) -> Result<Bounds, ConfigError> {
     };
     let items = match field.value {
         Value::Array(_) => field.items("a bound or a list of bounds")?,
-        _ => vec![field.clone()],
+        _ => vec![*field],
     };
     if items.is_empty() {
         return Err(field.error(Problem::Expected("at least one bound")));
@@ -416,7 +418,7 @@ fn read_hierarchy(field: &Field<'_>) -> Result<Option<Hierarchy>, ConfigError> {
     }
     let mut hierarchy = Hierarchy::default();
     for field in field.fields(&["admin_cluster", "interval"])? {
-        match field.key {
+        match field.key() {
             "admin_cluster" => hierarchy.admin_cluster = field.name()?.to_owned(),
             _ => hierarchy.interval = field.duration()?,
         }
@@ -431,7 +433,7 @@ fn read_flag(field: &Field<'_>) -> Result<Flag, ConfigError> {
     let mut flag = Flag::default();
     for field in field.fields(&["request_header", "response_header"])? {
         let header = field.header()?;
-        match field.key {
+        match field.key() {
             "request_header" => flag.request_header = header,
             _ => flag.response_header = header,
         }
@@ -448,25 +450,60 @@ fn read_deny(field: &Field<'_>) -> Result<Findings, ConfigError> {
 }
 
 /// A value and the way to it.
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 struct Field<'a> {
-    path: String,
-    key: &'a str,
+    parent: Option<&'a Field<'a>>,
+    step: Step<'a>,
     value: &'a Value<'a>,
+}
+
+/// From a value to one in it.
+#[derive(Clone, Copy)]
+enum Step<'a> {
+    Key(&'a str),
+    Index(usize),
 }
 
 impl<'a> Field<'a> {
     fn root(value: &'a Value<'a>) -> Self {
         Self {
-            path: String::new(),
-            key: "",
+            parent: None,
+            step: Step::Key(""),
             value,
         }
     }
 
+    fn inner(&'a self, step: Step<'a>, value: &'a Value<'a>) -> Self {
+        Self {
+            parent: Some(self),
+            step,
+            value,
+        }
+    }
+
+    fn key(&self) -> &'a str {
+        match self.step {
+            Step::Key(key) => key,
+            Step::Index(_) => "",
+        }
+    }
+
+    fn path(&self) -> String {
+        let Some(parent) = self.parent else {
+            return String::new();
+        };
+        let path = parent.path();
+        match self.step {
+            Step::Key(key) if path.is_empty() => quote(key),
+            Step::Key(key) => format!("{path}.{}", quote(key)),
+            Step::Index(index) => format!("{path}[{index}]"),
+        }
+    }
+
+    #[inline(never)]
     fn error(&self, problem: Problem) -> ConfigError {
         ConfigError {
-            path: self.path.clone(),
+            path: self.path(),
             value: quote(&self.value.to_string()),
             problem,
         }
@@ -477,36 +514,22 @@ impl<'a> Field<'a> {
     }
 
     /// The fields of an object, all of which must be known.
-    fn fields(&self, known: &'static [&'static str]) -> Result<Vec<Field<'a>>, ConfigError> {
+    fn fields(&'a self, known: &'static [&'static str]) -> Result<Vec<Field<'a>>, ConfigError> {
         let object = self.expected(self.value.as_object(), "an object")?;
-        let prefix = if self.path.is_empty() {
-            String::new()
-        } else {
-            format!("{}.", self.path)
-        };
-        object
-            .iter()
-            .map(|(key, value)| {
-                let field = Field {
-                    path: format!("{prefix}{}", quote(key)),
-                    key,
-                    value,
-                };
-                match known.contains(&field.key) {
-                    true => Ok(field),
-                    false => Err(field.error(Problem::UnknownKey(known))),
-                }
-            })
-            .collect()
+        let fields = object.iter();
+        let fields = fields.map(|(key, value)| self.inner(Step::Key(key), value));
+        let fields: Vec<_> = fields.collect();
+        let unknown = fields.iter().find(|field| !known.contains(&field.key()));
+        match unknown {
+            Some(field) => Err(field.error(Problem::UnknownKey(known))),
+            None => Ok(fields),
+        }
     }
 
-    fn items(&self, what: &'static str) -> Result<Vec<Field<'a>>, ConfigError> {
-        let array = self.expected(self.value.as_array(), what)?;
-        let items = array.iter().enumerate().map(|(index, value)| Field {
-            path: format!("{}[{index}]", self.path),
-            key: self.key,
-            value,
-        });
+    fn items(&'a self, what: &'static str) -> Result<Vec<Field<'a>>, ConfigError> {
+        let items = self.expected(self.value.as_array(), what)?.iter();
+        let items = items.enumerate();
+        let items = items.map(|(index, value)| self.inner(Step::Index(index), value));
         Ok(items.collect())
     }
 
