@@ -222,7 +222,7 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "tick, 200 certificates seen since the last",
         Cost {
-            instructions: 374_000,
+            instructions: 366_000,
             entries: 1,
             host_calls: 416,
             answers: 103,
@@ -234,7 +234,7 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "tick, nobody seen",
         Cost {
-            instructions: 289_000,
+            instructions: 280_000,
             entries: 1,
             host_calls: 416,
             answers: 103,
