@@ -10,6 +10,7 @@ use crate::certificate::Certificate;
 use crate::chain::{Layer, Member};
 use crate::handshake::Failure;
 use crate::hash::{HashMap, Keyed};
+use crate::inspector::ById;
 use crate::policy::{Direction, Finding, Status};
 use crate::source::Source;
 use crate::time::UnixTime;
@@ -124,7 +125,7 @@ pub fn failure_line(
 pub struct Reporter {
     repeat: i64,
     subjects: Keyed,
-    written: RefCell<HashMap<u64, UnixTime>>,
+    written: RefCell<HashMap<u64, UnixTime, ById>>,
     minute: Cell<UnixTime>,
     lines: Cell<u32>,
     suppressed: Cell<u64>,

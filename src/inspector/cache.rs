@@ -60,6 +60,10 @@ impl Hasher for IdHasher {
         }
     }
 
+    fn write_u32(&mut self, number: u32) {
+        self.write_u64(number.into());
+    }
+
     fn write_u64(&mut self, number: u64) {
         // 2^64 divided by the golden ratio: spreads neighbours over all bits.
         const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;

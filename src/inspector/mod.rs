@@ -428,7 +428,7 @@ impl Inspector {
 /// A name for filter state that no other inspector has, before or beside this one. With `wasm.` before it,
 /// and a number behind, it has 22 characters: Envoy's strings take no memory for so many.
 fn unique_name() -> String {
-    let random = RandomState::new().hash_one(0) >> 32;
+    let random = Keyed::default().hash_one(0) >> 32;
     format!("mtls.{random:08x}")
 }
 

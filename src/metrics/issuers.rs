@@ -96,19 +96,30 @@ impl IssuerSeries {
 /// All issuers that this worker has met.
 pub struct Issuers {
     admission: Admission,
-    series: RefCell<HashMap<(Direction, String), Rc<IssuerSeries>>>,
+    inbound: Known,
+    outbound: Known,
+}
+
+/// Those of one direction.
+#[derive(Default)]
+struct Known {
+    series: RefCell<HashMap<String, Rc<IssuerSeries>>>,
     /// The leaf that it met last, and whose series that was: nearly all are signed by one CA.
-    latest_inbound: Cell<Option<(Certificate, Rc<IssuerSeries>)>>,
-    latest_outbound: Cell<Option<(Certificate, Rc<IssuerSeries>)>>,
+    latest: Cell<Option<(Certificate, Rc<IssuerSeries>)>>,
+}
+
+impl Known {
+    fn find(&self, label: &str) -> Option<Rc<IssuerSeries>> {
+        self.series.borrow().get(label).cloned()
+    }
 }
 
 impl Default for Issuers {
     fn default() -> Self {
         Self {
             admission: Admission::new(Kind::Ca, MAX_CAS),
-            series: RefCell::default(),
-            latest_inbound: Cell::default(),
-            latest_outbound: Cell::default(),
+            inbound: Known::default(),
+            outbound: Known::default(),
         }
     }
 }
@@ -122,10 +133,7 @@ impl Issuers {
         direction: Direction,
         leaf: &Certificate,
     ) -> Rc<IssuerSeries> {
-        let latest = match direction {
-            Direction::Inbound => &self.latest_inbound,
-            Direction::Outbound => &self.latest_outbound,
-        };
+        let latest = &self.known(direction).latest;
         let latest_leaf = latest.take();
         let (known, series) = match latest_leaf.filter(|(known, _)| known.has_issuer_of(leaf)) {
             Some(same) => same,
@@ -142,6 +150,13 @@ impl Issuers {
         series
     }
 
+    fn known(&self, direction: Direction) -> &Known {
+        match direction {
+            Direction::Inbound => &self.inbound,
+            Direction::Outbound => &self.outbound,
+        }
+    }
+
     fn look_up(
         &self,
         host: &dyn Host,
@@ -150,7 +165,8 @@ impl Issuers {
         full_name: &str,
     ) -> Rc<IssuerSeries> {
         let ca = &*name::label_value(full_name);
-        if let Some(series) = self.find(direction, ca) {
+        let known = self.known(direction);
+        if let Some(series) = known.find(ca) {
             return series;
         }
         let admitted = self.admission.admits(host, ca);
@@ -159,7 +175,7 @@ impl Issuers {
             false => registry.count(host, Counter::SeriesOverflow),
         }
         let label = if admitted { ca } else { OTHER };
-        self.find(direction, label).unwrap_or_else(|| {
+        known.find(label).unwrap_or_else(|| {
             let series = Rc::new(IssuerSeries {
                 direction,
                 label: label.to_owned(),
@@ -168,25 +184,20 @@ impl Issuers {
                 connections: Cell::default(),
                 gauge: Cell::default(),
             });
-            self.series
+            known
+                .series
                 .borrow_mut()
-                .insert((direction, label.to_owned()), Rc::clone(&series));
+                .insert(label.to_owned(), Rc::clone(&series));
             series
         })
     }
 
     /// Writes the gauges that have news.
     pub fn publish(&self, host: &dyn Host, registry: &Registry) {
-        let all: Vec<_> = self.series.borrow().values().cloned().collect();
-        for series in all {
-            series.publish(host, registry);
+        for known in [&self.inbound, &self.outbound] {
+            for series in known.series.borrow().values() {
+                series.publish(host, registry);
+            }
         }
-    }
-
-    fn find(&self, direction: Direction, label: &str) -> Option<Rc<IssuerSeries>> {
-        self.series
-            .borrow()
-            .get(&(direction, label.to_owned()))
-            .cloned()
     }
 }
