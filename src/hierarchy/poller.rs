@@ -12,6 +12,7 @@ use crate::config::{Hierarchy, Thresholds};
 use crate::hash::Keyed;
 use crate::host::{Host, Shared};
 use crate::metrics::counters::{Counter, Outcome, Registry};
+use crate::report::Quoted;
 use crate::time::UnixTime;
 
 const LEASE: &str = "mtls_watch/poller";
@@ -124,7 +125,10 @@ impl Poller {
         registry.count(host, Counter::HierarchyPoll(Outcome::Failed));
         if !self.failing.replace(true) {
             let cluster = &self.config.admin_cluster;
-            log::warn!("mtls-watch: hierarchy poll failed cluster={cluster:?} cause=\"{error}\"");
+            log::warn!(
+                "mtls-watch: hierarchy poll failed cluster={} cause=\"{error}\"",
+                Quoted(cluster)
+            );
         }
     }
 
