@@ -13,7 +13,7 @@ CARGO_HOME   ?= $(HOME)/.cargo
 # What the sources mark as worth inlining is inlined up to six times the usual size for code that is to be
 # small: not here, 18 KB of module less.
 WASM_FLAGS   := --remap-path-prefix=$(CARGO_HOME)=/cargo --remap-path-prefix=$(CURDIR)=/mtls-watch \
-                -C llvm-args=-inlinehint-threshold=50
+                -C llvm-args=-inlinehint-threshold=75
 
 export ENVOY_VERSION
 

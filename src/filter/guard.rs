@@ -7,7 +7,9 @@
 
 #![allow(unsafe_code)]
 
+use std::alloc::{self, Layout};
 use std::cell::RefCell;
+use std::ptr::{self, NonNull};
 use std::thread::LocalKey;
 
 use proxy_wasm::types::{Action, PeerType};
@@ -23,6 +25,17 @@ thread_local! {
     static AWAITED: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
     /// The root contexts that the SDK has.
     static ROOTS: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The SDK takes memory for an answer by a vector, which could also grow and shrink.
+#[unsafe(no_mangle)]
+extern "C" fn guarded_proxy_on_memory_allocate(size: usize) -> *mut u8 {
+    match Layout::array::<u8>(size) {
+        Ok(_) if size == 0 => NonNull::dangling().as_ptr(),
+        // SAFETY: the size is not 0.
+        Ok(layout) => unsafe { alloc::alloc(layout) },
+        Err(_) => ptr::null_mut(),
+    }
 }
 
 /// The SDK gets the root contexts only, each once.
