@@ -305,14 +305,14 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] for the first thing that is wrong.
     pub fn parse(text: &[u8]) -> Result<Config, ConfigError> {
-        if text.trim_ascii().is_empty() {
-            return Ok(Config::default());
-        }
-        let value = serde_json::from_slice(text).map_err(|error| ConfigError {
-            path: String::new(),
-            value: quote(&String::from_utf8_lossy(text)),
-            problem: Problem::NotJson(error.to_string()),
-        })?;
+        let value = match text.trim_ascii() {
+            [] => Value::Object(Vec::new()),
+            _ => serde_json::from_slice(text).map_err(|error| ConfigError {
+                path: String::new(),
+                value: quote(&String::from_utf8_lossy(text)),
+                problem: Problem::NotJson(error.to_string()),
+            })?,
+        };
         Config::read(&Field::root(&value))
     }
 
@@ -330,7 +330,7 @@ impl Config {
             "log_repeat",
         ])? {
             match field.key() {
-                "thresholds" => config.thresholds = read_thresholds(&field)?,
+                "thresholds" => read_thresholds(&field, &mut config.thresholds)?,
                 "identity_series" => config.identity_series = field.count()?,
                 "certificate_sources" => config.certificate_sources = read_sources(&field)?,
                 "filter_state_key" => config.filter_state_key = field.name()?.to_owned(),
@@ -345,8 +345,7 @@ impl Config {
     }
 }
 
-fn read_thresholds(field: &Field<'_>) -> Result<Thresholds, ConfigError> {
-    let mut thresholds = Thresholds::default();
+fn read_thresholds(field: &Field<'_>, thresholds: &mut Thresholds) -> Result<(), ConfigError> {
     for layer_field in field.fields(&["workload", "issuing_ca", "intermediate_ca", "root_ca"])? {
         let layer = Layer::ALL
             .into_iter()
@@ -355,7 +354,7 @@ fn read_thresholds(field: &Field<'_>) -> Result<Thresholds, ConfigError> {
             read_threshold(&layer_field, thresholds.of_mut(layer))?;
         }
     }
-    Ok(thresholds)
+    Ok(())
 }
 
 fn read_threshold(field: &Field<'_>, threshold: &mut Threshold) -> Result<(), ConfigError> {
@@ -537,9 +536,8 @@ impl<'a> Field<'a> {
         let text = self.value.as_str();
         let found = known.iter().find(|word| Some(name(**word)) == text);
         found.copied().ok_or_else(|| {
-            self.error(Problem::UnknownWord(
-                known.iter().map(|word| name(*word)).collect(),
-            ))
+            let known = known.iter().map(|word| name(*word));
+            self.error(Problem::UnknownWord(known.collect()))
         })
     }
 
