@@ -1,12 +1,10 @@
-//! The outer structure of a certificate (RFC 5280, section 4.1). What is in its names, and dates in unusual
-//! forms, are the X.509 parser's to read.
+//! The outer structure of a certificate (RFC 5280, section 4.1). What is in its names is the X.509 parser's to
+//! read.
 //!
 //! The parser's own entry point reads every extension it knows, or carries the code to. Of some
 //! twenty kinds six matter here; taking the parts one by one leaves the others out of the module. Its
 //! reader of ASN.1 elements keeps for each what BER could have written otherwise: with seventy elements in a
 //! leaf, that was a fifth of what a new certificate costs.
-
-use x509_parser::prelude::{ASN1Time, FromDer as _};
 
 use super::parse::{MAX_DER_BYTES, ParseError};
 use crate::time::UnixTime;
@@ -104,18 +102,24 @@ fn name(input: &[u8]) -> Result<(&[u8], &[u8]), ParseError> {
 /// `CHOICE { utcTime UTCTime, generalTime GeneralizedTime }`, and what follows it.
 fn time(input: &[u8]) -> Result<(&[u8], UnixTime), ParseError> {
     let (rest, element) = any(input)?;
-    if let Some(time) = usual_time(&element) {
-        return Ok((rest, time));
-    }
-    let (rest, time) = ASN1Time::from_der(input).map_err(|_| ParseError::Der)?;
-    Ok((rest, UnixTime(time.timestamp())))
+    let time = read_time(&element).ok_or(ParseError::Der)?;
+    Ok((rest, time))
 }
 
-/// A time as RFC 5280 (section 4.1.2.5) has it: with seconds, in UTC. The parser's own way for it leads
-/// through a calendar library.
+/// A time as RFC 5280 (section 4.1.2.5) has it, with seconds, in UTC; or as BoringSSL takes it besides, a
+/// UTCTime with an offset. The parser's own way for it, which takes more than Envoy lets pass, leads
+/// through a calendar library: 7 KB of module.
 #[expect(clippy::arithmetic_side_effects, reason = "numbers of two digits")]
-fn usual_time(element: &Element<'_>) -> Option<UnixTime> {
-    let (pairs, b"Z") = element.content.as_chunks() else {
+fn read_time(element: &Element<'_>) -> Option<UnixTime> {
+    let (digits, offset) = match (element.identifier, element.content) {
+        (_, [digits @ .., b'Z']) => (digits, 0),
+        (UTC_TIME, content) => {
+            let (digits, [sign, zone @ ..]) = content.split_last_chunk::<5>()?;
+            (digits, offset(*sign, zone)?)
+        }
+        _ => return None,
+    };
+    let (pairs, []) = digits.as_chunks() else {
         return None;
     };
     let (year, pairs) = match (element.identifier, pairs) {
@@ -136,6 +140,23 @@ fn usual_time(element: &Element<'_>) -> Option<UnixTime> {
         [year, decimal(*month)?, decimal(*day)?],
         [decimal(*hour)?, decimal(*minute)?, second],
     )
+    .map(|time| time.minus(offset))
+}
+
+/// How much later it is there than in UTC, in seconds.
+#[expect(clippy::arithmetic_side_effects, reason = "numbers of two digits")]
+fn offset(sign: u8, digits: &[u8]) -> Option<i64> {
+    let ([hours, minutes], []) = digits.as_chunks() else {
+        return None;
+    };
+    let hours = decimal(*hours).filter(|hours| *hours < 24)?;
+    let minutes = decimal(*minutes).filter(|minutes| *minutes < 60)?;
+    let seconds = (hours * 60 + minutes) * 60;
+    match sign {
+        b'+' => Some(seconds),
+        b'-' => Some(-seconds),
+        _ => None,
+    }
 }
 
 /// Two decimal digits.
