@@ -92,7 +92,7 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "request, connection known",
         Cost {
-            instructions: 2_250,
+            instructions: 2_210,
             entries: 4,
             host_calls: 4,
             answers: 1,
@@ -106,7 +106,7 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "request, connection with a pass",
         Cost {
-            instructions: 710,
+            instructions: 700,
             entries: 4,
             host_calls: 2,
             answers: 0,
@@ -116,7 +116,7 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "request, connection new",
         Cost {
-            instructions: 6_930,
+            instructions: 6_760,
             entries: 4,
             host_calls: 14,
             answers: 2,
@@ -140,7 +140,7 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "request, connection known, no certificate",
         Cost {
-            instructions: 1_830,
+            instructions: 1_760,
             entries: 4,
             host_calls: 3,
             answers: 1,
@@ -175,7 +175,7 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "request outbound, connection known",
         Cost {
-            instructions: 6_730,
+            instructions: 6_510,
             entries: 4,
             host_calls: 6,
             answers: 2,
@@ -185,7 +185,7 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "connection",
         Cost {
-            instructions: 8_020,
+            instructions: 7_460,
             entries: 7,
             host_calls: 9,
             answers: 2,
@@ -195,7 +195,7 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "connection, certificate new",
         Cost {
-            instructions: 53_300,
+            instructions: 52_900,
             entries: 7,
             host_calls: 13,
             answers: 3,
@@ -208,7 +208,7 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "data in and out",
         Cost {
-            instructions: 778,
+            instructions: 633,
             entries: 2,
             host_calls: 0,
             answers: 0,
@@ -222,7 +222,7 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "tick, 200 certificates seen since the last",
         Cost {
-            instructions: 366_000,
+            instructions: 362_000,
             entries: 1,
             host_calls: 416,
             answers: 103,
@@ -234,7 +234,7 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "tick, nobody seen",
         Cost {
-            instructions: 280_000,
+            instructions: 276_000,
             entries: 1,
             host_calls: 416,
             answers: 103,
