@@ -117,8 +117,8 @@ pub struct Inspector {
     registry: Rc<Registry>,
     peers: RefCell<Cache<PeerKey, Rc<Peer>, ById>>,
     connections: RefCell<Cache<u64, Rc<Downstream>, ById>>,
-    /// Name of the filter state with the number of an HTTP connection, given at its first request. No other
-    /// inspector's, before or beside this one: a connection may outlive it.
+    /// Name of the filter state with the number of an HTTP connection, given at its first request. No
+    /// other inspector has the same, before or beside this one: a connection may outlive it.
     connection_number: String,
     last_connection: Cell<u64>,
     /// Whether filter state stays as long as the connection. If not, it goes with each request.
@@ -425,8 +425,8 @@ impl Inspector {
     }
 }
 
-/// A name for filter state that no other inspector has, before or beside this one. With `wasm.` before it,
-/// and a number behind, it has 22 characters: Envoy's strings take no memory for so many.
+/// A name for filter state that no other inspector has, before or beside this one. With `wasm.` before
+/// it, and a number behind, it has at most 21 characters: Envoy's strings take no memory for so many.
 fn unique_name() -> String {
     let random = Keyed::default().hash_one(0) >> 32;
     format!("mtls.{random:08x}")

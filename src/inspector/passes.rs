@@ -5,9 +5,9 @@
 //! whose client there is nothing to say but `ok`, gets a pass: filter state of the connection, empty,
 //! with the name of the present round. Whether that is there costs no memory.
 //!
-//! A round ends after five minutes, or when one of its holders' certificates no longer is `ok`. Then all of
-//! its passes are void, for the next round has another name. Names come round again after two hours at the earliest, for
-//! Envoy forgets none while the connection lasts; a pass that was replaced is void for good.
+//! A round ends after five minutes, or when one of its holders no longer is `ok`. Then all of its passes
+//! are void, for the next round has another name. Names come round again, for Envoy forgets none while
+//! the connection lasts; a pass that was replaced is void for good.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -30,8 +30,8 @@ const NAMES: usize = 32;
 /// the rest of a round that happens to have the same name.
 const REST: i64 = 7200;
 
-/// Seconds ahead of a change from which on every request asks for the time.
-const NEAR: i64 = 60;
+/// Seconds by which a round may last longer, because a tick is late.
+const LATE: i64 = 60;
 
 /// What a pass says once it is void. Anything but nothing.
 const VOID: &[u8] = b"void";
@@ -44,7 +44,7 @@ pub(super) struct Passes {
     begun: Cell<UnixTime>,
     /// When the first holder's standing changes, exclusive.
     until: Cell<UnixTime>,
-    /// Whether that may be before the next tick.
+    /// Whether that may be before the round ends: then every request asks for the time.
     near: Cell<bool>,
     /// Whether a pass has been used since the last tick.
     used: Cell<bool>,
@@ -143,8 +143,8 @@ impl Passes {
         }
     }
 
-    /// At a tick, on behalf of the plugin: who passed by is seen, and a new round begins when the present one is
-    /// over.
+    /// At a tick: who passed by is seen, and a new round begins when the present one is over. Only then
+    /// can Envoy be told of a name, for that takes the plugin's own context.
     pub(super) fn tick(&self, host: &dyn Host, now: UnixTime) {
         if self.used.take() {
             let holders = self.holders.take();
@@ -154,7 +154,6 @@ impl Passes {
             self.holders.set(holders);
         }
         if self.present.get().is_some() && self.lasts(now) && now < self.begun.get().plus(ROUND) {
-            self.near.set(self.is_near());
             return;
         }
         self.end(now);
@@ -190,8 +189,6 @@ impl Passes {
     }
 
     fn is_near(&self) -> bool {
-        // The clock as it was at the last tick would do, but it is not known here; and the standing of a
-        // new holder may change at once.
-        self.until.get() < self.begun.get().plus(ROUND + NEAR)
+        self.until.get() < self.begun.get().plus(ROUND + LATE)
     }
 }

@@ -214,8 +214,8 @@ impl Inspector {
         admitted
     }
 
-    /// The client of this request's connection: the connection has a number since its first request. The
-    /// rest is asked at that.
+    /// The client of this request's connection, which has a number since its first request. The rest is
+    /// asked at that.
     fn remembered_downstream(&self, host: &dyn Host) -> Rc<Downstream> {
         let number = match self.keeps_state.get() {
             true => host::integer(host, &[&self.connection_number]),
