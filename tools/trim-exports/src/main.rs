@@ -243,7 +243,7 @@ mod tests {
                 {exports}
                 (func (export "proxy_on_tick") (call $host) (call $again))
                 (func (export "guarded_proxy_log") (call $host))
-                (func (export "guarded_proxy_on_delete") (call $again)))"#
+                (func (export "guarded_proxy_on_log") (call $again)))"#
         );
         let trimmed = trim(&wat::parse_str(wat).unwrap(), false).unwrap();
         let trimmed = Module::from_buffer(&trimmed).unwrap();
@@ -257,7 +257,7 @@ mod tests {
         assert!(!import(guard));
         let [host] = super::tests::calls(&trimmed, guard).try_into().unwrap();
         assert!(import(host));
-        assert_eq!(calls("proxy_on_delete"), [guard]);
+        assert_eq!(calls("proxy_on_log"), [guard]);
         assert_eq!(calls("proxy_on_configure"), []);
     }
 
