@@ -161,19 +161,13 @@ fn decode_digits(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let mut padding = 0usize;
     let mut rest = text;
     loop {
-        // Nearly all of it is whole lines, and the last line is groups of four.
+        // Nearly all of it is groups of four, line by line.
         if digits == 0 && padding == 0 {
-            while let Some((line, tail)) = rest.split_first_chunk()
-                && let Some(bytes) = decode_line(line)
-            {
-                decoded.extend_from_slice(&bytes);
+            while let (line, groups @ 1..) = decode_line(rest) {
+                let bytes = line.get(..groups.saturating_mul(3));
+                decoded.extend_from_slice(bytes.unwrap_or_default());
+                let tail = rest.get(groups.saturating_mul(4)..).unwrap_or_default();
                 rest = tail.strip_prefix(b"\n").unwrap_or(tail);
-            }
-            while let Some((group, tail)) = rest.split_first_chunk()
-                && let (0.., bytes) = decode_group(group)
-            {
-                decoded.extend_from_slice(&bytes);
-                rest = tail;
             }
         }
         let Some((byte, tail)) = rest.split_first() else {
@@ -203,17 +197,17 @@ fn decode_digits(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     (digits == 0).then_some((decoded, rest))
 }
 
-/// The bytes of a line, if it has nothing but digits.
-fn decode_line(line: &[u8; LINE_DIGITS]) -> Option<[u8; LINE_BYTES]> {
+/// The groups of four digits that come first, a line of them at most: their bytes, and how many they are.
+fn decode_line(text: &[u8]) -> ([u8; LINE_BYTES], usize) {
     let mut decoded = [0; LINE_BYTES];
-    let mut signs = 0;
-    let bytes = decoded.as_chunks_mut().0;
-    for (group, bytes) in line.as_chunks().0.iter().zip(bytes) {
+    let groups = text.as_chunks().0.iter().zip(decoded.as_chunks_mut().0);
+    let good = groups.map_while(|(group, bytes)| {
         let value;
         (value, *bytes) = decode_group(group);
-        signs |= value;
-    }
-    (signs >= 0).then_some(decoded)
+        (value >= 0).then_some(())
+    });
+    let count = good.count();
+    (decoded, count)
 }
 
 /// What four digits stand for, as a number and in its three bytes. Negative if one of them is no digit.

@@ -127,7 +127,7 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "request, connection and certificate new",
         Cost {
-            instructions: 51_300,
+            instructions: 49_300,
             entries: 4,
             host_calls: 18,
             answers: 3,
@@ -195,7 +195,7 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "connection, certificate new",
         Cost {
-            instructions: 52_900,
+            instructions: 50_800,
             entries: 7,
             host_calls: 13,
             answers: 3,
