@@ -36,6 +36,8 @@ const CONNECTIONS: usize = 16;
 /// How long, and how often.
 struct Plan {
     rounds: usize,
+    /// Requests on each keep-alive connection, for each worker, before the first round.
+    warm_up: usize,
     /// Requests of a round on each keep-alive connection.
     requests: usize,
     /// New connections of a round.
@@ -48,6 +50,7 @@ struct Plan {
 impl Plan {
     const FULL: Plan = Plan {
         rounds: 9,
+        warm_up: 20_000,
         requests: 1000,
         connections: 1000,
         paced_requests: 2000,
@@ -55,6 +58,7 @@ impl Plan {
     };
     const QUICK: Plan = Plan {
         rounds: 1,
+        warm_up: 20,
         requests: 20,
         connections: 20,
         paced_requests: 50,
@@ -99,6 +103,10 @@ fn run() -> Result<()> {
 
 fn progress(what: &str, round: usize, rounds: usize) {
     eprintln!("bench: {what}: round {round} of {rounds}");
+}
+
+fn progress_of_warm_up(variant: Variant) {
+    eprintln!("bench: warming up: {}", variant.name());
 }
 
 /// An Envoy under test.
@@ -240,14 +248,16 @@ impl Bench {
         Ok(())
     }
 
-    /// All variants, each after one round that does not count: V8 compiles what is used most again,
-    /// with more care.
+    /// All variants, as they are after some minutes of traffic: V8 compiles a function again, with more
+    /// care, when it has run a hundred thousand times or so.
     fn warm(&self, workers: u32, plan: &Plan) -> Result<Vec<Subject>> {
         let mut subjects = Vec::new();
         for variant in Variant::ALL {
             let mut subject = self.start(variant, workers)?;
-            subject.streams = self.load.open(subject.port, &self.clients[..CONNECTIONS])?;
-            self.requests(&mut subject, plan)?;
+            let streams = self.load.open(subject.port, &self.clients[..CONNECTIONS])?;
+            progress_of_warm_up(variant);
+            let requests = plan.warm_up * usize::try_from(workers)?;
+            subject.streams = self.load.keep_alive(streams, requests)?;
             subjects.push(subject);
         }
         Ok(subjects)
