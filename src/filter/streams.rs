@@ -148,14 +148,11 @@ fn take_newest(context: u32) -> Option<u32> {
 /// connection.
 fn take_new(context: u32) -> Option<u32> {
     with(&CONNECTIONS, |connections| {
-        match connections.get(&context) {
-            Some(Connection::New { root }) => {
-                let root = *root;
-                connections.remove(&context);
-                Some(root)
-            }
-            _ => None,
-        }
+        let Connection::New { root } = *connections.get(&context)? else {
+            return None;
+        };
+        connections.remove(&context);
+        Some(root)
     })
 }
 
