@@ -27,11 +27,11 @@ help: ## List the targets
 build: toolchain ## Build the module: target/wasm32-wasip1/release/mtls_watch.wasm
 	CARGO_PROFILE_RELEASE_STRIP=debuginfo CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS="$(WASM_FLAGS)" \
 	  $(CARGO) build --release --lib --target $(WASM_TARGET)
-	$(CARGO) run --quiet --release -p trim-exports -- $(WASM) $(WASM)
+	$(CARGO) run --quiet --release -p postlink -- $(WASM) $(WASM)
 
 .PHONY: cli
 cli: ## Build the command line: target/release/mtls-watch
-	$(CARGO) build --release --bin mtls-watch
+	$(CARGO) build --release -p mtls-watch-cli
 
 .PHONY: image
 image: build ## The OCI image for Istio and Envoy Gateway, as an image layout: target/image
@@ -71,12 +71,12 @@ kubectl: ## Fetch kubectl into target/kubectl, unless there is one: renders the 
 
 .PHONY: demo
 demo: build envoy ## Two Envoys, real mTLS traffic, the table that operators get (KEEP=1: leave it up)
-	$(CARGO) run --quiet -p testbed --bin demo
+	$(CARGO) run --quiet -p scenarios --bin demo
 
 .PHONY: drill
 drill: build envoy ## A CA rotation on three Envoys under load: safe order, wrong order, stalled leaf (two minutes)
-	$(CARGO) build --quiet --bin mtls-watch
-	$(CARGO) run --quiet -p testbed --bin drill
+	$(CARGO) build --quiet -p mtls-watch-cli
+	$(CARGO) run --quiet -p scenarios --bin drill
 
 .PHONY: test
 test: build envoy kubectl ## Unit, property, module (wasmtime) and real-Envoy tests
@@ -100,12 +100,12 @@ test-matrix: build ## The real-Envoy tests on five releases, and the README's ta
 	  case $$version in 1.36.*) overlays= ;; *) overlays=istio::filter_state ;; esac; \
 	  $(CARGO) test --quiet --package deploy -- istio::xfcc $$overlays; \
 	done
-	$(CARGO) run --quiet -p testbed --bin matrix -- $(if $(UPDATE),--update,--check) $(MATRIX_VERSIONS)
+	$(CARGO) run --quiet -p scenarios --bin matrix -- $(if $(UPDATE),--update,--check) $(MATRIX_VERSIONS)
 
 .PHONY: bench
 bench: build envoy ## What it costs in a real Envoy, side by side with other filters (QUICK=1: only whether this works)
 	$(CARGO) build --quiet --release -p empty-filter --target $(WASM_TARGET)
-	$(CARGO) run --quiet --profile bench -p testbed --bin bench
+	$(CARGO) run --quiet --profile bench -p scenarios --bin bench
 	@echo "What events cost in the module:"
 	@$(CARGO) test --quiet --test module counts -- --nocapture | grep -oE "(request|connection|data|tick|  +instr)[ ,.].*[0-9s]$$"
 
@@ -128,7 +128,7 @@ fuzz: $(CARGO_FUZZ) ## Fuzz each parser for FUZZ_SECONDS=60, against two other X
 	@command -v c++ >/dev/null || { echo "no C++ compiler for libFuzzer: apt-get install g++"; exit 1; }
 	@test -z "$(FUZZ_TOOLCHAIN)" || rustup run $(FUZZ_TOOLCHAIN) rustc --version || \
 	  { echo "no such toolchain: rustup toolchain install $(FUZZ_TOOLCHAIN)"; exit 1; }
-	FUZZ_CORPUS=fuzz/corpus $(CARGO) test --quiet --test core fuzz::seeds_hold
+	FUZZ_CORPUS=fuzz/corpus $(CARGO) test --quiet -p fuzz-targets --test differential fuzz::seeds_hold
 	@set -e; for target in $(FUZZ_TARGETS); do \
 	  $(if $(FUZZ_TOOLCHAIN),RUSTUP_TOOLCHAIN=$(FUZZ_TOOLCHAIN)) $(CARGO_FUZZ) run \
 	    $(if $(FUZZ_TOOLCHAIN),,--sanitizer none) $$target -- \
@@ -143,7 +143,7 @@ hostile: build envoy ## Hostile peers in full numbers: 50,000 trusted certificat
 
 .PHONY: soak
 soak: build envoy ## MINUTES=3 of load while certificates and configuration change: nothing lost, nothing grows
-	$(CARGO) run --quiet -p testbed --bin soak
+	$(CARGO) run --quiet -p scenarios --bin soak
 
 .PHONY: lint
 lint: toolchain ## Formatting, and clippy on native and wasm
@@ -175,9 +175,9 @@ screenshot: build envoy ## The README's picture of the dashboard, from real Envo
 	@for tool in chromium npm pngquant prometheus; do command -v $$tool >/dev/null || \
 	  { echo "$$tool is missing: apt-get install -y --no-install-recommends $(SCREENSHOT_PACKAGES)" >&2; exit 1; }; done
 	mkdir -p $(SCREENSHOT_DIR)
-	cp tests/testbed/src/bin/screenshot/package.json $(SCREENSHOT_DIR)/
+	cp tools/scenarios/src/bin/screenshot/package.json $(SCREENSHOT_DIR)/
 	npm install --silent --ignore-scripts --no-audit --no-fund --prefix $(SCREENSHOT_DIR)
-	$(CARGO) run --quiet -p testbed --bin screenshot -- docs/images/dashboard.png $(SCREENSHOT_DIR)/node_modules
+	$(CARGO) run --quiet -p scenarios --bin screenshot -- docs/images/dashboard.png $(SCREENSHOT_DIR)/node_modules
 
 .PHONY: clean
 clean: ## Remove what was built and fetched

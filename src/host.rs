@@ -1,104 +1,383 @@
-//! What the core asks of the proxy around it. `filter` answers with Proxy-Wasm host calls, the tests
-//! with a fake.
+//! The Proxy-Wasm host calls (ABI 0.2.1), and [`Host`] on top of them.
+//!
+//! The SDK's own wrappers panic at any status they do not expect, and read it into an enum that lacks
+//! some of the codes. A panic here is an outage of the worker, so the calls are declared again, with
+//! the status as the number it is. With `guard`, the only file of the project with unsafe code.
 
-use crate::time::UnixTime;
+#![allow(unsafe_code)]
 
-/// Handle of a defined metric.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct MetricId(pub u32);
+use std::ptr;
+use std::time::Duration;
 
-/// Kind of a metric.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum MetricKind {
-    /// Only goes up; increments of all workers add up.
-    Counter,
-    /// Holds the value written last, by whichever worker.
-    Gauge,
-    /// Distribution of recorded values.
-    Histogram,
+use mtls_watch_core::host::{Host, MetricId, MetricKind, Shared, Version};
+use mtls_watch_x509::time::UnixTime;
+
+pub(crate) const OK: u32 = 0;
+const NOT_FOUND: u32 = 1;
+const BAD_ARGUMENT: u32 = 2;
+const CAS_MISMATCH: u32 = 8;
+
+const MAP_REQUEST_HEADERS: u32 = 0;
+const MAP_RESPONSE_HEADERS: u32 = 2;
+const MAP_HTTP_CALL_RESPONSE_HEADERS: u32 = 6;
+const BUFFER_HTTP_CALL_RESPONSE_BODY: u32 = 4;
+const BUFFER_PLUGIN_CONFIGURATION: u32 = 7;
+const STREAM_DOWNSTREAM: u32 = 2;
+const NO_GRPC_STATUS: i32 = -1;
+
+/// The admin interface answers in milliseconds, unless the main thread is busy.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[link(wasm_import_module = "env")]
+unsafe extern "C" {
+    fn proxy_log(level: u32, message: *const u8, size: usize) -> u32;
+    fn proxy_get_log_level(level: *mut u32) -> u32;
+    fn proxy_get_current_time_nanoseconds(time: *mut u64) -> u32;
+    fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
+    fn proxy_get_property(
+        path: *const u8,
+        path_size: usize,
+        value: *mut *mut u8,
+        value_size: *mut usize,
+    ) -> u32;
+    fn proxy_set_property(
+        path: *const u8,
+        path_size: usize,
+        value: *const u8,
+        value_size: usize,
+    ) -> u32;
+    fn proxy_get_header_map_value(
+        map: u32,
+        key: *const u8,
+        key_size: usize,
+        value: *mut *mut u8,
+        value_size: *mut usize,
+    ) -> u32;
+    fn proxy_replace_header_map_value(
+        map: u32,
+        key: *const u8,
+        key_size: usize,
+        value: *const u8,
+        value_size: usize,
+    ) -> u32;
+    fn proxy_remove_header_map_value(map: u32, key: *const u8, key_size: usize) -> u32;
+    fn proxy_get_buffer_bytes(
+        buffer: u32,
+        start: usize,
+        max_size: usize,
+        value: *mut *mut u8,
+        value_size: *mut usize,
+    ) -> u32;
+    fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
+    fn proxy_increment_metric(id: u32, offset: i64) -> u32;
+    fn proxy_record_metric(id: u32, value: u64) -> u32;
+    fn proxy_get_shared_data(
+        key: *const u8,
+        key_size: usize,
+        value: *mut *mut u8,
+        value_size: *mut usize,
+        cas: *mut u32,
+    ) -> u32;
+    fn proxy_set_shared_data(
+        key: *const u8,
+        key_size: usize,
+        value: *const u8,
+        value_size: usize,
+        cas: u32,
+    ) -> u32;
+    fn proxy_send_local_response(
+        code: u32,
+        details: *const u8,
+        details_size: usize,
+        body: *const u8,
+        body_size: usize,
+        headers: *const u8,
+        headers_size: usize,
+        grpc_status: i32,
+    ) -> u32;
+    fn proxy_close_stream(stream: u32) -> u32;
+    fn proxy_call_foreign_function(
+        name: *const u8,
+        name_size: usize,
+        arguments: *const u8,
+        arguments_size: usize,
+        value: *mut *mut u8,
+        value_size: *mut usize,
+    ) -> u32;
 }
 
-/// Version of a shared value, for compare-and-swap. 0: there was none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Version(pub u32);
+/// The proxy around this VM.
+pub(crate) struct Proxy;
 
-/// What became of a write to shared data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shared {
-    /// Written.
-    Stored,
-    /// Another worker wrote since the version was read.
-    Conflict,
-    /// The host refused.
-    Refused,
-}
+impl Host for Proxy {
+    fn now(&self) -> Option<UnixTime> {
+        let mut nanoseconds = 0;
+        // SAFETY: the pointer is valid for the call.
+        let status = unsafe { proxy_get_current_time_nanoseconds(&mut nanoseconds) };
+        let seconds = i64::try_from(nanoseconds / 1_000_000_000).ok()?;
+        (status == OK && seconds > 0).then_some(UnixTime(seconds))
+    }
 
-/// The proxy. No method fails: what the host refuses is absent, or did not happen, and the caller
-/// goes on without it.
-pub trait Host {
-    /// Current time, whole seconds; `None` if the clock cannot be read.
-    fn now(&self) -> Option<UnixTime>;
+    fn property(&self, path: &[&str]) -> Option<Vec<u8>> {
+        let joined;
+        let path = match path {
+            // What is asked at every request is a name of its own.
+            [name] => *name,
+            segments => {
+                joined = segments.join("\0");
+                &joined
+            }
+        };
+        // SAFETY: the path is valid for the call; the result is handled by `received`.
+        received(|value, size| unsafe {
+            proxy_get_property(path.as_ptr(), path.len(), value, size)
+        })
+        .filter(|value| !value.is_empty())
+    }
 
-    /// An attribute (Envoy: "Attributes"); `None` if absent, empty or refused.
-    fn property(&self, path: &[&str]) -> Option<Vec<u8>>;
+    fn set_filter_state(&self, name: &str, value: &[u8]) {
+        // SAFETY: both are valid for the call.
+        unsafe { proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) };
+    }
 
-    /// Sets filter state `wasm.<name>`, for access logs. It is gone with the request or connection
-    /// that is being handled, unless it was declared otherwise.
-    fn set_filter_state(&self, name: &str, value: &[u8]);
-
-    /// Whether filter state of that name is there, and empty. It costs less than [`Host::property`],
-    /// for no answer has to be handed over.
     fn is_filter_state_empty(&self, name: &str) -> bool {
-        let _ = name;
-        false
+        let mut status = OK;
+        // SAFETY: the name is valid for the call; the result is handled by `received`.
+        let value = received(|value, size| unsafe {
+            status = proxy_get_property(name.as_ptr(), name.len(), value, size);
+            status
+        });
+        status == OK && value.is_none()
     }
 
-    /// Has filter state of that name stay as long as the client's connection, from its next write on,
-    /// and be seen by all of its requests. Asked at load; `false` if the host cannot do that.
     fn declare_connection_state(&self, name: &str) -> bool {
-        let _ = name;
-        false
+        const FUNCTION: &str = "declare_property";
+        let Ok(name_size) = u8::try_from(name.len()) else {
+            return false;
+        };
+        // Envoy's message DeclarePropertyArguments: the name (field 1), and the life span (field 5),
+        // of which 2 is the downstream connection's.
+        let mut arguments = vec![0x0a, name_size];
+        arguments.extend_from_slice(name.as_bytes());
+        arguments.extend_from_slice(&[0x28, 2]);
+        let mut status = OK;
+        // SAFETY: name and arguments are valid for the call; there is no result, and if there were
+        // it would be handled by `received`.
+        received(|value, size| unsafe {
+            let (function, function_size) = (FUNCTION.as_ptr(), FUNCTION.len());
+            let (arguments, arguments_size) = (arguments.as_ptr(), arguments.len());
+            status = proxy_call_foreign_function(
+                function,
+                function_size,
+                arguments,
+                arguments_size,
+                value,
+                size,
+            );
+            status
+        });
+        // It has been declared before, by a configuration with the same root context.
+        status == OK || status == BAD_ARGUMENT
     }
 
-    /// First value of a request header.
-    fn request_header(&self, name: &str) -> Option<Vec<u8>>;
+    fn request_header(&self, name: &str) -> Option<Vec<u8>> {
+        // SAFETY: the name is valid for the call; the result is handled by `received`.
+        received(|value, size| unsafe {
+            let (name, name_size) = (name.as_ptr(), name.len());
+            proxy_get_header_map_value(MAP_REQUEST_HEADERS, name, name_size, value, size)
+        })
+        .filter(|value| !value.is_empty())
+    }
 
-    /// Sets a request header, or removes it.
-    fn set_request_header(&self, name: &str, value: Option<&[u8]>);
+    fn set_request_header(&self, name: &str, value: Option<&[u8]>) {
+        set_header(MAP_REQUEST_HEADERS, name, value);
+    }
 
-    /// Sets a response header, or removes it.
-    fn set_response_header(&self, name: &str, value: Option<&[u8]>);
+    fn set_response_header(&self, name: &str, value: Option<&[u8]>) {
+        set_header(MAP_RESPONSE_HEADERS, name, value);
+    }
 
-    /// Defines a metric. Envoy makes a new handle at every call: ask once per name.
-    fn define_metric(&self, kind: MetricKind, name: &str) -> Option<MetricId>;
+    fn define_metric(&self, kind: MetricKind, name: &str) -> Option<MetricId> {
+        let kind = match kind {
+            MetricKind::Counter => 0,
+            MetricKind::Gauge => 1,
+            MetricKind::Histogram => 2,
+        };
+        let mut id = 0;
+        // SAFETY: name and id are valid for the call.
+        let status = unsafe { proxy_define_metric(kind, name.as_ptr(), name.len(), &mut id) };
+        (status == OK).then_some(MetricId(id))
+    }
 
-    /// Adds one to a counter.
-    fn increment(&self, metric: MetricId);
+    fn increment(&self, metric: MetricId) {
+        // SAFETY: plain numbers.
+        unsafe { proxy_increment_metric(metric.0, 1) };
+    }
 
-    /// Sets a gauge, or adds a value to a histogram.
-    fn record(&self, metric: MetricId, value: u64);
+    fn record(&self, metric: MetricId, value: u64) {
+        // SAFETY: plain numbers.
+        unsafe { proxy_record_metric(metric.0, value) };
+    }
 
-    /// A value that the workers share, and its version.
-    fn shared(&self, key: &str) -> (Option<Vec<u8>>, Version);
+    fn shared(&self, key: &str) -> (Option<Vec<u8>>, Version) {
+        let mut cas = 0;
+        // SAFETY: key and version are valid for the call; the result is handled by `received`.
+        let value = received(|value, size| unsafe {
+            proxy_get_shared_data(key.as_ptr(), key.len(), value, size, &mut cas)
+        });
+        (value, Version(cas))
+    }
 
-    /// Sends GET to a cluster. The token comes back with the reply; `None` if it cannot be sent, which
-    /// is all that a host without HTTP calls can answer.
     fn call(&self, cluster: &str, path: &str) -> Option<u32> {
-        let _ = (cluster, path);
-        None
+        // The SDK's own call: its dispatcher must know the token to hand over the reply. See `guard`.
+        let headers = vec![(":method", "GET"), (":path", path), (":authority", cluster)];
+        proxy_wasm::hostcalls::dispatch_http_call(cluster, headers, None, vec![], CALL_TIMEOUT).ok()
     }
 
-    /// Writes a shared value if it still has that version (version 0: in any case).
-    fn share(&self, key: &str, value: &[u8], version: Version) -> Shared;
+    fn share(&self, key: &str, value: &[u8], version: Version) -> Shared {
+        // SAFETY: key and value are valid for the call.
+        let status = unsafe {
+            proxy_set_shared_data(
+                key.as_ptr(),
+                key.len(),
+                value.as_ptr(),
+                value.len(),
+                version.0,
+            )
+        };
+        match status {
+            OK => Shared::Stored,
+            CAS_MISMATCH => Shared::Conflict,
+            _ => Shared::Refused,
+        }
+    }
 }
 
-/// An attribute of type bool (Envoy sends one byte).
-pub fn boolean(host: &dyn Host, path: &[&str]) -> bool {
-    matches!(host.property(path).as_deref(), Some([1, ..]))
+/// Whether an attribute is there; `None` if Envoy does not say.
+pub(crate) fn has_property(path: &[&str]) -> Option<bool> {
+    let path = path.join("\0");
+    let mut status = OK;
+    let value = received(|value, size| unsafe {
+        // SAFETY: the path is valid for the call; the result is handled by `received`.
+        status = proxy_get_property(path.as_ptr(), path.len(), value, size);
+        status
+    });
+    match (status, value) {
+        (OK, value) => Some(value.is_some_and(|value| !value.is_empty())),
+        (NOT_FOUND, _) => Some(false),
+        _ => None,
+    }
 }
 
-/// An attribute of type int or uint (Envoy sends eight bytes, little endian).
-pub fn integer(host: &dyn Host, path: &[&str]) -> Option<u64> {
-    let bytes = host.property(path)?;
-    bytes.try_into().ok().map(u64::from_le_bytes)
+/// The status of the reply that is being handled.
+pub(crate) fn reply_status() -> Option<Vec<u8>> {
+    const STATUS: &str = ":status";
+    // SAFETY: the name is valid for the call; the result is handled by `received`.
+    received(|value, size| unsafe {
+        let (name, name_size) = (STATUS.as_ptr(), STATUS.len());
+        proxy_get_header_map_value(MAP_HTTP_CALL_RESPONSE_HEADERS, name, name_size, value, size)
+    })
+}
+
+/// The body of the reply that is being handled.
+pub(crate) fn reply_body(max_size: usize) -> Vec<u8> {
+    // SAFETY: plain numbers; the result is handled by `received`.
+    received(|value, size| unsafe {
+        proxy_get_buffer_bytes(BUFFER_HTTP_CALL_RESPONSE_BODY, 0, max_size, value, size)
+    })
+    .unwrap_or_default()
+}
+
+/// The configuration of this plugin; empty if there is none.
+pub(crate) fn plugin_configuration() -> Vec<u8> {
+    // SAFETY: plain numbers; the result is handled by `received`.
+    received(|value, size| unsafe {
+        proxy_get_buffer_bytes(BUFFER_PLUGIN_CONFIGURATION, 0, usize::MAX, value, size)
+    })
+    .unwrap_or_default()
+}
+
+/// Asks for a tick every so many milliseconds.
+pub(crate) fn set_tick_period(milliseconds: u32) {
+    // SAFETY: a plain number.
+    unsafe { proxy_set_tick_period_milliseconds(milliseconds) };
+}
+
+/// Answers the request (or replaces the response) with 403.
+pub(crate) fn deny_request() {
+    const DETAILS: &str = "mtls_watch_denied";
+    const BODY: &str = "peer certificate refused\n";
+    // SAFETY: the texts are static; there are no additional headers.
+    unsafe {
+        proxy_send_local_response(
+            403,
+            DETAILS.as_ptr(),
+            DETAILS.len(),
+            BODY.as_ptr(),
+            BODY.len(),
+            ptr::null(),
+            0,
+            NO_GRPC_STATUS,
+        )
+    };
+}
+
+/// Closes the connection with the client.
+pub(crate) fn close_connection() {
+    // SAFETY: a plain number.
+    unsafe { proxy_close_stream(STREAM_DOWNSTREAM) };
+}
+
+/// The level that Envoy logs at.
+pub(crate) fn log_level() -> log::LevelFilter {
+    let mut level = 0;
+    // SAFETY: the pointer is valid for the call.
+    let status = unsafe { proxy_get_log_level(&mut level) };
+    match (status, level) {
+        (OK, 0) => log::LevelFilter::Trace,
+        (OK, 1) => log::LevelFilter::Debug,
+        (OK, 2) => log::LevelFilter::Info,
+        (OK, 4) => log::LevelFilter::Error,
+        (OK, 5) => log::LevelFilter::Off,
+        _ => log::LevelFilter::Warn,
+    }
+}
+
+/// Writes a line to Envoy's log.
+pub(crate) fn write_log(level: log::Level, line: &str) {
+    let level = match level {
+        log::Level::Trace => 0,
+        log::Level::Debug => 1,
+        log::Level::Info => 2,
+        log::Level::Warn => 3,
+        log::Level::Error => 4,
+    };
+    // SAFETY: the line is valid for the call.
+    unsafe { proxy_log(level, line.as_ptr(), line.len()) };
+}
+
+fn set_header(map: u32, name: &str, value: Option<&[u8]>) {
+    let (key, key_size) = (name.as_ptr(), name.len());
+    // SAFETY: name and value are valid for the call.
+    unsafe {
+        match value {
+            Some(value) => {
+                proxy_replace_header_map_value(map, key, key_size, value.as_ptr(), value.len())
+            }
+            None => proxy_remove_header_map_value(map, key, key_size),
+        }
+    };
+}
+
+/// Takes over the bytes that a host call returns. `None` if it failed or returned nothing.
+fn received(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Option<Vec<u8>> {
+    let mut value: *mut u8 = ptr::null_mut();
+    let mut size = 0;
+    let status = call(&mut value, &mut size);
+    if status != OK || value.is_null() {
+        return None;
+    }
+    // SAFETY: the host obtained the memory from `proxy_on_memory_allocate`, which is the allocator of
+    // Vec with exactly that size, and handed it over.
+    Some(unsafe { Vec::from_raw_parts(value, size, size) })
 }

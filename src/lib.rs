@@ -1,50 +1,65 @@
-//! mtls-watch: reads the certificate of every mTLS peer of an Envoy and reports, in Envoy's own stats,
-//! which certificate, at which layer of the hierarchy, will break mTLS.
+//! The module that runs in Envoy: the Proxy-Wasm contexts over the core.
 //!
-//! One way through the house: bytes ([`source`]) become facts ([`certificate`]), are put in order
-//! ([`chain`]), judged ([`policy`]) and leave as series ([`metrics`]) and log lines ([`report`]).
-//! [`handshake`] does the same for a peer that was refused, [`hierarchy`] for
-//! this proxy's own certificates. [`inspector`] walks that way for one connection or request, over the [`host`] trait; `filter`
-//! (wasm only) ties it to Proxy-Wasm. Nothing but `filter` knows Proxy-Wasm, and nothing but
-//! `certificate` knows the X.509 parser. See docs/architecture.md.
+//! Thin: what happens is decided in [`mtls_watch_core::inspector`]. The only part of the project that knows
+//! Proxy-Wasm. See docs/architecture.md.
 
+#![cfg(target_arch = "wasm32")]
 #![deny(missing_docs, unsafe_code, unreachable_pub)]
 // A panic kills the VM of its worker, for every stream on it: none may be written by accident.
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::string_slice,
-        clippy::arithmetic_side_effects,
-        clippy::as_conversions,
-        clippy::disallowed_methods,
-        clippy::todo,
-        clippy::unimplemented,
-        clippy::unreachable
-    )
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::disallowed_methods,
+    clippy::todo,
+    clippy::unimplemented,
+    clippy::unreachable
 )]
 
-pub mod certificate;
-pub mod chain;
-pub mod config;
-pub mod handshake;
-mod hash;
-mod hex;
-pub mod hierarchy;
-pub mod host;
-pub mod inspector;
-mod json;
-pub mod metrics;
-pub mod policy;
-pub mod report;
-pub mod source;
-pub mod time;
+mod guard;
+mod host;
+mod http;
+mod network;
+mod root;
+mod streams;
 
-#[cfg(target_arch = "wasm32")]
-mod filter;
+use std::rc::Rc;
 
-/// Version of the module, as in `mtls_watch_info{version}`.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+use proxy_wasm::traits::RootContext;
+
+use mtls_watch_core::metrics::counters::Registry;
+
+thread_local! {
+    /// Metric handles belong to the VM: several plugin configurations may share it.
+    static REGISTRY: Rc<Registry> = Rc::default();
+}
+
+struct Log;
+
+impl log::Log for Log {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.level() <= log::max_level()
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            host::write_log(record.level(), &record.args().to_string());
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+proxy_wasm::main! {{
+    // Fails only if set before: the VM starts once.
+    let _ = log::set_logger(&Log);
+    log::set_max_level(log::LevelFilter::Warn);
+    std::panic::set_hook(Box::new(|panic| {
+        host::write_log(log::Level::Error, &format!("mtls-watch: bug, please report: {panic}"));
+    }));
+    proxy_wasm::set_root_context(|context| -> Box<dyn RootContext> { Box::new(root::Root::new(context)) });
+}}

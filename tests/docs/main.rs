@@ -5,15 +5,15 @@ mod reference;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use mtls_watch::certificate::spiffe::Svid;
-use mtls_watch::certificate::{Certificate, KeyAlgorithm, Links, PublicKey, SignatureDigest};
-use mtls_watch::chain::Layer;
-use mtls_watch::config::{Config, Hierarchy};
-use mtls_watch::handshake::{Failure, Reason};
-use mtls_watch::host::MetricKind;
-use mtls_watch::metrics::{CATALOGUE, HANDSHAKE_FAILURES};
-use mtls_watch::policy::{Direction, Finding};
-use mtls_watch::report::failure_line;
+use mtls_watch_core::config::{Config, Hierarchy};
+use mtls_watch_core::handshake::{Failure, Reason};
+use mtls_watch_core::host::MetricKind;
+use mtls_watch_core::metrics::{CATALOGUE, HANDSHAKE_FAILURES};
+use mtls_watch_core::report::failure_line;
+use mtls_watch_core::terms::{Direction, Finding};
+use mtls_watch_x509::chain::Layer;
+use mtls_watch_x509::spiffe::Svid;
+use mtls_watch_x509::{Certificate, KeyAlgorithm, Links, PublicKey, SignatureDigest};
 
 fn project(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(file)

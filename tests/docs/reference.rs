@@ -3,13 +3,13 @@
 
 use std::fs;
 
-use mtls_watch::chain::Layer;
-use mtls_watch::config::{Config, Hierarchy};
-use mtls_watch::handshake::{NO_LAYER, Reason};
-use mtls_watch::metrics::counters::Security;
-use mtls_watch::metrics::{CATALOGUE, HANDSHAKE_FAILURES, Label, Metric};
-use mtls_watch::policy::{Direction, Finding, Status};
-use mtls_watch::source::Source;
+use mtls_watch_core::config::{Config, Hierarchy};
+use mtls_watch_core::handshake::{NO_LAYER, Reason};
+use mtls_watch_core::terms::Security;
+use mtls_watch_core::metrics::{CATALOGUE, HANDSHAKE_FAILURES, Label, Metric};
+use mtls_watch_core::terms::Source;
+use mtls_watch_core::terms::{Direction, Finding, Status};
+use mtls_watch_x509::chain::Layer;
 use serde_json::{Value, json};
 
 use crate::{check_generated, project};

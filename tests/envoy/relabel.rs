@@ -2,7 +2,6 @@
 //! that `mtls-watch stats-tags` prints, what it gets from one with tags.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -76,10 +75,9 @@ fn sidecar(pki: &Pki, app: &Server, tagged: bool) -> Result<Envoy> {
 }
 
 fn rules() -> Result<Json> {
-    let output = Command::new(env!("CARGO_BIN_EXE_mtls-watch"))
-        .args(["stats-tags", "--format", "prometheus-relabel"])
-        .output()?;
-    let document: Json = serde_yaml_ng::from_slice(&output.stdout)?;
+    let output =
+        mtls_watch_cli::execute(["mtls-watch", "stats-tags", "--format", "prometheus-relabel"]);
+    let document: Json = serde_yaml_ng::from_str(&output.text)?;
     Ok(document["metric_relabel_configs"].clone())
 }
 

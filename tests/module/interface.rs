@@ -9,7 +9,7 @@ use crate::attributes::{Attributes, INBOUND};
 use crate::host::{Proxy, module, offered, path};
 use crate::pki::Certificate;
 
-/// Each of the callbacks costs an entry into the VM per event; see tools/trim-exports.
+/// Each of the callbacks costs an entry into the VM per event; see tools/postlink.
 const EXPORTS: [&str; 15] = [
     "_initialize",
     "memory",

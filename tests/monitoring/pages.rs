@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use serde_json::json;
 use testbed::prometheus::promtool;
@@ -186,21 +185,15 @@ fn our_commands_in_the_pages_are_understood() {
     }
 }
 
-/// Runs the command where no file of any name is and with nobody to ask: it may complain of what
+/// Runs the command with files that are not there and with nobody to ask: it may complain of what
 /// is missing, but not of how it was called.
 fn understood(command: &str, arguments: &[String]) {
-    let nowhere = tempfile::TempDir::new().unwrap();
     let absent = |argument: &String| match argument.split_once("http://") {
         Some((name, _)) => format!("{name}no-such-file"),
         None => argument.clone(),
     };
-    let output = Command::new(env!("CARGO_BIN_EXE_mtls-watch"))
-        .args(arguments.iter().map(absent))
-        .current_dir(nowhere.path())
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let complaint = String::from_utf8_lossy(&output.stderr);
+    let program = std::iter::once("mtls-watch".to_owned());
+    let complaint = mtls_watch_cli::execute(program.chain(arguments.iter().map(absent))).complaint;
     // That is how clap begins; what the commands themselves say begins with their name.
     assert!(!complaint.starts_with("error:"), "{command}\n{complaint}");
 }

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use mtls_watch::chain::Layer;
-use mtls_watch::config::Config;
-use mtls_watch::metrics::CATALOGUE;
-use mtls_watch::policy::Finding;
+use mtls_watch_core::config::Config;
+use mtls_watch_core::metrics::CATALOGUE;
+use mtls_watch_core::terms::Finding;
+use mtls_watch_x509::chain::Layer;
 use serde_json::{Value, json};
 use testbed::prometheus::promtool;
 use testbed::workspace_root;

@@ -4,16 +4,17 @@ use std::cell::{Cell, RefCell};
 use std::hint::black_box;
 use std::rc::Rc;
 
-use mtls_watch::certificate::{self, Certificate, pem};
-use mtls_watch::chain;
-use mtls_watch::config::Config;
-use mtls_watch::inspector::{Inspector, RequestWatch};
-use mtls_watch::metrics::NOT_AFTER;
-use mtls_watch::policy::{self, Direction};
-use mtls_watch::source::read::fingerprint_of;
-use mtls_watch::source::xfcc;
-use testbed::key::KeyKind;
-use testbed::{Hierarchy, Identity};
+use mtls_watch_core::config::Config;
+use mtls_watch_core::inspector::{Inspector, RequestWatch};
+use mtls_watch_core::metrics::NOT_AFTER;
+use mtls_watch_core::policy;
+use mtls_watch_core::source::read::fingerprint_of;
+use mtls_watch_core::source::xfcc;
+use mtls_watch_core::terms::Direction;
+use mtls_watch_x509::chain;
+use mtls_watch_x509::{self as x509, Certificate, pem};
+use pki::KeyKind;
+use pki::{Hierarchy, Identity};
 
 use crate::host::InstantHost;
 
@@ -30,7 +31,7 @@ fn case(name: &'static str, run: impl Fn() + 'static) -> Case {
 
 fn parsed(pem: &str) -> Vec<Certificate> {
     let ders = pem::certificates(pem.as_bytes()).map(|der| der.expect("PEM"));
-    ders.map(|der| certificate::parse(&der).expect("a certificate"))
+    ders.map(|der| x509::parse(&der).expect("a certificate"))
         .collect()
 }
 
@@ -111,9 +112,7 @@ pub fn all() -> Vec<Case> {
                 black_box(pem::certificates(text.as_bytes()).count());
             }
         }),
-        case("der_p256_leaf", move || {
-            drop(black_box(certificate::parse(&der)))
-        }),
+        case("der_p256_leaf", move || drop(black_box(x509::parse(&der)))),
         case("parse_p256_leaf", move || {
             drop(black_box(parsed(&leaf_pem)))
         }),

@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::LazyLock;
 
 use jsonschema::Validator;
-use mtls_watch::config::{Config, Problem};
+use mtls_watch_core::config::{Config, Problem};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -163,7 +163,7 @@ fn both_accept_what_is_documented() {
         json!({"hierarchy": {}}),
         json!({"hierarchy": null}),
         json!({"thresholds": {"workload": {"warning": "25%"}}}),
-        json!({"deny": mtls_watch::policy::Finding::ALL.map(mtls_watch::policy::Finding::as_str)}),
+        json!({"deny": mtls_watch_core::terms::Finding::ALL.map(mtls_watch_core::terms::Finding::as_str)}),
     ] {
         assert!(SCHEMA.is_valid(&configuration), "{configuration}");
         assert_eq!(

@@ -1,7 +1,7 @@
 //! envoy-config/envoy-gateway.
 
 use anyhow::{Context, Result};
-use mtls_watch::config::Config;
+use mtls_watch_core::config::Config;
 
 use crate::kustomize::render;
 use crate::schema::{check, kind};

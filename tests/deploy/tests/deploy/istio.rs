@@ -1,7 +1,7 @@
 //! envoy-config/istio.
 
 use anyhow::{Context, Result, ensure};
-use mtls_watch::config::Config;
+use mtls_watch_core::config::Config;
 use serde_json::{Value, json};
 use testbed::Client;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
-use mtls_watch::metrics::{Label, REMAINING, tag_regex};
+use mtls_watch_core::metrics::{Label, REMAINING, tag_regex};
 use serde_json::{Value, json};
 use testbed::stats::wait_for;
 

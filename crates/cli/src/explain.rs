@@ -1,0 +1,39 @@
+//! `mtls-watch explain`.
+
+use mtls_watch_core::handshake;
+
+use crate::{Error, GOOD, Outcome, Side, read};
+
+/// Explain why a handshake failed, from the text that says so: reason, layer, meaning, what to do.
+///
+/// Reads Envoy's transport failure reason, and what OpenSSL, Go and rustls say.
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// On which side of the proxy the peer is: a purpose that is refused is clientAuth or serverAuth
+    #[arg(long, value_enum, default_value = "inbound")]
+    direction: Side,
+    /// The text; - for standard input
+    #[arg(value_name = "TRANSPORT FAILURE REASON")]
+    text: String,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Error> {
+    let text = match arguments.text.as_str() {
+        "-" => String::from_utf8_lossy(&read("-")?).into_owned(),
+        text => text.to_owned(),
+    };
+    let failure = handshake::classify(&text, arguments.direction.into())
+        .ok_or_else(|| Error::Content("the text says nothing of a TLS handshake".to_owned()))?;
+    let reason = failure.reason;
+    Ok(Outcome {
+        text: format!(
+            "reason       {}\nlayer        {}\nmeaning      {}\nfirst check  {}\nwhat to do   {}",
+            reason.as_str(),
+            failure.layer_label(),
+            reason.meaning(),
+            reason.first_check(),
+            failure.hint,
+        ),
+        code: GOOD,
+    })
+}

@@ -1,0 +1,13 @@
+//! The commands, run.
+
+mod cli;
+mod relabel;
+
+use std::path::{Path, PathBuf};
+
+/// A file of the project.
+fn project(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .join(file)
+}

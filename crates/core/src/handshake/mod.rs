@@ -1,0 +1,301 @@
+//! Why a handshake failed: from Envoy's text, and from the certificate that was refused, to a cause
+//! and a cure.
+
+mod settle;
+mod text;
+
+use std::borrow::Cow;
+
+use mtls_watch_x509::chain::Layer;
+
+pub use settle::settle;
+pub use text::classify;
+
+/// Why a handshake did not complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Reason {
+    /// A certificate of the chain is past its not-after.
+    Expired,
+    /// A certificate of the chain is before its not-before.
+    NotYetValid,
+    /// The extended key usage of the client's certificate (or of a CA above it) lacks clientAuth.
+    ClientAuthMissing,
+    /// The extended key usage of the server's certificate (or of a CA above it) lacks serverAuth.
+    ServerAuthMissing,
+    /// The chain does not lead to a CA that is trusted here.
+    UnknownCa,
+    /// The leaf is signed by itself.
+    SelfSigned,
+    /// A signature of the chain, or of the handshake, is wrong.
+    BadSignature,
+    /// A certificate is revoked, or its revocation could not be checked.
+    Revoked,
+    /// The certificate is not for the name (SAN, hash) that is expected here.
+    NameMismatch,
+    /// The key usage or the basic constraints forbid what the certificate is used for.
+    KeyUsage,
+    /// The chain is longer than a CA of it allows.
+    PathLength,
+    /// The peer showed no certificate where one is required.
+    NoCertificate,
+    /// Verification failed, and Envoy says no more (1.36).
+    VerifyFailed,
+    /// The other side refused: its alert, or the way it hung up, says so.
+    RejectedByPeer,
+    /// No TLS version in common.
+    ProtocolVersion,
+    /// No cipher suite, group or signature algorithm in common.
+    NoSharedCipher,
+    /// What came is not TLS.
+    NotTls,
+    /// The connection was reset in the middle of the handshake.
+    Reset,
+    /// None of the others.
+    Other,
+}
+
+impl Reason {
+    /// All reasons: expiry, chain, name, usage, and what is not about certificates; the order in
+    /// which they are worth checking.
+    pub const ALL: [Reason; 19] = [
+        Reason::Expired,
+        Reason::NotYetValid,
+        Reason::UnknownCa,
+        Reason::SelfSigned,
+        Reason::BadSignature,
+        Reason::PathLength,
+        Reason::Revoked,
+        Reason::NameMismatch,
+        Reason::ClientAuthMissing,
+        Reason::ServerAuthMissing,
+        Reason::KeyUsage,
+        Reason::NoCertificate,
+        Reason::VerifyFailed,
+        Reason::RejectedByPeer,
+        Reason::ProtocolVersion,
+        Reason::NoSharedCipher,
+        Reason::NotTls,
+        Reason::Reset,
+        Reason::Other,
+    ];
+
+    /// The label value.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::NotYetValid => "not_yet_valid",
+            Self::ClientAuthMissing => "client_auth_missing",
+            Self::ServerAuthMissing => "server_auth_missing",
+            Self::UnknownCa => "unknown_ca",
+            Self::SelfSigned => "self_signed",
+            Self::BadSignature => "bad_signature",
+            Self::Revoked => "revoked",
+            Self::NameMismatch => "name_mismatch",
+            Self::KeyUsage => "key_usage",
+            Self::PathLength => "path_length",
+            Self::NoCertificate => "no_certificate",
+            Self::VerifyFailed => "verify_failed",
+            Self::RejectedByPeer => "rejected_by_peer",
+            Self::ProtocolVersion => "protocol_version",
+            Self::NoSharedCipher => "no_shared_cipher",
+            Self::NotTls => "not_tls",
+            Self::Reset => "reset",
+            Self::Other => "other",
+        }
+    }
+
+    /// What people see of it: the alert that the refused side gets, and Envoy's words. Recorded from
+    /// Envoy 1.40.0.
+    #[must_use]
+    pub const fn symptom(self) -> &'static str {
+        match self {
+            Self::Expired => "alert `certificate_expired`; Envoy: `certificate has expired`",
+            Self::NotYetValid => {
+                "alert `certificate_expired` (!); Envoy: `certificate is not yet valid`"
+            }
+            Self::ClientAuthMissing => {
+                "alert `unsupported_certificate`, in TLS 1.3 often only `connection reset`; Envoy: `unsupported certificate purpose`"
+            }
+            Self::ServerAuthMissing => "503 `UF`; Envoy: `unsupported certificate purpose`",
+            Self::UnknownCa => {
+                "alert `unknown_ca`; Envoy: `unable to get local issuer certificate`; elsewhere `unknown authority`, `UnknownIssuer`"
+            }
+            Self::SelfSigned => {
+                "alert `unknown_ca`; Envoy: `unable to get local issuer certificate` at depth 0"
+            }
+            Self::BadSignature => "alert `decrypt_error`; Envoy: `certificate signature failure`",
+            Self::Revoked => "alert `certificate_revoked`; Envoy: `certificate revoked`",
+            Self::NameMismatch => {
+                "alert `certificate_unknown`; Envoy: `SAN matcher, certificate SANs are [...]`"
+            }
+            Self::KeyUsage => {
+                "alert `illegal_parameter`; Envoy: `KEY_USAGE_BIT_INCORRECT`, `invalid CA certificate`"
+            }
+            Self::PathLength => "alert `unknown_ca`; Envoy: `path length constraint exceeded`",
+            Self::NoCertificate => {
+                "alert `certificate_required` (TLS 1.3), `handshake_failure` (1.2); Envoy: `PEER_DID_NOT_RETURN_A_CERTIFICATE`"
+            }
+            Self::VerifyFailed => "Envoy 1.36: `CERTIFICATE_VERIFY_FAILED`, nothing more",
+            Self::RejectedByPeer => {
+                "503 `UC`, `connection termination` (TLS 1.3); Envoy: `..._ALERT_...` (TLS 1.2)"
+            }
+            Self::ProtocolVersion => "alert `protocol_version`; Envoy: `UNSUPPORTED_PROTOCOL`",
+            Self::NoSharedCipher => "alert `handshake_failure`; Envoy: `NO_SHARED_CIPHER`",
+            Self::NotTls => "Envoy: `HTTP_REQUEST`, `WRONG_VERSION_NUMBER`",
+            Self::Reset => "Envoy: `Connection reset by peer`",
+            Self::Other => "Envoy: any other `TLS_error`",
+        }
+    }
+
+    /// What it means, in one sentence.
+    #[must_use]
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Expired => "a certificate of the peer's chain is past its not_after",
+            Self::NotYetValid => "a certificate of the peer's chain is before its not_before",
+            Self::ClientAuthMissing => {
+                "the client's certificate has an extendedKeyUsage without clientAuth"
+            }
+            Self::ServerAuthMissing => {
+                "the server's certificate has an extendedKeyUsage without serverAuth"
+            }
+            Self::UnknownCa => "the peer's chain does not lead to a CA of the trust bundle",
+            Self::SelfSigned => {
+                "the peer's certificate is signed by itself, and not trusted itself"
+            }
+            Self::BadSignature => "a signature of the chain or of the handshake does not verify",
+            Self::Revoked => "a certificate is revoked, or the CRL cannot be used",
+            Self::NameMismatch => "the certificate is not for the identity that is expected here",
+            Self::KeyUsage => {
+                "keyUsage or basicConstraints forbid what the certificate is used for"
+            }
+            Self::PathLength => "the chain is longer than a CA of it allows",
+            Self::NoCertificate => "the peer showed no certificate, but one is required",
+            Self::VerifyFailed => "the chain was refused, and Envoy does not say why",
+            Self::RejectedByPeer => "the other side refused this proxy's certificate or offer",
+            Self::ProtocolVersion => "the two sides have no TLS version in common",
+            Self::NoSharedCipher => {
+                "the two sides have no cipher suite or signature algorithm in common"
+            }
+            Self::NotTls => "plaintext, or another protocol, on a TLS port",
+            Self::Reset => "the connection was reset in the middle of the handshake",
+            Self::Other => "none of the known causes",
+        }
+    }
+
+    /// What to change, in one sentence, where nothing more is known.
+    #[must_use]
+    pub const fn hint(self) -> &'static str {
+        match self {
+            Self::Expired => {
+                "renew the expired certificate, and find out why its rotation did not run"
+            }
+            Self::NotYetValid => "compare the clocks of issuer and proxy, or wait for not_before",
+            Self::ClientAuthMissing => "add clientAuth to the certificate's extendedKeyUsage",
+            Self::ServerAuthMissing => "add serverAuth to the certificate's extendedKeyUsage",
+            Self::UnknownCa => {
+                "add the CA to the trust bundle, or have the peer send a certificate of a trusted CA with its whole chain"
+            }
+            Self::SelfSigned => "issue the peer a certificate from a CA of the trust bundle",
+            Self::BadSignature => {
+                "check that the chain belongs to the leaf, and that no two CAs share a name and key identifier"
+            }
+            Self::Revoked => "issue a new certificate, or publish a current CRL",
+            Self::NameMismatch => {
+                "compare the certificate's subjectAltName with what this proxy expects"
+            }
+            Self::KeyUsage => {
+                "leaf: add digitalSignature to keyUsage; CA: cA true, and keyCertSign in keyUsage"
+            }
+            Self::PathLength => "raise pathLenConstraint of the CA, or take a CA out of the chain",
+            Self::NoCertificate => {
+                "give the client a certificate of an accepted key type, or allow plaintext until it has one"
+            }
+            Self::VerifyFailed => "look at the peer's certificate; Envoy 1.37 and later say more",
+            Self::RejectedByPeer => {
+                "look at the other side's log: it knows why; check this proxy's own certificate and chain"
+            }
+            Self::ProtocolVersion => {
+                "let tls_minimum_protocol_version and tls_maximum_protocol_version of both sides overlap"
+            }
+            Self::NoSharedCipher => {
+                "compare cipher suites, curves and key types (RSA, EC) of both sides"
+            }
+            Self::NotTls => "let the client use TLS, or set the port to permissive or plaintext",
+            Self::Reset => "look for a proxy, firewall or time-out between the two sides",
+            Self::Other => "read Envoy's transport_failure_reason in the access log",
+        }
+    }
+
+    /// What to check first.
+    #[must_use]
+    pub const fn first_check(self) -> &'static str {
+        match self {
+            Self::Expired | Self::NotYetValid => {
+                "not_after in the log line, or `mtls-watch inspect` on the peer's chain; the clocks"
+            }
+            Self::UnknownCa | Self::SelfSigned => {
+                "issuer in the log line against the trust bundle of this proxy, by key identifier"
+            }
+            Self::BadSignature | Self::PathLength => {
+                "`openssl verify -CAfile bundle.pem chain.pem`"
+            }
+            Self::Revoked => "the CRL's nextUpdate, and the serial number of the certificate",
+            Self::NameMismatch => "identity in the log line against the SAN matchers of this proxy",
+            Self::ClientAuthMissing | Self::ServerAuthMissing | Self::KeyUsage => {
+                "`mtls-watch inspect` on the peer's chain: usages of the leaf and of every CA"
+            }
+            Self::NoCertificate => "whether the client is in the mesh, and which key type it has",
+            Self::VerifyFailed => "`mtls-watch inspect` on the peer's chain",
+            Self::RejectedByPeer => "the same metric on the other side's proxy",
+            Self::ProtocolVersion | Self::NoSharedCipher => "TLS parameters of both sides",
+            Self::NotTls => "who connects: address in the log line",
+            Self::Reset => "whether it happens with every peer, or one",
+            Self::Other => "Envoy's text, with `mtls-watch explain`",
+        }
+    }
+
+    /// Whether one of the two sides' certificates, or its absence, is the cause. The others are no
+    /// reason to look at a certificate, and nothing to page the owner of one for.
+    #[must_use]
+    pub const fn concerns_certificates(self) -> bool {
+        !matches!(
+            self,
+            Self::ProtocolVersion | Self::NoSharedCipher | Self::NotTls | Self::Reset | Self::Other
+        )
+    }
+}
+
+/// A handshake that did not complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Why.
+    pub reason: Reason,
+    /// Layer of the certificate at fault; `None` where none is, or where it is not known.
+    pub layer: Option<Layer>,
+    /// What to change, in one sentence.
+    pub hint: Cow<'static, str>,
+}
+
+impl Failure {
+    /// A failure with the reason's own hint.
+    #[must_use]
+    pub fn new(reason: Reason, layer: Option<Layer>) -> Self {
+        Self {
+            reason,
+            layer,
+            hint: Cow::Borrowed(reason.hint()),
+        }
+    }
+
+    /// The label value of the layer.
+    #[must_use]
+    pub fn layer_label(&self) -> &'static str {
+        self.layer.map_or(NO_LAYER, Layer::as_str)
+    }
+}
+
+/// Label value of `layer` where no certificate is concerned.
+pub const NO_LAYER: &str = "none";

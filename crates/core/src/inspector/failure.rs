@@ -1,0 +1,134 @@
+//! Handshakes that did not complete.
+
+use super::Inspector;
+use crate::handshake::{self, Failure, Reason};
+use crate::host::{self, Host};
+use crate::metrics::counters::Counter;
+use crate::metrics::issuers::known_cas;
+use crate::terms::Direction;
+use mtls_watch_x509::time::UnixTime;
+use mtls_watch_x509::{self as x509, Certificate, pem};
+
+/// Envoy's response flag UC: the upstream connection was terminated (response_flags, bit 6).
+const UPSTREAM_CONNECTION_TERMINATION: u64 = 1 << 6;
+
+/// How long the connection pool took, at least, if it made a new connection for the request: a TCP and
+/// a TLS handshake. A connection that was there is handed out at once. Nanoseconds.
+const NEW_CONNECTION: u64 = 100_000;
+
+/// A refusal comes one round trip after the handshake; what comes later is a server that failed, or one
+/// that closes idle connections. Nanoseconds.
+const AT_ONCE: u64 = 1_000_000_000;
+
+impl Inspector {
+    /// Envoy refused the client, or the client refused Envoy. On Envoy 1.38 and later the certificate
+    /// that was refused can be read at the close of the connection; it names the peer.
+    pub(super) fn client_failed(&self, host: &dyn Host, text: &[u8]) {
+        let Some(failure) = classify(text, Direction::Inbound) else {
+            return;
+        };
+        let leaf = refused_leaf(host);
+        let failure = match &leaf {
+            Some(leaf) => {
+                let (known, now) = (self.known_cas(host), self.now(host));
+                handshake::settle(failure, leaf, Direction::Inbound, &known, now)
+            }
+            None => failure,
+        };
+        self.count_failure(host, Direction::Inbound, &failure, leaf.as_ref());
+    }
+
+    /// Envoy refused the server, or the server refused Envoy during the handshake. The certificate of
+    /// a refused server cannot be read.
+    pub(super) fn server_failed(&self, host: &dyn Host, text: &[u8]) {
+        if let Some(failure) = classify(text, Direction::Outbound) {
+            self.count_failure(host, Direction::Outbound, &failure, None);
+        }
+    }
+
+    /// In TLS 1.3 a client's handshake is over before the server has judged its certificate. A server
+    /// that refuses it hangs up on a connection that looks established: nothing was ever received on
+    /// it, and no reason is given.
+    pub(super) fn rejected_by_server(&self, host: &dyn Host) {
+        if presented_certificate(host) && is_tls13(host) {
+            let failure = Failure::new(Reason::RejectedByPeer, None);
+            self.count_failure(host, Direction::Outbound, &failure, None);
+        }
+    }
+
+    /// The CAs of this proxy, where its hierarchy is read, and those that signed accepted peers.
+    fn known_cas(&self, host: &dyn Host) -> Vec<String> {
+        let directory = self.directory.current();
+        let own = directory.cas.iter().map(|ca| ca.subject_ca());
+        known_cas(host).into_iter().chain(own).collect()
+    }
+
+    fn count_failure(
+        &self,
+        host: &dyn Host,
+        direction: Direction,
+        failure: &Failure,
+        leaf: Option<&Certificate>,
+    ) {
+        let counter = Counter::HandshakeFailure(direction, failure.layer, failure.reason);
+        self.count(host, counter);
+        let address = match direction {
+            Direction::Inbound => host.property(&["source", "address"]),
+            Direction::Outbound => host.property(&["upstream", "address"]),
+        };
+        let address = address.map(|address| String::from_utf8_lossy(&address).into_owned());
+        let now = self.now(host);
+        self.reporter
+            .failure(now, direction, failure, leaf, address.as_deref());
+    }
+}
+
+/// Whether a request failed because its server hung up on a new connection before the first byte. A
+/// server that closes an idle connection hits a request on a connection that was there before.
+pub(super) fn server_hung_up(host: &dyn Host, now: UnixTime) -> bool {
+    let flags = host::integer(host, &["response", "flags"]);
+    let terminated = flags.is_some_and(|flags| flags & UPSTREAM_CONNECTION_TERMINATION != 0);
+    terminated && pool_wait(host) >= Some(NEW_CONNECTION) && is_just_connected(host, now)
+}
+
+/// Whether the connection with the server was made just now.
+pub(super) fn is_just_connected(host: &dyn Host, now: UnixTime) -> bool {
+    let started = host::integer(host, &["request", "time"]);
+    let connected = started
+        .zip(pool_wait(host))
+        .map(|(started, wait)| started.saturating_add(wait));
+    let now = now.gauge().saturating_mul(1_000_000_000);
+    connected.is_some_and(|connected| now.saturating_sub(connected) <= AT_ONCE)
+}
+
+/// Nanoseconds from the start of the request, or connection, until the server's connection was ready.
+fn pool_wait(host: &dyn Host) -> Option<u64> {
+    host::integer(host, &["upstream", "cx_pool_ready_duration"])
+}
+
+fn classify(text: &[u8], direction: Direction) -> Option<Failure> {
+    handshake::classify(&String::from_utf8_lossy(text), direction)
+}
+
+/// The certificate that was refused. It is read for this one log line and forgotten: strangers get no
+/// place in any cache.
+fn refused_leaf(host: &dyn Host) -> Option<Certificate> {
+    let text = host.property(&["connection", "peer_certificate"])?;
+    let text = pem::percent_decode(&text).ok()?;
+    let der = pem::certificates(&text).next()?.ok()?;
+    x509::parse(&der).ok()
+}
+
+fn presented_certificate(host: &dyn Host) -> bool {
+    [
+        "uri_san_local_certificate",
+        "subject_local_certificate",
+        "dns_san_local_certificate",
+    ]
+    .iter()
+    .any(|name| host.property(&["upstream", name]).is_some())
+}
+
+fn is_tls13(host: &dyn Host) -> bool {
+    host.property(&["upstream", "tls_version"]).as_deref() == Some(b"TLSv1.3")
+}

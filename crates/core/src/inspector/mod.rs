@@ -1,0 +1,453 @@
+//! One peer's way through the house: who is it, what is its certificate, how does it stand, which
+//! series move. Everything a filter does is decided here, over the [`Host`] trait.
+
+mod cache;
+mod connection;
+mod failure;
+mod passes;
+mod peer;
+mod request;
+mod shown;
+
+use std::cell::{Cell, RefCell};
+use std::hash::{BuildHasher as _, Hash, Hasher};
+use std::rc::Rc;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::config::Config;
+use crate::hash::{ById, Keyed};
+use crate::host::{self, Host};
+use crate::metrics::admission;
+use crate::metrics::counters::{Counter, Outcome, Registry};
+use crate::metrics::issuers::Issuers;
+use crate::metrics::sightings::Sightings;
+use crate::own::admin::ReplyError;
+use crate::own::{DirectoryKeeper, Poller};
+use crate::policy;
+use crate::report::Reporter;
+use crate::source::read::{Fingerprint, Question, Reading};
+use crate::source::xfcc;
+use crate::terms::{Direction, Finding, Findings, Security, Status};
+use cache::Cache;
+use mtls_watch_x509::chain::{self, Layer};
+use mtls_watch_x509::hex;
+use mtls_watch_x509::time::UnixTime;
+use passes::{Pass, Passes};
+use peer::Judged;
+use shown::Shown;
+
+pub use connection::{ConnectionWatch, Decision as ConnectionDecision, Event};
+pub use peer::{Peer, Standing};
+pub use request::{Decision as RequestDecision, RequestWatch};
+
+/// Peers that a worker remembers (at most twice as many, see [`Cache`]).
+const MAX_PEERS: usize = 512;
+/// Connections of which a worker remembers the peer, for HTTP (at most twice as many).
+const MAX_CONNECTIONS: usize = 1024;
+
+/// The header with the certificates, as a proxy before or Envoy itself writes it.
+const XFCC: &str = "x-forwarded-client-cert";
+
+/// What is known of the other end of a connection.
+#[derive(Clone)]
+pub enum Party {
+    /// It presented a certificate.
+    Certified(Rc<Peer>),
+    /// It did not; how the connection is secured otherwise.
+    Anonymous(Security),
+}
+
+impl Party {
+    fn security(&self) -> Security {
+        match self {
+            Self::Certified(_) => Security::Mtls,
+            Self::Anonymous(security) => *security,
+        }
+    }
+}
+
+/// What Envoy knows of a server.
+enum Server {
+    /// There is none, or not yet.
+    Unknown,
+    /// It is there.
+    Met(Party),
+    /// The connection with it failed; Envoy's text.
+    Failed(Vec<u8>),
+}
+
+/// Which sides of a listener are inspected, by `xds.listener_direction`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listener {
+    /// Sidecar, towards the workload: the client is the peer.
+    Inbound,
+    /// Sidecar, from the workload: the server is the peer.
+    Outbound,
+    /// Gateway or plain Envoy: both are.
+    Unspecified,
+}
+
+impl Listener {
+    fn of(host: &dyn Host) -> Self {
+        match host::integer(host, &["xds", "listener_direction"]) {
+            Some(1) => Self::Inbound,
+            Some(2) => Self::Outbound,
+            _ => Self::Unspecified,
+        }
+    }
+
+    fn inspects_downstream(self) -> bool {
+        self != Self::Outbound
+    }
+
+    fn inspects_upstream(self) -> bool {
+        self != Self::Inbound
+    }
+}
+
+/// The inspector of one plugin configuration in one worker.
+pub struct Inspector {
+    config: Config,
+    registry: Rc<Registry>,
+    peers: RefCell<Cache<PeerKey, Rc<Peer>, ById>>,
+    connections: RefCell<Cache<u64, Rc<Downstream>, ById>>,
+    /// Name of the filter state with the number of an HTTP connection, given at its first request. No
+    /// other inspector has the same, before or beside this one: a connection may outlive it.
+    connection_number: String,
+    last_connection: Cell<u64>,
+    /// Whether filter state stays as long as the connection. If not, it goes with each request.
+    keeps_state: Cell<bool>,
+    passes: Passes,
+    sightings: Sightings,
+    issuers: Issuers,
+    reporter: Reporter,
+    poller: Option<Poller>,
+    directory: DirectoryKeeper,
+    /// The time when a host call last asked for it; at most one tick old.
+    clock: Cell<UnixTime>,
+    last_tick: Cell<UnixTime>,
+    chain_hasher: Keyed,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+struct PeerKey {
+    direction: Direction,
+    fingerprint: Fingerprint,
+    /// Keyed hash of the header that may hold the chain; 0 without.
+    chain: u64,
+    /// Which CAs were known when the peer was met: they are part of what is made of it.
+    directory: u64,
+}
+
+impl Hash for PeerKey {
+    /// Not by a keyed hash, which would take longer than the rest of the look-up: a fingerprint is one, of
+    /// what a CA has signed. Whoever wants thousands of them in one place needs a CA to sign billions.
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        let parts = self.fingerprint.as_chunks().0.iter();
+        let parts = parts.map(|part| u64::from_le_bytes(*part));
+        hasher.write_u64(parts.fold(self.chain, |hash, part| hash ^ part));
+    }
+}
+
+/// The client of an HTTP connection, as remembered between its requests.
+struct Downstream {
+    listener: Listener,
+    party: Party,
+    /// Whether this hop's element of the XFCC header has certificates to take out.
+    strips_xfcc: bool,
+    /// What filter state of the connection says.
+    shown: Cell<Shown>,
+    /// `None`: it gets none.
+    pass: Option<Pass>,
+}
+
+impl Inspector {
+    /// An inspector with that configuration; `registry` is the VM's.
+    #[must_use]
+    pub fn new(config: Config, registry: Rc<Registry>) -> Self {
+        let connection_number = unique_name();
+        Self {
+            peers: RefCell::new(Cache::new(MAX_PEERS)),
+            connections: RefCell::new(Cache::new(MAX_CONNECTIONS)),
+            last_connection: Cell::default(),
+            keeps_state: Cell::default(),
+            passes: Passes::new(&connection_number),
+            connection_number,
+            sightings: Sightings::new(config.identity_series),
+            issuers: Issuers::default(),
+            reporter: Reporter::new(config.log_repeat),
+            poller: config
+                .hierarchy
+                .clone()
+                .map(|hierarchy| Poller::new(hierarchy, config.thresholds.clone())),
+            directory: DirectoryKeeper::default(),
+            clock: Cell::default(),
+            last_tick: Cell::default(),
+            chain_hasher: Keyed::default(),
+            config,
+            registry,
+        }
+    }
+
+    /// The inspector is loaded: defines what exists from then on.
+    pub fn start(&self, host: &dyn Host) {
+        self.registry.define_at_load(host);
+        admission::prepare(host);
+        self.now(host);
+        let mut names = [self.connection_number.as_str()]
+            .into_iter()
+            .chain(shown::NAMES);
+        self.passes.tick(host, self.clock.get());
+        self.keeps_state
+            .set(names.all(|name| host.declare_connection_state(name)));
+    }
+
+    /// Every [`TICK_SECONDS`](crate::host::TICK_SECONDS): the gauges learn who was there.
+    pub fn tick(&self, host: &dyn Host) {
+        let since = self.last_tick.replace(self.now(host));
+        let now = self.clock.get();
+        self.passes.tick(host, now);
+        let peers: Vec<_> = self.peers.borrow().values().cloned().collect();
+        for peer in peers {
+            peer.tell_gauges(since, now);
+        }
+        self.sightings.publish(host, &self.registry, now);
+        self.issuers.publish(host, &self.registry);
+        self.reporter.tick(now);
+        if let Some(poller) = &self.poller {
+            poller.tick(host, &self.registry, now);
+        }
+        self.directory.refresh(host);
+    }
+
+    /// A reply to a call of the hierarchy's poller has come.
+    pub fn on_reply(&self, host: &dyn Host, token: u32, reply: Result<&[u8], ReplyError>) {
+        if let Some(poller) = &self.poller {
+            poller.on_reply(host, &self.registry, self.now(host), token, reply);
+        }
+        self.directory.refresh(host);
+    }
+
+    /// The time; where the clock fails, the time that was read last.
+    fn now(&self, host: &dyn Host) -> UnixTime {
+        if let Some(now) = host.now() {
+            self.clock.set(now);
+        }
+        self.clock.get()
+    }
+
+    /// The client of this connection.
+    fn downstream(&self, host: &dyn Host, xfcc: Option<&[u8]>) -> Party {
+        let digest = host.property(&["connection", "sha256_peer_certificate_digest"]);
+        // The digest says it all, where there is one.
+        if digest.is_some() || host::boolean(host, &["connection", "mtls"]) {
+            return Party::Certified(self.peer(host, Direction::Inbound, digest, xfcc));
+        }
+        let principal = host.property(&["filter_state", "io.istio.peer_principal"]);
+        Party::Anonymous(if principal.is_some() {
+            Security::Hbone
+        } else if host.property(&["connection", "tls_version"]).is_some() {
+            Security::Tls
+        } else {
+            Security::Plaintext
+        })
+    }
+
+    /// The server of this connection or request, as far as Envoy knows it now.
+    fn upstream(&self, host: &dyn Host) -> Server {
+        let digest = host.property(&["upstream", "sha256_peer_certificate_digest"]);
+        if digest.is_some() || host.property(&["upstream", "peer_certificate"]).is_some() {
+            let peer = self.peer(host, Direction::Outbound, digest, None);
+            return Server::Met(Party::Certified(peer));
+        }
+        if let Some(reason) = host.property(&["upstream", "transport_failure_reason"]) {
+            return Server::Failed(reason);
+        }
+        if host.property(&["upstream", "address"]).is_none() {
+            return Server::Unknown;
+        }
+        let tls = host.property(&["upstream", "tls_version"]).is_some();
+        Server::Met(Party::Anonymous(match tls {
+            true => Security::Tls,
+            false => Security::Plaintext,
+        }))
+    }
+
+    /// The peer with that fingerprint: remembered, or read now.
+    fn peer(
+        &self,
+        host: &dyn Host,
+        direction: Direction,
+        digest: Option<Vec<u8>>,
+        xfcc: Option<&[u8]>,
+    ) -> Rc<Peer> {
+        let fingerprint = digest.as_deref().and_then(hex::decode_array);
+        let chain = xfcc.map_or(0, |header| self.chain_key(header));
+        // Without any fingerprint one peer cannot be told from another: none is remembered.
+        let key = fingerprint
+            .or_else(|| attribute_fingerprint(host, direction))
+            .map(|fingerprint| PeerKey {
+                direction,
+                fingerprint,
+                chain,
+                directory: self.directory.current().generation,
+            });
+        let known = key
+            .as_ref()
+            .and_then(|key| self.peers.borrow_mut().get(key));
+        if let Some(peer) = known {
+            return peer;
+        }
+        let question = Question {
+            host,
+            config: &self.config,
+            direction,
+            fingerprint: fingerprint.as_ref(),
+            xfcc,
+        };
+        let peer = Rc::new(self.meet(host, direction, question.answer()));
+        if let Some(key) = key {
+            self.peers.borrow_mut().insert(key, Rc::clone(&peer));
+        }
+        peer
+    }
+
+    /// What tells one chain of a leaf from another: only this hop's element, as others vary.
+    fn chain_key(&self, header: &[u8]) -> u64 {
+        let element = xfcc::last_element(header).ok();
+        let certificates = element.and_then(|element| element.certificates());
+        self.chain_hasher.hash_one(certificates.unwrap_or(header))
+    }
+
+    /// A peer that this worker has not met: judges it, gives it series, reports what is wrong.
+    fn meet(&self, host: &dyn Host, direction: Direction, reading: Reading) -> Peer {
+        let now = self.now(host);
+        for source in &reading.read {
+            self.count(host, Counter::Inspection(*source, Outcome::Ok));
+        }
+        for unreadable in &reading.unreadable {
+            self.count(
+                host,
+                Counter::Inspection(unreadable.source, Outcome::Failed),
+            );
+            let (layer, source) = (unreadable.layer, unreadable.source);
+            self.reporter
+                .unreadable(now, direction, layer, source, &unreadable.error);
+        }
+        let unreadable = match reading.certificates.is_empty() {
+            true => vec![Layer::Workload],
+            // Where the leaf came from a later source, an earlier one does not speak against it.
+            false => {
+                let layers = reading.unreadable.iter().map(|unreadable| unreadable.layer);
+                layers.filter(|layer| *layer != Layer::Workload).collect()
+            }
+        };
+        let mut certificates = reading.certificates;
+        if certificates.len() > 1 && is_verified(host) {
+            self.directory.learn(host, &certificates, &reading.ders);
+        }
+        chain::complete(&mut certificates, &self.directory.current().cas);
+        let members = chain::link(certificates);
+        let issuer = members.first().map(|leaf| {
+            let leaf = &leaf.certificate;
+            self.issuers.of(host, &self.registry, direction, leaf)
+        });
+        let judgements = policy::judge(&members, direction, &self.config.thresholds);
+        let chain = members
+            .into_iter()
+            .zip(judgements)
+            .map(|(member, judgement)| {
+                let identity = &*member.identity();
+                let series =
+                    self.sightings
+                        .of(host, &self.registry, direction, member.layer, identity);
+                Judged {
+                    member,
+                    judgement,
+                    series,
+                }
+            })
+            .collect();
+        let peer = Peer::new(direction, chain, unreadable, issuer);
+        peer.saw(now);
+        peer.publish(host, &self.registry, now);
+        peer
+    }
+
+    /// How the peer stands now. What is wrong with it is reported when it appears, and from time to
+    /// time while it lasts.
+    fn standing(&self, peer: &Peer, now: UnixTime) -> Rc<Standing> {
+        peer.saw(now);
+        let standing = peer.standing(now);
+        if peer.is_report_due(now, self.config.log_repeat) {
+            for judged in peer.chain() {
+                for finding in judged.judgement.at(now).iter() {
+                    self.reporter
+                        .finding(now, peer.direction(), &judged.member, finding);
+                }
+            }
+        }
+        standing
+    }
+
+    /// Whether the configuration refuses a peer that stands so; if so it is reported.
+    fn denies(&self, now: UnixTime, peer: &Peer, standing: &Standing, what: &str) -> bool {
+        let denied = standing.all.intersects(self.config.deny);
+        if denied {
+            let (direction, who) = (peer.direction(), peer.identity());
+            self.reporter
+                .denied(now, direction, what, who, &standing.names);
+        }
+        denied
+    }
+
+    fn count(&self, host: &dyn Host, counter: Counter) {
+        self.registry.count(host, counter);
+    }
+
+    fn count_findings(
+        &self,
+        host: &dyn Host,
+        findings: &[(Layer, Findings)],
+        counter: impl Fn(Layer, Finding) -> Counter,
+    ) {
+        for (layer, findings) in findings {
+            for finding in findings.iter() {
+                self.count(host, counter(*layer, finding));
+            }
+        }
+    }
+}
+
+/// A name for filter state that no other inspector has, before or beside this one. With `wasm.` before
+/// it, and a number behind, it has at most 21 characters: Envoy's strings take no memory for so many.
+fn unique_name() -> String {
+    let random = Keyed::default().hash_one(0) >> 32;
+    format!("mtls.{random:08x}")
+}
+
+/// Whether Envoy has verified the client's certificate, as far as it says (1.39 or later): before, it
+/// says nothing of listeners that accept untrusted ones.
+fn is_verified(host: &dyn Host) -> bool {
+    let path = ["connection", "peer_certificate_valid"];
+    host.property(&path).is_none() || host::boolean(host, &path)
+}
+
+/// Status of a peer without a certificate.
+fn anonymous_status(security: Security) -> Status {
+    match security {
+        Security::Hbone => Status::Hbone,
+        Security::Mtls | Security::Tls | Security::Plaintext => Status::NoCertificate,
+    }
+}
+
+/// What stands for the fingerprint where Envoy gives none: the digest of the certificate's text.
+fn attribute_fingerprint(host: &dyn Host, direction: Direction) -> Option<Fingerprint> {
+    let root = match direction {
+        Direction::Inbound => "connection",
+        Direction::Outbound => "upstream",
+    };
+    let text = host.property(&[root, "peer_certificate"])?;
+    Some(Sha256::digest(text).into())
+}

@@ -1,0 +1,222 @@
+//! A peer's certificates, judged, as they are kept while the peer is known.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use crate::host::Host;
+use crate::metrics::counters::Registry;
+use crate::metrics::issuers::IssuerSeries;
+use crate::metrics::sightings::IdentitySeries;
+use crate::policy::Judgement;
+use crate::terms::{Direction, Finding, Findings, Status};
+use mtls_watch_x509::chain::{Layer, Member};
+use mtls_watch_x509::time::UnixTime;
+
+/// A certificate of a peer's chain, with what was made of it.
+pub(super) struct Judged {
+    pub(super) member: Member,
+    pub(super) judgement: Judgement,
+    pub(super) series: Rc<IdentitySeries>,
+}
+
+/// A peer that presented a certificate.
+pub struct Peer {
+    direction: Direction,
+    chain: Vec<Judged>,
+    /// Layers of the certificates that could not be read.
+    unreadable: Vec<Layer>,
+    issuer: Option<Rc<IssuerSeries>>,
+    /// Since it was judged first.
+    standing: RefCell<Option<Rc<Standing>>>,
+    last_seen: Cell<UnixTime>,
+    /// From when its findings may be reported again.
+    report_at: Cell<UnixTime>,
+    /// Whether its remaining lifetime has been recorded by nobody yet.
+    fresh: Cell<bool>,
+}
+
+/// How a peer stands, for as long as nothing changes.
+#[derive(Debug)]
+pub struct Standing {
+    /// The worst of all findings; `unreadable` if the leaf is.
+    pub status: Status,
+    /// The findings of each certificate that has any, leaf first.
+    pub findings: Vec<(Layer, Findings)>,
+    /// The findings of all certificates.
+    pub all: Findings,
+    /// Their names, separated by commas.
+    pub names: String,
+    /// From when this holds. A clock that is set back makes it invalid.
+    from: UnixTime,
+    /// Until when this holds, exclusive.
+    until: UnixTime,
+}
+
+impl Standing {
+    /// Whether nothing has changed at `now`.
+    #[must_use]
+    pub fn holds(&self, now: UnixTime) -> bool {
+        self.from <= now && now < self.until
+    }
+
+    /// Until when this holds, exclusive.
+    #[must_use]
+    pub fn until(&self) -> UnixTime {
+        self.until
+    }
+
+    /// The value of a flag header: `critical; client_auth_missing`.
+    #[must_use]
+    pub fn flag(&self) -> String {
+        match self.names.as_str() {
+            "" => self.status.as_str().to_owned(),
+            names => format!("{}; {names}", self.status.as_str()),
+        }
+    }
+}
+
+impl Peer {
+    pub(super) fn new(
+        direction: Direction,
+        chain: Vec<Judged>,
+        unreadable: Vec<Layer>,
+        issuer: Option<Rc<IssuerSeries>>,
+    ) -> Self {
+        Self {
+            direction,
+            chain,
+            unreadable,
+            issuer,
+            standing: RefCell::default(),
+            last_seen: Cell::default(),
+            report_at: Cell::default(),
+            fresh: Cell::new(true),
+        }
+    }
+
+    /// The leaf's identity, or `unknown`.
+    #[must_use]
+    pub fn identity(&self) -> &str {
+        self.chain
+            .first()
+            .map_or("unknown", |leaf| &leaf.member.certificate.identity)
+    }
+
+    pub(super) fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    pub(super) fn issuer(&self) -> Option<&IssuerSeries> {
+        self.issuer.as_deref()
+    }
+
+    pub(super) fn chain(&self) -> &[Judged] {
+        &self.chain
+    }
+
+    /// Seconds that the leaf has left.
+    pub(super) fn remaining(&self, now: UnixTime) -> Option<i64> {
+        let leaf = self.chain.first()?;
+        Some(leaf.member.certificate.not_after.since(now))
+    }
+
+    /// Whether this is asked for the first time.
+    pub(super) fn take_fresh(&self) -> bool {
+        self.fresh.replace(false)
+    }
+
+    /// Notes that the peer is there. The gauges learn of it at the next tick.
+    pub(super) fn saw(&self, now: UnixTime) {
+        self.last_seen.set(now);
+    }
+
+    /// Tells the gauges when the peer was last there, if that was after `since`.
+    pub(super) fn tell_gauges(&self, since: UnixTime, now: UnixTime) {
+        // A clock that was ahead does not make a peer be there later than now.
+        let last_seen = self.last_seen.get().min(now);
+        self.last_seen.set(last_seen);
+        if last_seen < since {
+            return;
+        }
+        for judged in &self.chain {
+            let certificate = &judged.member.certificate;
+            judged
+                .series
+                .saw(certificate.not_before, certificate.not_after, last_seen);
+        }
+        if let Some(issuer) = &self.issuer {
+            issuer.saw(last_seen, now);
+        }
+    }
+
+    /// Writes at once what the gauges have to say of a peer that is new.
+    pub(super) fn publish(&self, host: &dyn Host, registry: &Registry, now: UnixTime) {
+        self.tell_gauges(now, now);
+        for judged in &self.chain {
+            judged.series.publish_urgent(host, registry, now);
+        }
+        if let Some(issuer) = &self.issuer {
+            issuer.publish(host, registry);
+        }
+    }
+
+    /// The standing that holds at `now`. Judging again needs no parsing, and happens only when a
+    /// moment has passed at which some finding changes.
+    pub(super) fn standing(&self, now: UnixTime) -> Rc<Standing> {
+        if let Some(standing) = &*self.standing.borrow()
+            && standing.holds(now)
+        {
+            return Rc::clone(standing);
+        }
+        let standing = Rc::new(self.judge(now));
+        self.standing.replace(Some(Rc::clone(&standing)));
+        self.report_at.set(now);
+        standing
+    }
+
+    /// Whether the findings should be reported: when they change, and every `repeat` seconds.
+    pub(super) fn is_report_due(&self, now: UnixTime, repeat: i64) -> bool {
+        let due_at = self.report_at.get();
+        let is_due = now >= due_at || due_at > now.plus(repeat);
+        let standing = self.standing.borrow();
+        let due = is_due && standing.as_ref().is_some_and(|it| !it.all.is_empty());
+        if due {
+            self.report_at.set(now.plus(repeat));
+        }
+        due
+    }
+
+    fn judge(&self, now: UnixTime) -> Standing {
+        let readable = self
+            .chain
+            .iter()
+            .map(|judged| (judged.member.layer, judged.judgement.at(now)));
+        let unreadable = self
+            .unreadable
+            .iter()
+            .map(|layer| (*layer, Findings::NONE.with(Finding::Unreadable)));
+        let findings: Vec<_> = readable
+            .chain(unreadable)
+            .filter(|(_, findings)| !findings.is_empty())
+            .collect();
+        let all = findings
+            .iter()
+            .fold(Findings::NONE, |all, (_, findings)| all.union(*findings));
+        let changes = self
+            .chain
+            .iter()
+            .map(|judged| judged.judgement.next_change(now));
+        let names: Vec<_> = all.iter().map(Finding::as_str).collect();
+        Standing {
+            status: match self.chain.is_empty() {
+                true => Status::Unreadable,
+                false => all.status(),
+            },
+            findings,
+            all,
+            names: names.join(","),
+            from: now,
+            until: changes.min().unwrap_or(UnixTime::NEVER),
+        }
+    }
+}

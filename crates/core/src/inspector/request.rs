@@ -1,0 +1,345 @@
+//! Requests, as the HTTP filter sees them.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use super::failure::server_hung_up;
+use super::passes::Pass;
+use super::shown::{STATUS, Shown};
+use super::{
+    Downstream, Inspector, Listener, Party, Peer, Server, Standing, XFCC, anonymous_status,
+};
+use crate::host::{self, Host};
+use crate::metrics::counters::Counter;
+use crate::source::xfcc;
+use crate::terms::Security;
+use crate::terms::Source;
+use crate::terms::{Direction, Status};
+
+/// What becomes of the request or response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It goes on.
+    Continue,
+    /// The configuration refuses the peer: HTTP 403.
+    Deny,
+}
+
+/// The watch over one request.
+pub struct RequestWatch {
+    inspector: Rc<Inspector>,
+    downstream: Rc<Downstream>,
+    /// What filter state says of this request.
+    shown: Shown,
+    /// Value of the response's flag header.
+    flag: Option<String>,
+    denied: bool,
+}
+
+impl RequestWatch {
+    /// A request's headers are there: looks at the client.
+    pub fn begin(inspector: &Rc<Inspector>, host: &dyn Host) -> (Self, Decision) {
+        let mut watch = Self {
+            downstream: inspector.remembered_downstream(host),
+            inspector: Rc::clone(inspector),
+            shown: Shown::Nothing,
+            flag: None,
+            denied: false,
+        };
+        let decision = watch.on_request(host);
+        (watch, decision)
+    }
+
+    fn on_request(&mut self, host: &dyn Host) -> Decision {
+        let (inspector, downstream) = (Rc::clone(&self.inspector), Rc::clone(&self.downstream));
+        let mut decision = Decision::Continue;
+        if downstream.listener.inspects_downstream() {
+            if downstream.strips_xfcc {
+                strip_xfcc(host);
+            }
+            (self.flag, decision) = self.look(host, Direction::Inbound, &downstream.party);
+        }
+        if let Some(name) = &inspector.config.flag.request_header {
+            // Set or removed: what comes from outside never stands.
+            host.set_request_header(name, self.flag.as_deref().map(str::as_bytes));
+        }
+        self.denied = decision == Decision::Deny;
+        decision
+    }
+
+    /// Whether neither the response nor the end of the request will tell anything more.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        !self.downstream.listener.inspects_upstream()
+            && self.inspector.config.flag.response_header.is_none()
+    }
+
+    /// The response's headers are there: looks at the server.
+    pub fn on_response(&mut self, host: &dyn Host) -> Decision {
+        let inspector = Rc::clone(&self.inspector);
+        let mut decision = Decision::Continue;
+        if self.downstream.listener.inspects_upstream() && !self.denied {
+            match inspector.upstream(host) {
+                Server::Failed(reason) => inspector.server_failed(host, &reason),
+                Server::Met(party) if self.counts(&party) => {
+                    decision = self.look_upstream(host, &party);
+                }
+                Server::Met(_) | Server::Unknown => {}
+            }
+        }
+        if let Some(name) = &inspector.config.flag.response_header {
+            host.set_response_header(name, self.flag.as_deref().map(str::as_bytes));
+        }
+        // The 403 that replaces the response comes through here again.
+        self.denied |= decision == Decision::Deny;
+        decision
+    }
+
+    /// The request is over, and access logs are about to be written: other requests of the connection
+    /// may have put their server where this one's is looked for.
+    pub fn on_log(&self, host: &dyn Host) {
+        if self.downstream.listener.inspects_upstream() {
+            self.inspector.show(host, &self.downstream, &self.shown);
+        }
+    }
+
+    /// Whether a server is counted: where both sides are inspected, one without TLS is not.
+    fn counts(&self, server: &Party) -> bool {
+        self.downstream.listener == Listener::Outbound || server.security() != Security::Plaintext
+    }
+
+    fn look_upstream(&mut self, host: &dyn Host, server: &Party) -> Decision {
+        let inspector = Rc::clone(&self.inspector);
+        if let Party::Certified(_) = server {
+            inspector.record_new_server(host, server);
+            if server_hung_up(host, inspector.clock.get()) {
+                inspector.rejected_by_server(host);
+            }
+        }
+        let about_client = self.is_about_client();
+        let (flag, decision) = self.look(host, Direction::Outbound, server);
+        if !about_client {
+            self.flag = flag.or_else(|| self.flag.take());
+        }
+        decision
+    }
+
+    /// Whether flags and filter state are about the client, and not the server: if it showed a
+    /// certificate.
+    fn is_about_client(&self) -> bool {
+        self.downstream.listener.inspects_downstream()
+            && matches!(self.downstream.party, Party::Certified(_))
+    }
+
+    /// Counts the request by the party's status; gives the flag and what the configuration says.
+    fn look(
+        &mut self,
+        host: &dyn Host,
+        direction: Direction,
+        party: &Party,
+    ) -> (Option<String>, Decision) {
+        match party {
+            Party::Anonymous(security) => {
+                let status = anonymous_status(*security);
+                let counter = Counter::Request(direction, status);
+                self.inspector.count(host, counter);
+                self.show(host, direction, Shown::Anonymous(status));
+                let flag = self.flags().then(|| status.as_str().to_owned());
+                (flag, Decision::Continue)
+            }
+            Party::Certified(peer) => self.look_at_peer(host, direction, peer),
+        }
+    }
+
+    fn look_at_peer(
+        &mut self,
+        host: &dyn Host,
+        direction: Direction,
+        peer: &Rc<Peer>,
+    ) -> (Option<String>, Decision) {
+        let inspector = Rc::clone(&self.inspector);
+        let now = inspector.now(host);
+        let standing = inspector.standing(peer, now);
+        inspector.count(host, Counter::Request(direction, standing.status));
+        let counter = |layer, finding| Counter::RequestFinding(direction, layer, finding);
+        inspector.count_findings(host, &standing.findings, counter);
+        let decision = match inspector.denies(now, peer, &standing, "request") {
+            true => Decision::Deny,
+            false => Decision::Continue,
+        };
+        let flag = self.flags().then(|| standing.flag());
+        let shown = Shown::Certified(Rc::clone(peer), Rc::clone(&standing));
+        self.show(host, direction, shown);
+        if direction == Direction::Inbound {
+            self.consider_pass(host, peer, &standing);
+        }
+        (flag, decision)
+    }
+
+    fn show(&mut self, host: &dyn Host, direction: Direction, shown: Shown) {
+        if direction == Direction::Inbound || !self.is_about_client() {
+            self.inspector.show(host, &self.downstream, &shown);
+            self.shown = shown;
+        }
+    }
+
+    /// A pass is for a client of which there is no more to do than to count its requests.
+    fn consider_pass(&self, host: &dyn Host, peer: &Rc<Peer>, standing: &Standing) {
+        let config = &self.inspector.config;
+        let unremarkable = standing.status == Status::Ok && standing.findings.is_empty();
+        if unremarkable
+            && self.is_over()
+            && !self.downstream.strips_xfcc
+            && config.flag.request_header.is_none()
+            && config.deny.is_empty()
+            && let Some(pass) = &self.downstream.pass
+        {
+            self.inspector.passes.consider(host, pass, peer, standing);
+        }
+    }
+
+    fn flags(&self) -> bool {
+        let flag = &self.inspector.config.flag;
+        flag.request_header.is_some() || flag.response_header.is_some()
+    }
+}
+
+impl Inspector {
+    /// Whether the request's connection has a pass: then it is counted, and that is all.
+    #[must_use]
+    pub fn admits(&self, host: &impl Host) -> bool {
+        let admitted = self.passes.admit(host, || self.now(host));
+        if admitted {
+            self.count(host, Counter::Request(Direction::Inbound, Status::Ok));
+        }
+        admitted
+    }
+
+    /// The client of this request's connection, which has a number since its first request. The rest is
+    /// asked at that.
+    fn remembered_downstream(&self, host: &dyn Host) -> Rc<Downstream> {
+        let number = match self.keeps_state.get() {
+            true => host::integer(host, &[&self.connection_number]),
+            // Envoy's own number is dearer to ask for.
+            false => host::integer(host, &["connection", "id"]),
+        };
+        let known = number.and_then(|number| self.connections.borrow_mut().get(&number));
+        if let Some(downstream) = known {
+            return downstream;
+        }
+        let downstream = Rc::new(Downstream {
+            // What passes it had before it was forgotten is not known.
+            pass: number.is_none().then(Pass::default),
+            ..self.new_downstream(host)
+        });
+        if let Some(number) = number.or_else(|| self.number_connection(host)) {
+            let mut connections = self.connections.borrow_mut();
+            connections.insert(number, Rc::clone(&downstream));
+        }
+        downstream
+    }
+
+    fn number_connection(&self, host: &dyn Host) -> Option<u64> {
+        if !self.keeps_state.get() {
+            return None;
+        }
+        let number = self.last_connection.get().wrapping_add(1);
+        self.last_connection.set(number);
+        host.set_filter_state(&self.connection_number, &number.to_le_bytes());
+        Some(number)
+    }
+
+    /// Has filter state say that of a request, if it does not yet.
+    fn show(&self, host: &dyn Host, downstream: &Downstream, shown: &Shown) {
+        let before = match self.keeps_state.get() {
+            true => downstream.shown.replace(shown.clone()),
+            // Each request has filter state of its own.
+            false => Shown::Nothing,
+        };
+        if !before.is(shown) {
+            shown.write(host, &before);
+        }
+    }
+
+    fn new_downstream(&self, host: &dyn Host) -> Downstream {
+        let listener = Listener::of(host);
+        if !listener.inspects_downstream() {
+            return Downstream {
+                listener,
+                party: Party::Anonymous(Security::Plaintext),
+                strips_xfcc: false,
+                shown: Cell::default(),
+                pass: None,
+            };
+        }
+        let xfcc = self
+            .reads_xfcc()
+            .then(|| host.request_header(XFCC))
+            .flatten();
+        let header_counts = self.config.certificate_sources.contains(&Source::Xfcc);
+        let party = self.downstream(host, xfcc.as_deref().filter(|_| header_counts));
+        if let Party::Certified(peer) = &party {
+            self.record_remaining(host, peer);
+        }
+        let strips_xfcc = self.config.strip_xfcc_certificates
+            && matches!(party, Party::Certified(_))
+            && xfcc.is_some_and(|header| has_own_certificates(host, &header));
+        Downstream {
+            listener,
+            party,
+            strips_xfcc,
+            shown: Cell::default(),
+            pass: None,
+        }
+    }
+
+    fn reads_xfcc(&self) -> bool {
+        self.config.strip_xfcc_certificates
+            || self.config.certificate_sources.contains(&Source::Xfcc)
+    }
+
+    /// No network filter sees the servers of HTTP requests: each new certificate is recorded here.
+    fn record_new_server(&self, host: &dyn Host, party: &Party) {
+        if let Party::Certified(peer) = party
+            && peer.take_fresh()
+            && let Some(seconds) = peer.remaining(self.now(host))
+        {
+            self.registry.remaining(host, Direction::Outbound, seconds);
+        }
+    }
+
+    /// The histogram of remaining lifetimes is the network filter's, which leaves its status on the
+    /// connection. Where there is none, this filter records each new connection.
+    fn record_remaining(&self, host: &dyn Host, peer: &Peer) {
+        let seen_by_network_filter = host.property(&[STATUS]).is_some();
+        if let (false, Some(seconds)) = (seen_by_network_filter, peer.remaining(self.now(host))) {
+            self.registry.remaining(host, Direction::Inbound, seconds);
+        }
+    }
+}
+
+/// Whether the header's last element has certificates and was set by this proxy: then its hash is the
+/// one of this connection's certificate.
+fn has_own_certificates(host: &dyn Host, header: &[u8]) -> bool {
+    let Ok(element) = xfcc::last_element(header) else {
+        return false;
+    };
+    let digest = host.property(&["connection", "sha256_peer_certificate_digest"]);
+    let own = match (element.hash(), &digest) {
+        (Some(hash), Some(digest)) => hash.eq_ignore_ascii_case(digest),
+        _ => true,
+    };
+    own && element.has_certificates()
+}
+
+fn strip_xfcc(host: &dyn Host) {
+    let Some(header) = host.request_header(XFCC) else {
+        return;
+    };
+    if let Ok(element) = xfcc::last_element(&header) {
+        let stripped = element.without_certificates();
+        if stripped.len() < header.len() {
+            host.set_request_header(XFCC, Some(&stripped));
+        }
+    }
+}

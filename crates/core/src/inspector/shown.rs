@@ -1,0 +1,59 @@
+//! What filter state `wasm.mtls_watch.*` says: access logs read it there.
+
+use std::rc::Rc;
+
+use super::peer::{Peer, Standing};
+use crate::host::Host;
+use crate::terms::Status;
+
+/// Filter state with the peer's status; `wasm.` comes before it in access logs.
+pub(super) const STATUS: &str = "mtls_watch.status";
+const IDENTITY: &str = "mtls_watch.identity";
+const FINDINGS: &str = "mtls_watch.findings";
+
+/// All of it.
+pub(super) const NAMES: [&str; 3] = [STATUS, IDENTITY, FINDINGS];
+
+/// What is said of a peer.
+#[derive(Clone, Default)]
+pub(super) enum Shown {
+    /// Nothing is known, or nothing was said yet.
+    #[default]
+    Nothing,
+    /// It showed no certificate.
+    Anonymous(Status),
+    /// It did, and stands so.
+    Certified(Rc<Peer>, Rc<Standing>),
+}
+
+impl Shown {
+    /// Writes it. `before` is what filter state says now: what that leaves standing is cleared.
+    pub(super) fn write(&self, host: &dyn Host, before: &Shown) {
+        let values: [&str; 3] = match self {
+            Self::Nothing => [""; 3],
+            Self::Anonymous(status) => [status.as_str(), "", ""],
+            Self::Certified(peer, standing) => {
+                [standing.status.as_str(), peer.identity(), &standing.names]
+            }
+        };
+        let clears = matches!(before, Self::Certified(..));
+        let certified = matches!(self, Self::Certified(..));
+        for (name, value) in NAMES.into_iter().zip(values) {
+            if certified || clears || name == STATUS {
+                host.set_filter_state(name, value.as_bytes());
+            }
+        }
+    }
+
+    /// Whether both say the same, as far as can be told without a look at the words.
+    pub(super) fn is(&self, other: &Shown) -> bool {
+        match (self, other) {
+            (Self::Nothing, Self::Nothing) => true,
+            (Self::Anonymous(status), Self::Anonymous(other)) => status == other,
+            (Self::Certified(peer, standing), Self::Certified(other, its)) => {
+                Rc::ptr_eq(peer, other) && Rc::ptr_eq(standing, its)
+            }
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! Counters over closed sets of labels: their handles are an array, defined at load or on first use.
+
+use std::cell::{Cell, RefCell};
+
+use super::{
+    CONNECTION_FINDINGS, CONNECTIONS, HANDSHAKE_FAILURES, HIERARCHY_POLLS, INFO, INSPECTIONS,
+    REMAINING, REQUEST_FINDINGS, REQUESTS, SERIES_OVERFLOW,
+};
+use crate::VERSION;
+use crate::handshake::{NO_LAYER, Reason};
+use crate::hash::HashMap;
+use crate::host::{Host, MetricId, MetricKind};
+use crate::terms::Source;
+use crate::terms::{Direction, Finding, Security, Status};
+use mtls_watch_x509::chain::Layer;
+
+/// Whether something could be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It could.
+    Ok,
+    /// It could not.
+    Failed,
+}
+
+/// One series of a closed set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counter {
+    /// A connection.
+    Connection(Direction, Security),
+    /// A request.
+    Request(Direction, Status),
+    /// A finding of a connection.
+    ConnectionFinding(Direction, Layer, Finding),
+    /// A finding of a request.
+    RequestFinding(Direction, Layer, Finding),
+    /// A handshake that did not complete, and the layer of the certificate at fault.
+    HandshakeFailure(Direction, Option<Layer>, Reason),
+    /// A certificate read.
+    Inspection(Source, Outcome),
+    /// A poll of the admin interface.
+    HierarchyPoll(Outcome),
+    /// An identity or CA folded into `other`.
+    SeriesOverflow,
+}
+
+const DIRECTIONS: usize = Direction::ALL.len();
+const LAYERS: usize = Layer::ALL.len();
+const FINDINGS: usize = Finding::ALL.len();
+const CONNECTION_SLOTS: usize = DIRECTIONS * Security::ALL.len();
+const REQUEST_SLOTS: usize = DIRECTIONS * Status::ALL.len();
+const FINDING_SLOTS: usize = DIRECTIONS * LAYERS * FINDINGS;
+const FAILURE_SLOTS: usize = DIRECTIONS * (LAYERS + 1) * Reason::ALL.len();
+const INSPECTION_SLOTS: usize = Source::ALL.len() * 2;
+
+const REQUEST_BASE: usize = CONNECTION_SLOTS;
+const CONNECTION_FINDING_BASE: usize = REQUEST_BASE + REQUEST_SLOTS;
+const REQUEST_FINDING_BASE: usize = CONNECTION_FINDING_BASE + FINDING_SLOTS;
+const FAILURE_BASE: usize = REQUEST_FINDING_BASE + FINDING_SLOTS;
+const INSPECTION_BASE: usize = FAILURE_BASE + FAILURE_SLOTS;
+const POLL_BASE: usize = INSPECTION_BASE + INSPECTION_SLOTS;
+const OVERFLOW_SLOT: usize = POLL_BASE + 2;
+const SLOTS: usize = OVERFLOW_SLOT + 1;
+
+impl Counter {
+    #[expect(
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions,
+        reason = "places of enumerations' values; a test goes through all of them"
+    )]
+    fn slot(self) -> usize {
+        let finding = |direction, layer, finding| {
+            (direction as usize * LAYERS + layer as usize) * FINDINGS + finding as usize
+        };
+        match self {
+            Self::Connection(direction, security) => {
+                direction as usize * Security::ALL.len() + security as usize
+            }
+            Self::Request(direction, status) => {
+                REQUEST_BASE + direction as usize * Status::ALL.len() + status as usize
+            }
+            Self::ConnectionFinding(direction, layer, found) => {
+                CONNECTION_FINDING_BASE + finding(direction, layer, found)
+            }
+            Self::RequestFinding(direction, layer, found) => {
+                REQUEST_FINDING_BASE + finding(direction, layer, found)
+            }
+            Self::HandshakeFailure(direction, layer, reason) => {
+                let layer = layer.map_or(LAYERS, |layer| layer as usize);
+                let row = direction as usize * (LAYERS + 1) + layer;
+                FAILURE_BASE + row * Reason::ALL.len() + reason as usize
+            }
+            Self::Inspection(source, outcome) => {
+                INSPECTION_BASE + source as usize * 2 + outcome as usize
+            }
+            Self::HierarchyPoll(outcome) => POLL_BASE + outcome as usize,
+            Self::SeriesOverflow => OVERFLOW_SLOT,
+        }
+    }
+
+    fn series(self) -> String {
+        match self {
+            Self::Connection(direction, security) => {
+                CONNECTIONS.series(&[direction.as_str(), security.as_str()])
+            }
+            Self::Request(direction, status) => {
+                REQUESTS.series(&[direction.as_str(), status.as_str()])
+            }
+            Self::ConnectionFinding(direction, layer, finding) => {
+                CONNECTION_FINDINGS.series(&[direction.as_str(), layer.as_str(), finding.as_str()])
+            }
+            Self::RequestFinding(direction, layer, finding) => {
+                REQUEST_FINDINGS.series(&[direction.as_str(), layer.as_str(), finding.as_str()])
+            }
+            Self::HandshakeFailure(direction, layer, reason) => {
+                let layer = layer.map_or(NO_LAYER, Layer::as_str);
+                HANDSHAKE_FAILURES.series(&[direction.as_str(), layer, reason.as_str()])
+            }
+            Self::Inspection(source, outcome) => {
+                let result = match outcome {
+                    Outcome::Ok => "ok",
+                    Outcome::Failed => "unreadable",
+                };
+                INSPECTIONS.series(&[source.as_str(), result])
+            }
+            Self::HierarchyPoll(outcome) => HIERARCHY_POLLS.series(&[match outcome {
+                Outcome::Ok => "ok",
+                Outcome::Failed => "error",
+            }]),
+            Self::SeriesOverflow => SERIES_OVERFLOW.series(&[]),
+        }
+    }
+
+    /// The counters that exist at 0 from load: a proxy at rest shows what it watches, and that it
+    /// does. Findings and issuers appear with their first event.
+    fn at_load() -> impl Iterator<Item = Counter> {
+        let connections = Direction::ALL.into_iter().flat_map(|direction| {
+            Security::ALL.map(|security| Counter::Connection(direction, security))
+        });
+        let requests = Direction::ALL
+            .into_iter()
+            .flat_map(|direction| Status::ALL.map(|status| Counter::Request(direction, status)));
+        let outcomes = [Outcome::Ok, Outcome::Failed];
+        let inspections = Source::ALL
+            .into_iter()
+            .flat_map(move |source| outcomes.map(|outcome| Counter::Inspection(source, outcome)));
+        connections
+            .chain(requests)
+            .chain(inspections)
+            .chain(outcomes.map(Counter::HierarchyPoll))
+            .chain([Counter::SeriesOverflow])
+    }
+}
+
+/// The handle of a series, once it has been asked for.
+#[derive(Clone, Copy, Default)]
+pub enum Handle {
+    /// It has not.
+    #[default]
+    Unknown,
+    /// It is this.
+    Defined(MetricId),
+    /// The host refused once: it is not asked again on every event.
+    Refused,
+}
+
+impl Handle {
+    fn id(self) -> Option<MetricId> {
+        match self {
+            Handle::Defined(id) => Some(id),
+            _ => None,
+        }
+    }
+}
+
+/// The handles of all metrics of one VM. Envoy gives a new handle for every definition and keeps all
+/// of them, so each name is defined once per VM, however often plugins are configured.
+pub struct Registry {
+    counters: Vec<Cell<Handle>>,
+    remaining_inbound: Cell<Handle>,
+    remaining_outbound: Cell<Handle>,
+    named: RefCell<HashMap<String, Handle>>,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self {
+            counters: vec![Cell::default(); SLOTS],
+            remaining_inbound: Cell::default(),
+            remaining_outbound: Cell::default(),
+            named: RefCell::default(),
+        }
+    }
+}
+
+impl Registry {
+    /// Defines what exists from load on.
+    pub fn define_at_load(&self, host: &dyn Host) {
+        for counter in Counter::at_load() {
+            self.counter_id(host, counter);
+        }
+        self.record(host, MetricKind::Gauge, INFO.series(&[VERSION]), 1);
+    }
+
+    /// Adds one.
+    pub fn count(&self, host: &dyn Host, counter: Counter) {
+        if let Some(id) = self.counter_id(host, counter) {
+            host.increment(id);
+        }
+    }
+
+    /// Adds a leaf's remaining lifetime in seconds to its histogram; expired counts as 0.
+    pub fn remaining(&self, host: &dyn Host, direction: Direction, seconds: i64) {
+        let handle = match direction {
+            Direction::Inbound => &self.remaining_inbound,
+            Direction::Outbound => &self.remaining_outbound,
+        };
+        let series = || REMAINING.series(&[direction.as_str()]);
+        let id = self.remembered(host, handle, MetricKind::Histogram, series);
+        if let Some(id) = id {
+            host.record(id, u64::try_from(seconds).unwrap_or(0));
+        }
+    }
+
+    /// The same as [`Registry::named`], for a caller that remembers the handle: the name is not even
+    /// made again.
+    pub fn remembered(
+        &self,
+        host: &dyn Host,
+        handle: &Cell<Handle>,
+        kind: MetricKind,
+        series: impl FnOnce() -> String,
+    ) -> Option<MetricId> {
+        if matches!(handle.get(), Handle::Unknown) {
+            let id = self.named(host, kind, series());
+            handle.set(id.map_or(Handle::Refused, Handle::Defined));
+        }
+        handle.get().id()
+    }
+
+    /// Handle of a series that is not of a closed set; the caller bounds how many there are.
+    pub fn named(&self, host: &dyn Host, kind: MetricKind, series: String) -> Option<MetricId> {
+        if let Some(handle) = self.named.borrow().get(&series) {
+            return handle.id();
+        }
+        let handle = define(host, kind, &series);
+        self.named.borrow_mut().insert(series, handle);
+        handle.id()
+    }
+
+    fn record(&self, host: &dyn Host, kind: MetricKind, series: String, value: u64) {
+        if let Some(id) = self.named(host, kind, series) {
+            host.record(id, value);
+        }
+    }
+
+    fn counter_id(&self, host: &dyn Host, counter: Counter) -> Option<MetricId> {
+        let cell = self.counters.get(counter.slot())?;
+        if matches!(cell.get(), Handle::Unknown) {
+            cell.set(define(host, MetricKind::Counter, &counter.series()));
+        }
+        cell.get().id()
+    }
+}
+
+fn define(host: &dyn Host, kind: MetricKind, series: &str) -> Handle {
+    host.define_metric(kind, series)
+        .map_or(Handle::Refused, Handle::Defined)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    fn all() -> Vec<Counter> {
+        let mut all: Vec<Counter> = Counter::at_load().collect();
+        for direction in Direction::ALL {
+            for layer in Layer::ALL.into_iter().map(Some).chain([None]) {
+                for reason in Reason::ALL {
+                    all.push(Counter::HandshakeFailure(direction, layer, reason));
+                }
+            }
+            for layer in Layer::ALL {
+                for finding in Finding::ALL {
+                    all.push(Counter::ConnectionFinding(direction, layer, finding));
+                    all.push(Counter::RequestFinding(direction, layer, finding));
+                }
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn every_counter_has_a_slot_and_a_name_of_its_own() {
+        let slots: HashSet<usize> = all().into_iter().map(Counter::slot).collect();
+        let names: HashSet<String> = all().into_iter().map(Counter::series).collect();
+        assert_eq!((slots.len(), names.len()), (SLOTS, SLOTS));
+        assert!(slots.iter().all(|slot| *slot < SLOTS));
+    }
+
+    #[test]
+    fn a_proxy_at_rest_costs_at_most_60_series() {
+        assert!(Counter::at_load().count() < 60);
+    }
+}

@@ -1,0 +1,388 @@
+//! Replies of Envoy's admin interface.
+//!
+//! `/config_dump?resource=dynamic_active_secrets` has the secrets that came over SDS as PEM, private
+//! keys redacted. `/certs` has every certificate that is in use, files included, but of each only
+//! dates, serial number and SANs: what the first reply has in full is left out of the second.
+
+use std::fmt;
+
+use crate::json::Value;
+use mtls_watch_x509::pem::{self, PemError};
+use mtls_watch_x509::time::UnixTime;
+use mtls_watch_x509::{self as x509, Certificate, ParseError, describe};
+
+/// Path of the secrets.
+pub const SECRETS: &str = "/config_dump?resource=dynamic_active_secrets";
+/// Path of the certificates in use.
+pub const CERTIFICATES: &str = "/certs";
+
+/// Longest reply that is read. A mesh proxy's secrets have some ten KB; a bundle of a hundred roots has
+/// two hundred.
+pub const MAX_REPLY_BYTES: usize = 1024 * 1024;
+
+/// Why a reply says nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReplyError {
+    /// More than [`MAX_REPLY_BYTES`]: this many.
+    TooLarge(usize),
+    /// The HTTP status is not 200.
+    Status(String),
+    /// Not the JSON that is expected.
+    Json,
+    /// No reply: time-out, reset, or no such cluster.
+    None,
+}
+
+impl fmt::Display for ReplyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLarge(bytes) => write!(f, "{bytes} bytes, more than {MAX_REPLY_BYTES}"),
+            Self::Status(status) => write!(f, "status {status}"),
+            Self::Json => f.write_str("not the JSON of Envoy's admin interface"),
+            Self::None => f.write_str("no reply"),
+        }
+    }
+}
+
+impl std::error::Error for ReplyError {}
+
+/// What a secret is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// The proxy's own certificate and its chain, leaf first.
+    Chain,
+    /// The CAs it trusts.
+    Bundle,
+}
+
+/// A secret of this proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Secret {
+    /// Name in SDS, or path of the file.
+    pub name: String,
+    /// What it is for.
+    pub role: Role,
+    /// Its certificates that could be read.
+    pub certificates: Vec<OwnCertificate>,
+    /// How many could not.
+    pub unreadable: usize,
+    /// Whether the first of them, of a chain the leaf, could not.
+    pub leaf_unreadable: bool,
+}
+
+/// A certificate of this proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OwnCertificate {
+    /// With all its facts, and its DER.
+    Full(Box<Certificate>, Vec<u8>),
+    /// What `/certs` says of it.
+    Dates(Dates),
+}
+
+/// What `/certs` says of a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dates {
+    /// Serial number in hex.
+    pub serial: String,
+    /// First URI SAN, else first DNS SAN.
+    pub identity: Option<String>,
+    /// Start of validity.
+    pub not_before: UnixTime,
+    /// End of validity.
+    pub not_after: UnixTime,
+}
+
+/// Reads the secrets of a `config_dump`.
+///
+/// # Errors
+/// [`ReplyError::Json`] if it is none. A secret that cannot be read is passed over; a broken certificate
+/// does not hide the others.
+pub fn secrets(reply: &[u8]) -> Result<Vec<Secret>, ReplyError> {
+    let reply = json(reply)?;
+    // A proxy without SDS answers with an empty object.
+    let configs = reply.get("configs").and_then(Value::as_array);
+    Ok(configs.into_iter().flatten().filter_map(secret).collect())
+}
+
+fn secret(config: &Value<'_>) -> Option<Secret> {
+    let secret = config.get("secret")?;
+    let name = config
+        .get("name")
+        .or_else(|| secret.get("name"))?
+        .as_str()?;
+    let part = |kind, part| secret.get(kind)?.get(part);
+    let chain = part("tls_certificate", "certificate_chain");
+    let bundle = part("validation_context", "trusted_ca");
+    let (role, source) = match (chain, bundle) {
+        (Some(chain), _) => (Role::Chain, chain),
+        (None, Some(bundle)) => (Role::Bundle, bundle),
+        (None, None) => return None,
+    };
+    let pem_text = data_source(source)?;
+    let mut found = Secret {
+        name: name.to_owned(),
+        role,
+        certificates: Vec::new(),
+        unreadable: 0,
+        leaf_unreadable: false,
+    };
+    for (position, der) in pem::certificates(&pem_text).enumerate() {
+        match parse(der) {
+            Ok(certificate) => found.certificates.push(certificate),
+            Err(_) => {
+                found.unreadable = found.unreadable.saturating_add(1);
+                found.leaf_unreadable |= position == 0;
+            }
+        }
+    }
+    Some(found)
+}
+
+enum Unreadable {
+    Pem,
+    Der,
+}
+
+impl Secret {
+    /// Whether each of its certificates is known with all its facts.
+    #[must_use]
+    pub fn is_known_in_full(&self) -> bool {
+        let is_full = |certificate| matches!(certificate, &OwnCertificate::Full(..));
+        self.unreadable == 0 && self.certificates.iter().all(is_full)
+    }
+
+    /// The proxy's own certificate, where it is known in full.
+    #[must_use]
+    pub fn leaf(&self) -> Option<(&Certificate, &[u8])> {
+        match (self.role, self.leaf_unreadable, self.certificates.first()?) {
+            (Role::Chain, false, OwnCertificate::Full(leaf, der)) => Some((leaf, der)),
+            _ => None,
+        }
+    }
+}
+
+impl From<PemError> for Unreadable {
+    fn from(_: PemError) -> Self {
+        Self::Pem
+    }
+}
+
+impl From<ParseError> for Unreadable {
+    fn from(_: ParseError) -> Self {
+        Self::Der
+    }
+}
+
+fn parse(der: Result<Vec<u8>, PemError>) -> Result<OwnCertificate, Unreadable> {
+    let der = der?;
+    let certificate = x509::parse(&der)?;
+    Ok(OwnCertificate::Full(Box::new(certificate), der))
+}
+
+/// A DataSource with its content inline. One that names a file is read by `/certs`.
+fn data_source(source: &Value<'_>) -> Option<Vec<u8>> {
+    if let Some(text) = source.get("inline_string").and_then(Value::as_str) {
+        return Some(text.as_bytes().to_vec());
+    }
+    let base64 = source.get("inline_bytes")?.as_str()?;
+    pem::decode_base64(base64.as_bytes()).ok()
+}
+
+/// Reads `/certs`, without what `known` has in full.
+///
+/// # Errors
+/// [`ReplyError::Json`] if it is none.
+pub fn certificates(reply: &[u8], known: &[Secret]) -> Result<Vec<Secret>, ReplyError> {
+    let reply = json(reply)?;
+    let contexts = reply.get("certificates").and_then(Value::as_array);
+    let contexts = contexts.ok_or(ReplyError::Json)?;
+    let known: Vec<(String, UnixTime)> = known.iter().flat_map(serials).collect();
+    let mut secrets: Vec<Secret> = Vec::new();
+    for context in contexts {
+        for (role, key) in [(Role::Bundle, "ca_cert"), (Role::Chain, "cert_chain")] {
+            for entry in context
+                .get(key)
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+            {
+                add(&mut secrets, &known, role, entry);
+            }
+        }
+    }
+    Ok(secrets)
+}
+
+/// Adds an entry of `/certs`, unless it is known or there: several contexts use one certificate.
+fn add(secrets: &mut Vec<Secret>, known: &[(String, UnixTime)], role: Role, entry: &Value<'_>) {
+    let Some(dates) = dates(entry) else { return };
+    let path = entry
+        .get("path")
+        .and_then(Value::as_str)
+        .unwrap_or("inline");
+    let same = |(serial, not_after): &(String, UnixTime)| {
+        *serial == dates.serial && *not_after == dates.not_after
+    };
+    if known.iter().any(same) {
+        return;
+    }
+    let dates = OwnCertificate::Dates(dates);
+    let there = secrets
+        .iter_mut()
+        .find(|secret| secret.name == path && secret.role == role);
+    match there {
+        Some(secret) if secret.certificates.contains(&dates) => {}
+        Some(secret) => secret.certificates.push(dates),
+        None => secrets.push(Secret {
+            name: path.to_owned(),
+            role,
+            certificates: vec![dates],
+            unreadable: 0,
+            leaf_unreadable: false,
+        }),
+    }
+}
+
+fn dates(entry: &Value<'_>) -> Option<Dates> {
+    let text = |key| entry.get(key).and_then(Value::as_str);
+    let names = entry.get("subject_alt_names").and_then(Value::as_array);
+    let name = |key| {
+        let mut names = names.into_iter().flatten();
+        names.find_map(|name| name.get(key)?.as_str().map(str::to_owned))
+    };
+    Some(Dates {
+        serial: text("serial_number")?.to_ascii_lowercase(),
+        identity: name("uri").or_else(|| name("dns")),
+        not_before: text("valid_from")?.parse().ok()?,
+        not_after: text("expiration_time")?.parse().ok()?,
+    })
+}
+
+/// Serial numbers as `/certs` writes them, with the end of validity: two CAs may share a serial number.
+fn serials(secret: &Secret) -> impl Iterator<Item = (String, UnixTime)> {
+    secret
+        .certificates
+        .iter()
+        .filter_map(|certificate| match certificate {
+            OwnCertificate::Full(facts, der) => {
+                Some((describe::serial_number(der).ok()?, facts.not_after))
+            }
+            OwnCertificate::Dates(_) => None,
+        })
+}
+
+fn json(reply: &[u8]) -> Result<Value<'_>, ReplyError> {
+    if reply.len() > MAX_REPLY_BYTES {
+        return Err(ReplyError::TooLarge(reply.len()));
+    }
+    match serde_json::from_slice(reply) {
+        Ok(value @ Value::Object(_)) => Ok(value),
+        _ => Err(ReplyError::Json),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD as BASE64;
+    use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn ca() -> CertifiedIssuer<'static, KeyPair> {
+        let mut params = CertificateParams::default();
+        params.not_after = rcgen::date_time_ymd(2030, 1, 1);
+        CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    }
+
+    fn bundle(name: &str, source: &Value) -> Value {
+        json!({"name": name, "secret": {"validation_context": {"trusted_ca": source}}})
+    }
+
+    fn dump(configs: &[Value]) -> Vec<Secret> {
+        let reply = json!({"configs": configs}).to_string();
+        secrets(reply.as_bytes()).unwrap()
+    }
+
+    /// An entry of `/certs`.
+    fn entry(path: &str, serial: &str, not_after: &str) -> Value {
+        json!({
+            "path": path,
+            "serial_number": serial,
+            "subject_alt_names": [{"dns": "shop"}, {"uri": "spiffe://d/pay"}],
+            "valid_from": "2026-01-01T00:00:00Z",
+            "expiration_time": not_after,
+        })
+    }
+
+    fn contexts(contexts: &Value, known: &[Secret]) -> Vec<Secret> {
+        let reply = json!({"certificates": contexts}).to_string();
+        certificates(reply.as_bytes(), known).unwrap()
+    }
+
+    #[test]
+    fn text_and_base64_are_read_alike() {
+        let pem = ca().pem().repeat(2);
+        let base64 = BASE64.encode(&pem);
+        let found = dump(&[
+            bundle("text", &json!({"inline_string": pem})),
+            bundle("bytes", &json!({"inline_bytes": base64})),
+        ]);
+        assert_eq!(found[0].certificates.len(), 2);
+        assert_eq!(found[0].certificates, found[1].certificates);
+    }
+
+    #[test]
+    fn what_is_no_certificate_is_passed_over() {
+        let found = dump(&[
+            json!({"name": "ticket", "secret": {"session_ticket_keys": {}}}),
+            json!({"name": "warming"}),
+            json!({"secret": {"validation_context": {"trusted_ca": {"inline_string": ""}}}}),
+            bundle("file", &json!({"filename": "/ca.crt"})),
+            bundle("empty", &json!({"inline_string": ""})),
+        ]);
+        let names: Vec<&str> = found.iter().map(|secret| &*secret.name).collect();
+        assert_eq!(names, ["empty"]);
+    }
+
+    #[test]
+    fn a_reply_is_an_object_of_limited_size() {
+        for reply in [&b""[..], b"[]", b"{", b"\xff"] {
+            assert_eq!(secrets(reply), Err(ReplyError::Json));
+            assert_eq!(certificates(reply, &[]), Err(ReplyError::Json));
+        }
+        assert_eq!(certificates(b"{}", &[]), Err(ReplyError::Json));
+        let huge = vec![b' '; MAX_REPLY_BYTES + 1];
+        assert_eq!(secrets(&huge), Err(ReplyError::TooLarge(huge.len())));
+    }
+
+    #[test]
+    fn a_certificate_of_several_contexts_is_one() {
+        let entry = entry("/tls.crt", "0A", "2027-01-01T00:00:00Z");
+        let context = json!({"cert_chain": [entry], "ca_cert": []});
+        let found = contexts(&json!([context, context]), &[]);
+        let dates = Dates {
+            serial: "0a".to_owned(),
+            identity: Some("spiffe://d/pay".to_owned()),
+            not_before: "2026-01-01T00:00:00Z".parse().unwrap(),
+            not_after: "2027-01-01T00:00:00Z".parse().unwrap(),
+        };
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].name, "/tls.crt");
+        assert_eq!(found[0].certificates, [OwnCertificate::Dates(dates)]);
+    }
+
+    #[test]
+    fn a_certificate_known_in_full_is_left_out() {
+        let ca = ca();
+        let known = dump(&[bundle("ROOTCA", &json!({"inline_string": ca.pem()}))]);
+        let serial = describe::serial_number(ca.der()).unwrap();
+        let same = entry("", &serial, "2030-01-01T00:00:00Z");
+        let other = entry("", &serial, "2031-01-01T00:00:00Z");
+        let found = contexts(&json!([{"ca_cert": [same, other]}]), &known);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].certificates.len(), 1);
+    }
+}

@@ -1,0 +1,174 @@
+//! The CAs that this proxy knows in full: of its own chain, its trust bundle, and its peers' chains. With
+//! them a peer's issuers are known even where the peer, or Envoy's attribute, shows its leaf only.
+//!
+//! The elected VM writes its own to shared data, whoever meets a peer adds the peer's; every worker reads
+//! them from there.
+
+use std::cell::{Cell, RefCell};
+use std::hash::{DefaultHasher, Hasher as _};
+use std::rc::Rc;
+
+use super::peers;
+use crate::host::{Host, Version};
+use mtls_watch_x509::{self as x509, Certificate};
+
+/// [`WHOLE`] or 0, then the own CAs.
+const OWN: &str = "mtls_watch/directory";
+/// Hash of that, so that a worker need not copy it at every tick.
+const HASH: &str = "mtls_watch/directory/hash";
+
+/// All own CAs are there.
+const WHOLE: u8 = 1;
+
+/// Most own CAs that are kept, and most bytes of them.
+const MAX_CAS: usize = 128;
+const MAX_BYTES: usize = 256 * 1024;
+
+/// The CAs, as facts.
+#[derive(Debug, Default)]
+pub struct Directory {
+    /// The own ones, which are found first; then those of peers.
+    pub cas: Vec<Certificate>,
+    /// Differs where the CAs do; 0: none.
+    pub generation: u64,
+    /// How many are own.
+    own: usize,
+    /// No own CA is missing.
+    is_whole: bool,
+}
+
+impl Directory {
+    fn own(&self) -> &[Certificate] {
+        self.cas.get(..self.own).unwrap_or_default()
+    }
+}
+
+/// A worker's copy of the directory.
+#[derive(Default)]
+pub struct DirectoryKeeper {
+    current: RefCell<Rc<Directory>>,
+    /// Whether it was said that no more CAs of peers are taken.
+    said_full: Cell<bool>,
+}
+
+impl DirectoryKeeper {
+    /// The directory as of the last tick.
+    #[must_use]
+    pub fn current(&self) -> Rc<Directory> {
+        Rc::clone(&self.current.borrow())
+    }
+
+    /// Reads the directory again if it has changed.
+    pub fn refresh(&self, host: &dyn Host) {
+        let generation = generation(host);
+        if generation == self.current.borrow().generation {
+            return;
+        }
+        let bytes = host.shared(OWN).0.unwrap_or_default();
+        let (is_whole, own) = match bytes.split_first() {
+            Some((whole, ders)) => (*whole == WHOLE, parsed(ders)),
+            None => (false, Vec::new()),
+        };
+        let peers = peers::under(&own, &parsed(&peers::shared(host)));
+        self.current.replace(Rc::new(Directory {
+            own: own.len(),
+            is_whole,
+            cas: own.into_iter().chain(peers).collect(),
+            generation,
+        }));
+    }
+
+    /// Adds what the chain of a peer that Envoy has verified proves, leaf first, with the DER of each.
+    pub fn learn(&self, host: &dyn Host, chain: &[Certificate], ders: &[Vec<u8>]) {
+        let directory = self.current();
+        // Beside an own CA that is missing here, a peer could put up its own in that one's name.
+        if !directory.is_whole {
+            return;
+        }
+        for index in peers::proven(chain, directory.own()) {
+            let (Some(ca), Some(der)) = (chain.get(index), ders.get(index)) else {
+                continue;
+            };
+            let is_full = !directory.cas.contains(ca) && !peers::add(host, der);
+            if is_full && !self.said_full.replace(true) {
+                log::warn!(
+                    "mtls-watch: directory is full: CAs of further peers are not remembered"
+                );
+            }
+        }
+    }
+}
+
+/// Publishes the own CAs for all workers. `is_whole`: there are no others.
+pub(super) fn publish<'a>(
+    host: &dyn Host,
+    ders: impl Iterator<Item = &'a [u8]>,
+    mut is_whole: bool,
+) {
+    let mut list = Vec::new();
+    for (index, der) in ders.enumerate() {
+        if index >= MAX_CAS || !append(&mut list, der, MAX_BYTES) {
+            is_whole = false;
+            break;
+        }
+    }
+    let mut bytes = vec![if is_whole { WHOLE } else { 0 }];
+    bytes.append(&mut list);
+    let mut hasher = DefaultHasher::new();
+    hasher.write(&bytes);
+    let hash = hasher.finish().to_le_bytes();
+    if host.shared(HASH).0.as_deref() != Some(&hash) {
+        // Only the elected VM writes, and the hash comes last: who sees it sees the certificates.
+        host.share(OWN, &bytes, Version(0));
+        host.share(HASH, &hash, Version(0));
+    }
+}
+
+/// What differs where own CAs or those of peers do.
+fn generation(host: &dyn Host) -> u64 {
+    let own = host.shared(HASH).0.and_then(|bytes| bytes.try_into().ok());
+    let own = own.map_or(0, u64::from_le_bytes);
+    own ^ peers::number(host).rotate_left(32)
+}
+
+/// Adds a certificate to a list, unless that gets longer than `limit` bytes.
+pub(super) fn append(list: &mut Vec<u8>, der: &[u8], limit: usize) -> bool {
+    let Ok(length) = u32::try_from(der.len()) else {
+        return false;
+    };
+    if list.len().saturating_add(der.len()) > limit {
+        return false;
+    }
+    list.extend_from_slice(&length.to_le_bytes());
+    list.extend_from_slice(der);
+    true
+}
+
+/// The certificates of a list.
+pub(super) fn ders(mut list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let (length, rest) = list.split_first_chunk()?;
+        let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+        let (der, rest) = rest.split_at_checked(length)?;
+        list = rest;
+        Some(der)
+    })
+}
+
+fn parsed(list: &[u8]) -> Vec<Certificate> {
+    ders(list).filter_map(|der| x509::parse(der).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_another_version_wrote_is_no_directory() {
+        let cut_short = [&100_u32.to_le_bytes()[..], b"certificate"].concat();
+        let no_certificate = [&4_u32.to_le_bytes()[..], b"none"].concat();
+        for bytes in [&b""[..], b"\xff", &[0xff; 64], &cut_short, &no_certificate] {
+            assert!(parsed(bytes).is_empty(), "{bytes:?}");
+        }
+    }
+}

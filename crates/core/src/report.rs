@@ -1,0 +1,306 @@
+//! Log lines: logfmt, bounded, and safe to print whatever a peer put into its certificate.
+
+use std::cell::{Cell, RefCell};
+use std::fmt::{self, Write as _};
+use std::hash::{BuildHasher as _, Hash};
+
+use log::Level;
+
+use crate::handshake::Failure;
+use crate::hash::ById;
+use crate::hash::{HashMap, Keyed};
+use crate::terms::Source;
+use crate::terms::{Direction, Finding, Status};
+use mtls_watch_x509::Certificate;
+use mtls_watch_x509::chain::{Layer, Member};
+use mtls_watch_x509::time::UnixTime;
+
+/// Longest value of a peer's in a log line, in bytes.
+const MAX_VALUE_BYTES: usize = 200;
+/// Longest hint: a sentence, in which a CA's name may stand.
+const MAX_HINT_BYTES: usize = 400;
+/// Different lines that are remembered so as not to be repeated.
+const MAX_REMEMBERED: usize = 1024;
+/// Lines per worker in a minute. More are counted, not written.
+const MAX_LINES_A_MINUTE: u32 = 60;
+const MINUTE: i64 = 60;
+
+/// A value of a peer's, quoted: control characters, quotes and backslashes escaped, cut at 200
+/// bytes.
+pub struct Quoted<'a>(pub &'a str);
+
+/// A hint, quoted in the same way.
+struct Hint<'a>(&'a str);
+
+impl fmt::Display for Hint<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_quoted(f, self.0, MAX_HINT_BYTES)
+    }
+}
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_quoted(f, self.0, MAX_VALUE_BYTES)
+    }
+}
+
+/// Writes `text` in quotes, in at most `max_bytes` between them.
+fn write_quoted(f: &mut fmt::Formatter<'_>, text: &str, max_bytes: usize) -> fmt::Result {
+    const CUT: &str = "...";
+    let mut escaped = String::new();
+    // How much of it there is room for if more follows.
+    let mut start = 0;
+    let mut end = "";
+    for c in text.chars() {
+        escape(c, &mut escaped);
+        if escaped.len() > max_bytes {
+            end = CUT;
+            break;
+        }
+        if escaped.len() <= max_bytes.saturating_sub(CUT.len()) {
+            start = escaped.len();
+        }
+    }
+    let start = match end {
+        "" => &escaped,
+        _ => escaped.get(..start).unwrap_or_default(),
+    };
+    for part in ["\"", start, end, "\""] {
+        f.write_str(part)?;
+    }
+    Ok(())
+}
+
+/// Adds a character as it may stand in a log line. Escaped are quotes, backslashes, control characters
+/// (terminals act on them, lines break at them) and marks that reorder text.
+fn escape(c: char, line: &mut String) {
+    if c.is_control() || is_format_mark(c) {
+        line.extend(c.escape_unicode());
+    } else {
+        if matches!(c, '"' | '\\') {
+            line.push('\\');
+        }
+        line.push(c);
+    }
+}
+
+/// Line and paragraph separators, zero-width and bidirectional marks (Unicode general categories Zl,
+/// Zp and the Cf of bidirectional text).
+fn is_format_mark(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// The line for a handshake that did not complete.
+#[must_use]
+pub fn failure_line(
+    direction: Direction,
+    failure: &Failure,
+    leaf: Option<&Certificate>,
+    address: Option<&str>,
+) -> String {
+    let mut line = format!(
+        "mtls-watch: handshake refused direction={} reason={} layer={}",
+        direction.as_str(),
+        failure.reason.as_str(),
+        failure.layer_label(),
+    );
+    // Writing to a String cannot fail.
+    if let Some(leaf) = leaf {
+        let _ = write!(
+            line,
+            " identity={} issuer={} not_after={}",
+            Quoted(&leaf.identity),
+            Quoted(&leaf.issuer_ca()),
+            leaf.not_after
+        );
+    }
+    if let Some(address) = address {
+        let _ = write!(line, " address={}", Quoted(address));
+    }
+    let _ = write!(line, " hint={}", Hint(&failure.hint));
+    line
+}
+
+/// Writes log lines, each at most once in `log_repeat`, and not more than a few a second.
+pub struct Reporter {
+    repeat: i64,
+    subjects: Keyed,
+    written: RefCell<HashMap<u64, UnixTime, ById>>,
+    minute: Cell<UnixTime>,
+    lines: Cell<u32>,
+    suppressed: Cell<u64>,
+}
+
+impl Reporter {
+    /// A line may come again after `repeat` seconds.
+    #[must_use]
+    pub fn new(repeat: i64) -> Self {
+        Self {
+            repeat,
+            subjects: Keyed::default(),
+            written: RefCell::default(),
+            minute: Cell::default(),
+            lines: Cell::default(),
+            suppressed: Cell::default(),
+        }
+    }
+
+    /// A finding of a certificate.
+    pub fn finding(&self, now: UnixTime, direction: Direction, member: &Member, finding: Finding) {
+        let identity = &*member.identity();
+        let issuer = member.certificate.issuer_ca();
+        let not_after = member.certificate.not_after;
+        // Issuer and serial number identify a certificate (RFC 5280, section 4.1.2.2).
+        let subject = (
+            direction,
+            member.layer,
+            finding,
+            &*issuer,
+            &member.certificate.serial,
+        );
+        let level = match finding.status() >= Status::Critical {
+            true => Level::Error,
+            false => Level::Warn,
+        };
+        self.write(
+            now,
+            level,
+            subject,
+            || {
+                format!(
+                    "mtls-watch: certificate finding direction={} finding={} layer={} identity={} issuer={} not_after={not_after} hint={}",
+                    direction.as_str(),
+                    finding.as_str(),
+                    member.layer.as_str(),
+                    Quoted(identity),
+                    Quoted(&issuer),
+                    Hint(finding.hint()),
+                )
+            },
+        );
+    }
+
+    /// A certificate that could not be read.
+    pub fn unreadable(
+        &self,
+        now: UnixTime,
+        direction: Direction,
+        layer: Layer,
+        source: Source,
+        cause: &dyn fmt::Display,
+    ) {
+        let cause = cause.to_string();
+        self.write(
+            now,
+            Level::Warn,
+            (direction, layer, source, &cause),
+            || {
+                format!(
+                    "mtls-watch: certificate finding direction={} finding={} layer={} source={} cause={}",
+                    direction.as_str(),
+                    Finding::Unreadable.as_str(),
+                    layer.as_str(),
+                    source.as_str(),
+                    Quoted(&cause),
+                )
+            },
+        );
+    }
+
+    /// A handshake that did not complete: who, why, and what to change. Of a peer that showed no
+    /// certificate the address is all there is.
+    pub fn failure(
+        &self,
+        now: UnixTime,
+        direction: Direction,
+        failure: &Failure,
+        leaf: Option<&Certificate>,
+        address: Option<&str>,
+    ) {
+        let level = match failure.reason.concerns_certificates() {
+            true => Level::Error,
+            false => Level::Warn,
+        };
+        let identity = leaf.map(|leaf| leaf.identity.as_str());
+        let not_after = leaf.map(|leaf| leaf.not_after);
+        let host =
+            address.map(|address| address.rsplit_once(':').map_or(address, |(host, _)| host));
+        let subject = (
+            direction,
+            failure.layer,
+            failure.reason,
+            identity,
+            not_after,
+            host,
+        );
+        self.write(now, level, subject, || {
+            failure_line(direction, failure, leaf, address)
+        });
+    }
+
+    /// A request or connection that was refused because of `deny`.
+    pub fn denied(&self, now: UnixTime, direction: Direction, what: &str, who: &str, why: &str) {
+        self.write(now, Level::Warn, (direction, what, who, why), || {
+            format!(
+                "mtls-watch: {what} denied direction={} identity={} findings={}",
+                direction.as_str(),
+                Quoted(who),
+                Quoted(why),
+            )
+        });
+    }
+
+    /// Says how many lines were left out, once the minute in which that happened is over.
+    pub fn tick(&self, now: UnixTime) {
+        let suppressed = self.suppressed.get();
+        if suppressed > 0 && now.since(self.minute.get()) >= MINUTE {
+            self.suppressed.set(0);
+            log::warn!("mtls-watch: log lines suppressed count={suppressed}");
+        }
+    }
+
+    fn write(
+        &self,
+        now: UnixTime,
+        level: Level,
+        subject: impl Hash,
+        line: impl FnOnce() -> String,
+    ) {
+        if level > log::max_level() || !self.is_due(now, &subject) {
+            return;
+        }
+        if self.has_budget(now) {
+            log::log!(level, "{}", line());
+        } else {
+            self.suppressed.set(self.suppressed.get().saturating_add(1));
+        }
+    }
+
+    /// Whether a line about this subject was not written within `repeat`; if so it counts as written.
+    fn is_due(&self, now: UnixTime, subject: &impl Hash) -> bool {
+        let key = self.subjects.hash_one(subject);
+        let recent = |written: &UnixTime| (0..self.repeat).contains(&now.since(*written));
+        let mut written = self.written.borrow_mut();
+        if written.get(&key).is_some_and(recent) {
+            return false;
+        }
+        if written.len() >= MAX_REMEMBERED {
+            written.retain(|_, at| recent(at));
+        }
+        // With the memory full of recent lines, the budget alone limits.
+        if written.len() < MAX_REMEMBERED {
+            written.insert(key, now);
+        }
+        true
+    }
+
+    fn has_budget(&self, now: UnixTime) -> bool {
+        if !(0..MINUTE).contains(&now.since(self.minute.get())) {
+            self.minute.set(now);
+            self.lines.set(0);
+        }
+        let lines = self.lines.get();
+        self.lines.set(lines.saturating_add(1));
+        lines < MAX_LINES_A_MINUTE
+    }
+}

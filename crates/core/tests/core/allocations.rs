@@ -1,0 +1,120 @@
+//! What is known costs no memory: not a request, not data on a connection.
+
+use std::rc::Rc;
+
+use allocation_counter::measure;
+use mtls_watch_core::config::Config;
+use mtls_watch_core::host::{Host, MetricId, MetricKind, Shared, Version};
+use mtls_watch_core::inspector::{
+    ConnectionDecision, ConnectionWatch, Event, Inspector, RequestDecision, RequestWatch,
+};
+use mtls_watch_x509::time::UnixTime;
+use pki::ExtendedKeyUsage;
+
+use crate::fake_host::{FakeHost, Listener, Proxy};
+use pki::fixtures::workload;
+
+/// A host that takes no memory but for what it answers: the time, and the number of the connection. Without a
+/// number the connection has a pass.
+struct Silent<'a> {
+    host: &'a FakeHost,
+    number: Option<u64>,
+}
+
+impl Host for Silent<'_> {
+    fn now(&self) -> Option<UnixTime> {
+        self.host.now()
+    }
+
+    fn property(&self, _path: &[&str]) -> Option<Vec<u8>> {
+        Some(self.number?.to_le_bytes().to_vec())
+    }
+
+    fn set_filter_state(&self, _name: &str, _value: &[u8]) {}
+
+    fn is_filter_state_empty(&self, _name: &str) -> bool {
+        self.number.is_none()
+    }
+
+    fn request_header(&self, _name: &str) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn set_request_header(&self, _name: &str, _value: Option<&[u8]>) {}
+
+    fn set_response_header(&self, _name: &str, _value: Option<&[u8]>) {}
+
+    fn define_metric(&self, _kind: MetricKind, _name: &str) -> Option<MetricId> {
+        None
+    }
+
+    fn increment(&self, _metric: MetricId) {}
+
+    fn record(&self, _metric: MetricId, _value: u64) {}
+
+    fn shared(&self, _key: &str) -> (Option<Vec<u8>>, Version) {
+        (None, Version(0))
+    }
+
+    fn share(&self, _key: &str, _value: &[u8], _version: Version) -> Shared {
+        Shared::Refused
+    }
+}
+
+fn inspector(proxy: &Rc<Proxy>) -> Rc<Inspector> {
+    let inspector = Inspector::new(Config::default(), Rc::default());
+    inspector.start(&FakeHost::knowing_nothing(proxy));
+    Rc::new(inspector)
+}
+
+/// A client with findings: those are counted at every request.
+fn client(proxy: &Rc<Proxy>) -> FakeHost {
+    let usages = [ExtendedKeyUsage::ServerAuth];
+    let leaf = workload().extended_key_usages(&usages).issue().unwrap();
+    FakeHost::new(proxy).on(Listener::Inbound).client(&leaf)
+}
+
+/// A connection known by its number: what Envoy answers is the one allocation.
+#[test]
+fn a_request_on_a_known_connection_allocates_nothing_but_the_answer() {
+    let proxy = Proxy::new();
+    let inspector = inspector(&proxy);
+    let host = client(&proxy);
+    let request = |host: &dyn Host| {
+        let (mut watch, decision) = RequestWatch::begin(&inspector, host);
+        assert_eq!(decision, RequestDecision::Continue);
+        assert_eq!(watch.on_response(host), RequestDecision::Continue);
+        watch.on_log(host);
+    };
+    let first = measure(|| request(&host)).count_total;
+    assert!(first > 1, "nothing is counted");
+    let (host, number) = (&host, Some(1));
+    let further = measure(|| request(&Silent { host, number })).count_total;
+    assert_eq!(further, 1);
+}
+
+#[test]
+fn a_request_on_a_connection_with_a_pass_allocates_nothing() {
+    let proxy = Proxy::new();
+    let inspector = inspector(&proxy);
+    let (host, number) = (&client(&proxy), None);
+    assert!(inspector.admits(&Silent { host, number }));
+    let further = measure(|| assert!(inspector.admits(&Silent { host, number })));
+    assert_eq!(further.count_total, 0);
+}
+
+#[test]
+fn data_on_a_known_connection_allocates_nothing() {
+    let proxy = Proxy::new();
+    let host = client(&proxy);
+    let mut watch = ConnectionWatch::new(inspector(&proxy));
+    let mut data = |host: &dyn Host| {
+        for event in [Event::DownstreamData, Event::UpstreamData] {
+            assert_eq!(watch.on(host, event), ConnectionDecision::Continue);
+        }
+    };
+    let first = measure(|| data(&host)).count_total;
+    assert!(first > 0, "nothing is counted");
+    let (host, number) = (&host, None);
+    assert_eq!(measure(|| data(&Silent { host, number })).count_total, 0);
+}

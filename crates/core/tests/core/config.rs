@@ -1,0 +1,473 @@
+//! The plugin configuration: what it means, and what is said of one that is refused.
+
+use mtls_watch_core::config::{Config, Flag, Hierarchy};
+use mtls_watch_core::terms::Source;
+use mtls_watch_core::terms::{Finding, Findings};
+use mtls_watch_x509::chain::Layer;
+use pki::{DAY, HOUR, MINUTE};
+use serde_json::{Value, json};
+
+/// The block of the reference, word for word: the defaults, and `hierarchy`, which is off by
+/// default.
+pub const REFERENCE: &str = r#"{
+  "thresholds": {
+    "workload":        {"warning": ["21d", "25%"],   "critical": ["7d", "12.5%"]},
+    "issuing_ca":      {"warning": ["30d", "16%"],   "critical": ["7d", "8%"]},
+    "intermediate_ca": {"warning": ["60d", "16%"],   "critical": ["30d", "8%"]},
+    "root_ca":         {"warning": ["180d", "16%"],  "critical": ["90d", "8%"]}
+  },
+  "identity_series": 100,
+  "certificate_sources": ["attribute", "filter_state", "xfcc"],
+  "filter_state_key": "mtls_watch.peer_certificate",
+  "strip_xfcc_certificates": true,
+  "hierarchy": {"admin_cluster": "prometheus_stats", "interval": "60s"},
+  "flag": {"request_header": "", "response_header": ""},
+  "deny": [],
+  "log_repeat": "1h"
+}"#;
+
+fn read(json: &Value) -> Config {
+    Config::parse(json.to_string().as_bytes()).unwrap()
+}
+
+fn refusal(json: &[u8]) -> String {
+    Config::parse(json).unwrap_err().to_string()
+}
+
+/// Warning and critical threshold of a leaf, in seconds.
+fn workload(threshold: &Value, lifetime: i64) -> (i64, i64) {
+    let config = read(&json!({"thresholds": {"workload": threshold}}));
+    config.thresholds.of(Layer::Workload).seconds(lifetime)
+}
+
+#[test]
+fn the_defaults_are_those_of_the_reference() {
+    let mut reference: Value = serde_json::from_str(REFERENCE).unwrap();
+    let hierarchy = reference.as_object_mut().unwrap().remove("hierarchy");
+    assert_eq!(read(&reference), Config::default());
+    let hierarchy = read(&json!({"hierarchy": hierarchy})).hierarchy;
+    assert_eq!(hierarchy, Some(Hierarchy::default()));
+    assert_eq!(Config::default().hierarchy, None);
+}
+
+#[test]
+fn the_defaults_are_these_values() {
+    let defaults = Config::default();
+    assert_eq!(defaults.identity_series, 100);
+    assert_eq!(
+        defaults.certificate_sources,
+        [Source::Attribute, Source::FilterState, Source::Xfcc]
+    );
+    assert_eq!(defaults.filter_state_key, "mtls_watch.peer_certificate");
+    assert!(defaults.strip_xfcc_certificates);
+    assert_eq!(defaults.flag, Flag::default());
+    assert_eq!(defaults.deny, Findings::NONE);
+    assert_eq!(defaults.log_repeat, HOUR);
+    let hierarchy = Hierarchy::default();
+    assert_eq!(hierarchy.admin_cluster, "prometheus_stats");
+    assert_eq!(hierarchy.interval, MINUTE);
+    for (layer, warning, critical, day_warning, day_critical) in [
+        (Layer::Workload, 21, 7, 0.25, 0.125),
+        (Layer::IssuingCa, 30, 7, 0.16, 0.08),
+        (Layer::IntermediateCa, 60, 30, 0.16, 0.08),
+        (Layer::RootCa, 180, 90, 0.16, 0.08),
+    ] {
+        let threshold = defaults.thresholds.of(layer);
+        assert_eq!(
+            threshold.seconds(10_000 * DAY),
+            (warning * DAY, critical * DAY)
+        );
+        let share = |share: f64| (DAY as f64 * share) as i64;
+        assert_eq!(
+            threshold.seconds(DAY),
+            (share(day_warning), share(day_critical))
+        );
+    }
+}
+
+#[test]
+fn no_configuration_means_the_defaults() {
+    for empty in ["", " \n\t", "{}", " {} "] {
+        assert_eq!(Config::parse(empty.as_bytes()), Ok(Config::default()));
+    }
+}
+
+#[test]
+fn what_is_not_given_keeps_its_default() {
+    let config = read(&json!({"thresholds": {"root_ca": {"critical": "1d"}}, "deny": ["expired"]}));
+    let root = config.thresholds.of(Layer::RootCa);
+    assert_eq!(root.seconds(10_000 * DAY), (180 * DAY, DAY));
+    let defaults = Config::default();
+    for layer in [Layer::Workload, Layer::IssuingCa, Layer::IntermediateCa] {
+        assert_eq!(config.thresholds.of(layer), defaults.thresholds.of(layer));
+    }
+    let expected = Config {
+        thresholds: config.thresholds.clone(),
+        deny: Findings::NONE.with(Finding::Expired),
+        ..defaults
+    };
+    assert_eq!(config, expected);
+}
+
+#[test]
+fn every_setting_can_be_set() {
+    let config = read(&json!({
+        "identity_series": 7,
+        "certificate_sources": ["xfcc"],
+        "filter_state_key": "k",
+        "strip_xfcc_certificates": false,
+        "hierarchy": {"admin_cluster": "admin", "interval": "5m"},
+        "flag": {"request_header": "X-Peer-Status", "response_header": "x-server"},
+        "deny": Finding::ALL.map(Finding::as_str),
+        "log_repeat": "90s",
+    }));
+    let expected = Config {
+        thresholds: Config::default().thresholds,
+        identity_series: 7,
+        certificate_sources: vec![Source::Xfcc],
+        filter_state_key: "k".to_owned(),
+        strip_xfcc_certificates: false,
+        hierarchy: Some(Hierarchy {
+            admin_cluster: "admin".to_owned(),
+            interval: 5 * MINUTE,
+        }),
+        // Header names are compared without regard to case; HTTP/2 has them in lower case.
+        flag: Flag {
+            request_header: Some("x-peer-status".to_owned()),
+            response_header: Some("x-server".to_owned()),
+        },
+        deny: Finding::ALL.into_iter().collect(),
+        log_repeat: 90,
+    };
+    assert_eq!(config, expected);
+}
+
+#[test]
+fn a_threshold_is_one_bound_or_a_list_of_which_the_smallest_counts() {
+    let hour = 3600;
+    for (threshold, expected) in [
+        (json!({"warning": "90s", "critical": "30s"}), (90, 30)),
+        (
+            json!({"warning": "30m", "critical": ["10m"]}),
+            (30 * 60, 10 * 60),
+        ),
+        (
+            json!({"warning": ["36h"], "critical": "1h"}),
+            (36 * hour, hour),
+        ),
+        (
+            json!({"warning": "50%", "critical": "0.01%"}),
+            (50_000 * 10, 100),
+        ),
+        (
+            json!({"warning": "100%", "critical": "0.5%"}),
+            (1_000_000, 5000),
+        ),
+        (
+            json!({"warning": ["2d", "3d", "90%", "20%", "1d"], "critical": "1s"}),
+            (86_400, 1),
+        ),
+        (
+            json!({"warning": ["21d", "2%"], "critical": ["1d", "1%"]}),
+            (20_000, 10_000),
+        ),
+        (json!({"warning": "0s", "critical": "0%"}), (0, 0)),
+    ] {
+        assert_eq!(workload(&threshold, 1_000_000), expected, "{threshold}");
+    }
+}
+
+#[test]
+fn critical_is_never_above_warning_though_their_bounds_are_of_different_kinds() {
+    let threshold = json!({"warning": "1h", "critical": "50%"});
+    assert_eq!(workload(&threshold, 1000), (3600, 500));
+    assert_eq!(workload(&threshold, 1_000_000), (3600, 3600));
+}
+
+#[test]
+fn numbers_may_come_as_the_doubles_of_a_protobuf_struct() {
+    for (number, expected) in [
+        ("100.0", 100),
+        ("0.0", 0),
+        ("1e2", 100),
+        ("25", 25),
+        ("0", 0),
+    ] {
+        let json = format!(r#"{{"identity_series": {number}}}"#);
+        let config = Config::parse(json.as_bytes()).unwrap();
+        assert_eq!(config.identity_series, expected, "{number}");
+    }
+}
+
+#[test]
+fn a_refusal_names_the_path_and_the_value() {
+    for (json, start) in [
+        // The reference's own example.
+        (
+            json!({"thresholds": {"issuing_ca": {"warning": ["30d", "16 %"]}}}),
+            r#"thresholds.issuing_ca.warning[1]: "16 %": "#,
+        ),
+        (json!({"threshold": {}}), "threshold: {}: "),
+        (json!({"thresholds": {"leaf": 1}}), "thresholds.leaf: 1: "),
+        (json!({"thresholds": []}), "thresholds: []: "),
+        (
+            json!({"thresholds": {"workload": "21d"}}),
+            r#"thresholds.workload: "21d": "#,
+        ),
+        (
+            json!({"thresholds": {"workload": {"info": "21d"}}}),
+            r#"thresholds.workload.info: "21d": "#,
+        ),
+        (
+            json!({"thresholds": {"workload": {"warning": []}}}),
+            "thresholds.workload.warning: []: ",
+        ),
+        (
+            json!({"thresholds": {"workload": {"warning": ["21d", ["1d"]]}}}),
+            r#"thresholds.workload.warning[1]: ["1d"]: "#,
+        ),
+        (
+            json!({"identity_series": "100"}),
+            r#"identity_series: "100": "#,
+        ),
+        (json!({"identity_series": -1}), "identity_series: -1: "),
+        (json!({"identity_series": 1.5}), "identity_series: 1.5: "),
+        (
+            json!({"identity_series": 100_001}),
+            "identity_series: 100001: ",
+        ),
+        (json!({"identity_series": null}), "identity_series: null: "),
+        (
+            json!({"certificate_sources": "xfcc"}),
+            r#"certificate_sources: "xfcc": "#,
+        ),
+        (
+            json!({"certificate_sources": []}),
+            "certificate_sources: []: ",
+        ),
+        (
+            json!({"certificate_sources": ["xfcc", "header"]}),
+            r#"certificate_sources[1]: "header": "#,
+        ),
+        (
+            json!({"certificate_sources": ["hierarchy"]}),
+            r#"certificate_sources[0]: "hierarchy": "#,
+        ),
+        (
+            json!({"certificate_sources": ["xfcc", "xfcc"]}),
+            r#"certificate_sources[1]: "xfcc": "#,
+        ),
+        (json!({"filter_state_key": 1}), "filter_state_key: 1: "),
+        (json!({"filter_state_key": ""}), r#"filter_state_key: "": "#),
+        (
+            json!({"strip_xfcc_certificates": "true"}),
+            r#"strip_xfcc_certificates: "true": "#,
+        ),
+        (
+            json!({"strip_xfcc_certificates": null}),
+            "strip_xfcc_certificates: null: ",
+        ),
+        (json!({"hierarchy": true}), "hierarchy: true: "),
+        (
+            json!({"hierarchy": {"cluster": "a"}}),
+            r#"hierarchy.cluster: "a": "#,
+        ),
+        (
+            json!({"hierarchy": {"interval": 60}}),
+            "hierarchy.interval: 60: ",
+        ),
+        (
+            json!({"hierarchy": {"interval": "0s"}}),
+            r#"hierarchy.interval: "0s": "#,
+        ),
+        (json!({"flag": "x-status"}), r#"flag: "x-status": "#),
+        (
+            json!({"flag": {"request_header": "a b"}}),
+            r#"flag.request_header: "a b": "#,
+        ),
+        (
+            json!({"flag": {"response_header": ":path"}}),
+            r#"flag.response_header: ":path": "#,
+        ),
+        (
+            json!({"flag": {"response_header": null}}),
+            "flag.response_header: null: ",
+        ),
+        (json!({"deny": "expired"}), r#"deny: "expired": "#),
+        (
+            json!({"deny": ["expired", "Expired"]}),
+            r#"deny[1]: "Expired": "#,
+        ),
+        (json!({"log_repeat": 3600}), "log_repeat: 3600: "),
+        (json!({"log_repeat": "1h30m"}), r#"log_repeat: "1h30m": "#),
+        (json!([]), "configuration: []: "),
+        (json!("thresholds"), r#"configuration: "thresholds": "#),
+        (json!(null), "configuration: null: "),
+    ] {
+        let message = refusal(json.to_string().as_bytes());
+        let problem = message.strip_prefix(start);
+        assert!(
+            problem.is_some_and(|text| text.len() > 5),
+            "{json} → {message}"
+        );
+    }
+}
+
+#[test]
+fn a_refusal_says_what_would_do() {
+    let unknown_key = refusal(br#"{"hierarchy": {"cluster": "a"}}"#);
+    assert!(
+        unknown_key.contains("admin_cluster, interval"),
+        "{unknown_key}"
+    );
+    let unknown_word = refusal(br#"{"deny": ["old"]}"#);
+    for finding in Finding::ALL {
+        assert!(unknown_word.contains(finding.as_str()), "{unknown_word}");
+    }
+    let duration = refusal(br#"{"log_repeat": "soon"}"#);
+    for example in ["90s", "30m", "36h", "21d"] {
+        assert!(duration.contains(example), "{duration}");
+    }
+    let bound = refusal(br#"{"thresholds": {"workload": {"warning": "soon"}}}"#);
+    assert!(bound.contains("21d") && bound.contains("25%"), "{bound}");
+}
+
+#[test]
+fn durations_and_shares_are_written_in_one_way_only() {
+    for bound in [
+        "",
+        "s",
+        "d",
+        "%",
+        "21",
+        "21 d",
+        " 21d",
+        "21d ",
+        "21D",
+        "-1d",
+        "+1d",
+        "1.5h",
+        "1w",
+        "1h30m",
+        "١d",
+        "21é",
+        "25 %",
+        "-1%",
+        ".5%",
+        "5.%",
+        "12.345%",
+        "100.01%",
+        "101%",
+        "1e1%",
+        "25%%",
+        "99999999999999999999d",
+        "9223372036854775807d",
+        "9223372036854775808%",
+    ] {
+        let workload = json!({"warning": bound, "critical": "0s"});
+        let json = json!({"thresholds": {"workload": workload}}).to_string();
+        let message = refusal(json.as_bytes());
+        let start = format!("thresholds.workload.warning: {}: expected", json!(bound));
+        assert!(message.starts_with(&start), "{message}");
+    }
+}
+
+#[test]
+fn critical_must_not_exceed_warning_bound_by_bound() {
+    for (workload, blamed) in [
+        (
+            json!({"warning": "1d", "critical": "2d"}),
+            "critical: \"2d\"",
+        ),
+        (
+            json!({"warning": "10%", "critical": "10.01%"}),
+            "critical: \"10.01%\"",
+        ),
+        (
+            json!({"warning": ["9d", "10%"], "critical": ["7d", "11%"]}),
+            r#"critical: ["7d","11%"]"#,
+        ),
+        // Against the default of what is not given.
+        (json!({"warning": "1d"}), "warning: \"1d\""),
+        (json!({"critical": "22d"}), "critical: \"22d\""),
+    ] {
+        let json = json!({"thresholds": {"workload": workload}}).to_string();
+        let message = refusal(json.as_bytes());
+        let start = format!("thresholds.workload.{blamed}: ");
+        assert!(message.starts_with(&start), "{message}");
+        assert!(
+            message.contains("critical must not exceed warning"),
+            "{message}"
+        );
+    }
+    for equal in [
+        json!({"warning": "1d", "critical": "1d"}),
+        json!({"warning": ["9d", "10%"], "critical": ["9d", "10%"]}),
+        json!({"critical": "21d"}),
+    ] {
+        let json = json!({"thresholds": {"workload": equal}}).to_string();
+        assert!(Config::parse(json.as_bytes()).is_ok(), "{json}");
+    }
+}
+
+#[test]
+fn what_is_not_json_is_refused() {
+    let deep = "[".repeat(100_000);
+    for text in [
+        &b"thresholds: {}"[..],
+        b"{",
+        b"{} {}",
+        b"\xff\xfe",
+        b"{\"deny\": [\"\xff\"]}",
+        b"\0",
+        deep.as_bytes(),
+    ] {
+        let message = refusal(text);
+        assert!(message.starts_with("configuration: "), "{message}");
+        assert!(message.contains("not JSON"), "{message}");
+    }
+}
+
+#[test]
+fn a_refusal_is_one_line_of_bounded_length_whatever_was_written() {
+    let long = "x".repeat(100_000);
+    for json in [
+        json!({"a\nb": 1}),
+        json!({"thresholds": {"\u{1b}[2J": 1}}),
+        json!({"deny": ["a\nb"]}),
+        json!({"filter_state_key": ["\r\n"]}),
+        json!({&long: 1}),
+        json!({"log_repeat": long}),
+        json!({"log_repeat": "é\u{301}".repeat(1000)}),
+    ] {
+        let message = refusal(json.to_string().as_bytes());
+        assert!(!message.contains(char::is_control), "{message:?}");
+        assert!(message.len() < 1000, "{} bytes", message.len());
+    }
+    let message = refusal(b"{\"deny\":\n\n oops}");
+    assert!(!message.contains(char::is_control), "{message:?}");
+}
+
+#[test]
+fn unicode_is_taken_where_a_name_is_free() {
+    let config = read(&json!({"filter_state_key": "clé.✓"}));
+    assert_eq!(config.filter_state_key, "clé.✓");
+}
+
+#[test]
+fn a_poll_every_second_is_the_shortest() {
+    let config = read(&json!({"hierarchy": {"interval": "1s"}}));
+    assert_eq!(
+        config.hierarchy.map(|hierarchy| hierarchy.interval),
+        Some(1)
+    );
+}
+
+#[test]
+fn a_hierarchy_of_null_is_none() {
+    assert_eq!(read(&json!({"hierarchy": null})), Config::default());
+    assert_eq!(
+        read(&json!({"hierarchy": {}})).hierarchy,
+        Some(Hierarchy::default())
+    );
+}

@@ -1,0 +1,415 @@
+//! Connections: counted once by their security, watched for as long as they last, refused.
+
+use mtls_watch_core::inspector::ConnectionDecision::{Close, Continue};
+use mtls_watch_core::inspector::Event;
+use mtls_watch_core::terms::Finding;
+use pki::Identity;
+use pki::{ExtendedKeyUsage, HOUR, KeyKind};
+use serde_json::json;
+
+use crate::fake_host::{FakeHost, Listener, Proxy, REFUSED};
+use crate::worker::Worker;
+use pki::fixtures::{PAY, PKI, key_digits, lasting, workload};
+
+const CLOSE: Event = Event::Close { by_client: true };
+
+fn sound() -> Identity {
+    workload().issue().unwrap()
+}
+
+fn server_only() -> Identity {
+    let leaf = workload().extended_key_usages(&[ExtendedKeyUsage::ServerAuth]);
+    leaf.issue().unwrap()
+}
+
+fn connections(proxy: &Proxy, direction: &str, security: &str) -> u64 {
+    let labels = [("direction", direction), ("security", security)];
+    proxy.value("mtls_connections_total", &labels).unwrap()
+}
+
+fn findings(proxy: &Proxy, direction: &str, finding: &str) -> Option<u64> {
+    let labels = [
+        ("direction", direction),
+        ("layer", "workload"),
+        ("finding", finding),
+    ];
+    proxy.value("mtls_connection_findings_total", &labels)
+}
+
+fn remaining(proxy: &Proxy, direction: &str) -> Option<Vec<u64>> {
+    let labels = [("direction", direction)];
+    proxy.recorded("mtls_peer_certificate_remaining_seconds", &labels)
+}
+
+#[test]
+fn a_connection_counts_once_by_its_security() {
+    type Given = fn(FakeHost) -> FakeHost;
+    let given: [(Given, &str); 4] = [
+        (|host| host.client(&sound()), "mtls"),
+        (|host| host.with("connection.tls_version", "TLSv1.3"), "tls"),
+        (|host| host, "plaintext"),
+        (
+            |host| host.with("filter_state.io.istio.peer_principal", PAY),
+            "hbone",
+        ),
+    ];
+    for (given, security) in given {
+        let proxy = Proxy::new();
+        let host = given(FakeHost::new(&proxy).on(Listener::Inbound));
+        let worker = Worker::new(&proxy);
+        let mut watch = worker.accept();
+        for event in [
+            Event::DownstreamData,
+            Event::UpstreamData,
+            Event::DownstreamData,
+            CLOSE,
+        ] {
+            assert_eq!(watch.on(&host, event), Continue);
+        }
+        assert_eq!(connections(&proxy, "inbound", security), 1, "{security}");
+        assert_eq!(proxy.total("mtls_connections_total"), 1, "{security}");
+    }
+}
+
+#[test]
+fn the_direction_of_the_listener_says_who_the_peer_is() {
+    for (listener, inbound, outbound) in [
+        (Some(Listener::Inbound), 1, 0),
+        (Some(Listener::Outbound), 0, 1),
+        (None, 1, 1),
+    ] {
+        let proxy = Proxy::new();
+        let host = FakeHost::new(&proxy).client(&sound()).server(&sound());
+        let host = match listener {
+            Some(listener) => host.on(listener),
+            None => host,
+        };
+        Worker::new(&proxy).connection(&host);
+        assert_eq!(connections(&proxy, "inbound", "mtls"), inbound);
+        assert_eq!(connections(&proxy, "outbound", "mtls"), outbound);
+        assert_eq!(proxy.total("mtls_connections_total"), inbound + outbound);
+    }
+}
+
+#[test]
+fn a_server_without_certificate_counts_by_its_security() {
+    for (tls_version, sidecar, security) in [
+        ("", true, Some("plaintext")),
+        ("TLSv1.2", true, Some("tls")),
+        ("TLSv1.2", false, Some("tls")),
+        // A gateway's upstream without TLS.
+        ("", false, None),
+    ] {
+        let proxy = Proxy::new();
+        let host = FakeHost::new(&proxy)
+            .with("upstream.address", "192.0.2.1:443")
+            .with("upstream.tls_version", tls_version);
+        let host = if sidecar {
+            host.on(Listener::Outbound)
+        } else {
+            host
+        };
+        Worker::new(&proxy).connection(&host);
+        for candidate in ["tls", "plaintext"] {
+            let expected = u64::from(security == Some(candidate));
+            let found = connections(&proxy, "outbound", candidate);
+            assert_eq!(
+                found, expected,
+                "{candidate} {tls_version:?} sidecar: {sidecar}"
+            );
+        }
+    }
+}
+
+#[test]
+fn nothing_is_asked_before_the_handshake_is_over() {
+    // Envoy would keep the answers.
+    let proxy = Proxy::new();
+    let host = FakeHost::new(&proxy).client(&sound());
+    let worker = Worker::new(&proxy);
+    let mut watch = worker.accept();
+    assert!(host.take_asked().is_empty());
+    watch.on(&host, Event::DownstreamData);
+    assert_eq!(connections(&proxy, "inbound", "mtls"), 1);
+}
+
+#[test]
+fn a_client_that_closes_without_a_word_counts_if_it_showed_a_certificate() {
+    let proxy = Proxy::new();
+    let worker = Worker::new(&proxy);
+    worker
+        .accept()
+        .on(&FakeHost::new(&proxy).client(&sound()), CLOSE);
+    assert_eq!(connections(&proxy, "inbound", "mtls"), 1);
+    // A health check, or a port scan.
+    worker.accept().on(&FakeHost::new(&proxy), CLOSE);
+    // In Envoy 1.36 a refused client looks like this.
+    worker
+        .accept()
+        .on(&FakeHost::new(&proxy).mtls(&sound()), CLOSE);
+    assert_eq!(proxy.total("mtls_connections_total"), 1);
+}
+
+#[test]
+fn a_client_that_says_nothing_but_that_it_is_done_counts_if_it_shook_hands() {
+    for (tls, expected) in [(true, 1), (false, 0)] {
+        let proxy = Proxy::new();
+        let host = FakeHost::new(&proxy).on(Listener::Inbound);
+        let host = if tls { host.client(&sound()) } else { host };
+        Worker::new(&proxy).accept().on(&host, Event::DownstreamEnd);
+        assert_eq!(proxy.total("mtls_connections_total"), expected);
+    }
+}
+
+#[test]
+fn a_client_counts_once_its_handshake_is_over_though_the_server_speaks_first() {
+    let proxy = Proxy::new();
+    let host = FakeHost::new(&proxy).on(Listener::Inbound);
+    let worker = Worker::new(&proxy);
+    let mut watch = worker.accept();
+    watch.on(&host, Event::UpstreamData);
+    assert_eq!(proxy.total("mtls_connections_total"), 0);
+    let host = host.client(&sound());
+    watch.on(&host, Event::UpstreamData);
+    assert_eq!(connections(&proxy, "inbound", "mtls"), 1);
+}
+
+#[test]
+fn a_server_counts_once_its_handshake_is_over() {
+    let proxy = Proxy::new();
+    let host = FakeHost::new(&proxy).on(Listener::Outbound);
+    let host = host.with("upstream.address", "192.0.2.1:443");
+    let worker = Worker::new(&proxy);
+    let mut watch = worker.accept();
+    watch.on(&host, Event::DownstreamData);
+    assert_eq!(proxy.total("mtls_connections_total"), 0);
+    let host = host.server(&sound());
+    watch.on(&host, Event::UpstreamData);
+    assert_eq!(connections(&proxy, "outbound", "mtls"), 1);
+    assert_eq!(proxy.total("mtls_connections_total"), 1);
+}
+
+#[test]
+fn a_refused_server_is_no_connection() {
+    let proxy = Proxy::new();
+    let host = FakeHost::new(&proxy)
+        .on(Listener::Outbound)
+        .with("upstream.address", "192.0.2.1:443")
+        .with("upstream.transport_failure_reason", REFUSED);
+    let worker = Worker::new(&proxy);
+    let mut watch = worker.accept();
+    for event in [Event::DownstreamData, Event::UpstreamData, CLOSE] {
+        assert_eq!(watch.on(&host, event), Continue);
+    }
+    assert_eq!(proxy.total("mtls_connections_total"), 0);
+}
+
+#[test]
+fn a_refused_handshake_is_no_connection_and_makes_no_series_of_the_stranger() {
+    let proxy = Proxy::new();
+    let worker = Worker::new(&proxy);
+    let host = FakeHost::new(&proxy)
+        .client(&sound())
+        .with("connection.transport_failure_reason", REFUSED);
+    worker.accept().on(&host, CLOSE);
+    worker.tick();
+    assert_eq!(proxy.total("mtls_connections_total"), 0);
+    assert_eq!(proxy.total("mtls_connection_findings_total"), 0);
+    assert_eq!(proxy.total("mtls_watch_inspections_total"), 0);
+    let series = proxy.series().join("\n");
+    assert!(
+        !series.contains(PAY) && !series.contains("Issuing_CA"),
+        "{series}"
+    );
+}
+
+#[test]
+fn connections_move_no_metric_of_requests() {
+    let proxy = Proxy::new();
+    Worker::new(&proxy).connection(&FakeHost::new(&proxy).client(&server_only()));
+    assert_eq!(proxy.total("mtls_requests_total"), 0);
+    assert_eq!(proxy.total("mtls_request_findings_total"), 0);
+}
+
+#[test]
+fn findings_and_issuer_count_at_every_connection() {
+    let proxy = Proxy::new();
+    let worker = Worker::new(&proxy);
+    let client = server_only();
+    for _ in 0..3 {
+        worker.connection(&FakeHost::new(&proxy).on(Listener::Inbound).client(&client));
+    }
+    assert_eq!(findings(&proxy, "inbound", "client_auth_missing"), Some(3));
+    assert_eq!(proxy.total("mtls_connection_findings_total"), 3);
+    let issuer = format!("Issuing_CA:{}", key_digits(&PKI.issuing));
+    let labels = [("direction", "inbound"), ("issuer", &*issuer)];
+    assert_eq!(
+        proxy.value("mtls_connections_by_issuer_total", &labels),
+        Some(3)
+    );
+    assert_eq!(proxy.total("mtls_watch_inspections_total"), 1);
+}
+
+#[test]
+fn the_remaining_lifetime_is_recorded_at_every_connection() {
+    for direction in ["inbound", "outbound"] {
+        let proxy = Proxy::new();
+        let worker = Worker::new(&proxy);
+        let connect = |peer: &Identity| {
+            let host = FakeHost::new(&proxy);
+            worker.connection(&match direction {
+                "inbound" => host.on(Listener::Inbound).client(peer),
+                _ => host.on(Listener::Outbound).server(peer),
+            });
+        };
+        let peer = workload().lifetime(lasting(-HOUR, HOUR)).issue().unwrap();
+        connect(&peer);
+        connect(&peer);
+        proxy.set_clock(HOUR - 1);
+        connect(&peer);
+        proxy.set_clock(2 * HOUR);
+        connect(&peer);
+        assert_eq!(remaining(&proxy, direction), Some(vec![3600, 3600, 1, 0]));
+    }
+}
+
+#[test]
+fn with_both_filters_the_remaining_lifetime_is_recorded_once_a_connection() {
+    let proxy = Proxy::new();
+    let (network, http) = (Worker::new(&proxy), Worker::new(&proxy));
+    let host = FakeHost::new(&proxy).on(Listener::Inbound).client(&sound());
+    network.accept().on(&host, Event::DownstreamData);
+    http.request(&host);
+    http.request(&host);
+    assert_eq!(remaining(&proxy, "inbound").unwrap().len(), 1);
+}
+
+#[test]
+fn the_http_filter_alone_records_it_at_every_new_connection() {
+    let proxy = Proxy::new();
+    let http = Worker::new(&proxy);
+    let client = sound();
+    for _ in 0..2 {
+        let host = FakeHost::new(&proxy).on(Listener::Inbound).client(&client);
+        http.request(&host);
+        http.request(&host);
+    }
+    assert_eq!(remaining(&proxy, "inbound").unwrap().len(), 2);
+    let host = FakeHost::new(&proxy).on(Listener::Outbound).server(&client);
+    http.request(&host);
+    http.request(&host);
+    assert_eq!(remaining(&proxy, "outbound").unwrap().len(), 1);
+}
+
+#[test]
+fn a_connection_that_outlives_its_certificate_adds_each_finding_as_it_comes() {
+    for (direction, event) in [
+        ("inbound", Event::DownstreamData),
+        ("outbound", Event::UpstreamData),
+    ] {
+        let proxy = Proxy::new();
+        let worker = Worker::new(&proxy);
+        let peer = workload()
+            .key_kind(KeyKind::Rsa1024)
+            .lifetime(lasting(0, 24 * HOUR));
+        let peer = peer.issue().unwrap();
+        let host = FakeHost::new(&proxy);
+        let host = match direction {
+            "inbound" => host.on(Listener::Inbound).client(&peer),
+            _ => host.on(Listener::Outbound).server(&peer),
+        };
+        let mut watch = worker.accept();
+        watch.on(&host, event);
+        host.take_asked();
+        for (time, finding) in [
+            (18 * HOUR + 1, "expires_warning"),
+            (21 * HOUR + 1, "expires_critical"),
+            (24 * HOUR + 1, "expired"),
+        ] {
+            proxy.set_clock(time);
+            worker.tick();
+            for _ in 0..3 {
+                watch.on(&host, event);
+            }
+            assert_eq!(findings(&proxy, direction, finding), Some(1), "{finding}");
+        }
+        let status = host.filter_state("mtls_watch.status");
+        assert_eq!(status.as_deref(), Some("expired"));
+        assert_eq!(findings(&proxy, direction, "weak_key"), Some(1));
+        assert_eq!(connections(&proxy, direction, "mtls"), 1);
+        assert_eq!(host.take_asked(), [""; 0]);
+    }
+}
+
+#[test]
+fn what_is_denied_is_closed_and_still_counted() {
+    let peer = server_only();
+    for (denied, decision) in [
+        (json!([Finding::ClientAuthMissing.as_str()]), Close),
+        (json!(["expired"]), Continue),
+        (json!([]), Continue),
+    ] {
+        let proxy = Proxy::new();
+        let worker = Worker::configured(&proxy, json!({"deny": denied}));
+        let client = FakeHost::new(&proxy).on(Listener::Inbound).client(&peer);
+        assert_eq!(worker.connection(&client), decision);
+        let server = FakeHost::new(&proxy).on(Listener::Outbound).server(&peer);
+        assert_eq!(worker.connection(&server), decision);
+        assert_eq!(proxy.total("mtls_connections_total"), 2);
+    }
+}
+
+#[test]
+fn a_connection_is_closed_when_its_certificate_expires_and_that_is_denied() {
+    let proxy = Proxy::new();
+    let worker = Worker::configured(&proxy, json!({"deny": ["expired"]}));
+    let host = FakeHost::new(&proxy).client(&sound());
+    let mut watch = worker.accept();
+    assert_eq!(watch.on(&host, Event::DownstreamData), Continue);
+    proxy.set_clock(24 * HOUR);
+    worker.tick();
+    assert_eq!(watch.on(&host, Event::DownstreamData), Close);
+}
+
+#[test]
+fn filter_state_tells_access_logs_of_every_peer() {
+    let proxy = Proxy::new();
+    let worker = Worker::new(&proxy);
+    let certified = FakeHost::new(&proxy).client(&server_only());
+    worker.connection(&certified);
+    for (name, expected) in [
+        ("mtls_watch.status", "critical"),
+        ("mtls_watch.identity", PAY),
+        ("mtls_watch.findings", "client_auth_missing"),
+    ] {
+        assert_eq!(certified.filter_state(name).as_deref(), Some(expected));
+    }
+    let anonymous = FakeHost::new(&proxy).on(Listener::Inbound);
+    worker.connection(&anonymous);
+    let status = anonymous.filter_state("mtls_watch.status");
+    assert_eq!(status.as_deref(), Some("no_certificate"));
+}
+
+#[test]
+fn a_proxy_that_answers_nothing_has_a_plaintext_client() {
+    let proxy = Proxy::new();
+    let worker = Worker::configured(&proxy, json!({"deny": ["unreadable"]}));
+    assert_eq!(
+        worker.connection(&FakeHost::knowing_nothing(&proxy)),
+        Continue
+    );
+    assert_eq!(connections(&proxy, "inbound", "plaintext"), 1);
+    assert_eq!(proxy.total("mtls_connections_total"), 1);
+}
+
+#[test]
+fn a_proxy_that_refuses_metrics_or_shared_data_still_gets_its_refusals() {
+    for refuse in [Proxy::refuse_metrics, Proxy::refuse_shared_data] {
+        let proxy = Proxy::new();
+        refuse(&proxy);
+        let worker = Worker::configured(&proxy, json!({"deny": ["client_auth_missing"]}));
+        let host = FakeHost::new(&proxy).client(&server_only());
+        assert_eq!(worker.connection(&host), Close);
+        worker.tick();
+    }
+}

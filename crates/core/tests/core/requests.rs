@@ -1,0 +1,682 @@
+//! Requests: counted by the peer's status, flagged, refused.
+
+use std::rc::Rc;
+
+use mtls_watch_core::host::Host as _;
+use mtls_watch_core::inspector::RequestDecision::{Continue, Deny};
+use mtls_watch_core::terms::Finding;
+use pki::Identity;
+use pki::{ExtendedKeyUsage, HOUR, KeyKind, LeafBuilder};
+use serde_json::json;
+
+use crate::fake_host::{FakeHost, Listener, Proxy, REFUSED, XFCC};
+use crate::worker::Worker;
+use pki::fixtures::{PAY, PKI, fingerprint, lasting, leaf, workload, xfcc_element};
+
+const STATUS: &str = "mtls_watch.status";
+
+fn issued(leaf: LeafBuilder) -> Identity {
+    leaf.issue().unwrap()
+}
+
+/// A leaf that allows serverAuth only.
+fn server_only() -> Identity {
+    issued(workload().extended_key_usages(&[ExtendedKeyUsage::ServerAuth]))
+}
+
+fn requests(proxy: &Proxy, direction: &str, status: &str) -> u64 {
+    let labels = [("direction", direction), ("status", status)];
+    proxy.value("mtls_requests_total", &labels).unwrap()
+}
+
+fn findings(proxy: &Proxy, layer: &str, finding: &str) -> Option<u64> {
+    let labels = [
+        ("direction", "inbound"),
+        ("layer", layer),
+        ("finding", finding),
+    ];
+    proxy.value("mtls_request_findings_total", &labels)
+}
+
+/// A leaf of each status.
+fn by_status() -> [(Identity, &'static str); 5] {
+    [
+        (issued(workload()), "ok"),
+        (issued(workload().key_kind(KeyKind::Rsa1024)), "warning"),
+        (server_only(), "critical"),
+        (issued(workload().lifetime(lasting(-HOUR, -1))), "expired"),
+        (
+            issued(workload().lifetime(lasting(1, HOUR))),
+            "not_yet_valid",
+        ),
+    ]
+}
+
+#[test]
+fn a_request_counts_by_the_status_of_its_client() {
+    for (client, status) in by_status() {
+        let proxy = Proxy::new();
+        let host = FakeHost::new(&proxy).client(&client);
+        assert_eq!(Worker::new(&proxy).request(&host), Continue);
+        assert_eq!(requests(&proxy, "inbound", status), 1, "{status}");
+        assert_eq!(proxy.total("mtls_requests_total"), 1, "{status}");
+        assert_eq!(host.filter_state(STATUS).as_deref(), Some(status));
+    }
+}
+
+#[test]
+fn a_request_counts_by_the_status_of_its_server() {
+    for (server, status) in by_status() {
+        let proxy = Proxy::new();
+        let host = FakeHost::new(&proxy).on(Listener::Outbound).server(&server);
+        assert_eq!(Worker::new(&proxy).request(&host), Continue);
+        assert_eq!(requests(&proxy, "outbound", status), 1, "{status}");
+        assert_eq!(proxy.total("mtls_requests_total"), 1, "{status}");
+        assert_eq!(host.filter_state(STATUS).as_deref(), Some(status));
+    }
+}
+
+#[test]
+fn a_client_without_certificate_counts_by_what_else_is_known() {
+    type Given = fn(FakeHost) -> FakeHost;
+    let given: [(Given, &str); 4] = [
+        (|host| host, "no_certificate"),
+        (
+            |host| host.with("connection.tls_version", "TLSv1.3"),
+            "no_certificate",
+        ),
+        (|host| host.with("connection.mtls", [0]), "no_certificate"),
+        (
+            |host| host.with("filter_state.io.istio.peer_principal", PAY),
+            "hbone",
+        ),
+    ];
+    for (given, status) in given {
+        let proxy = Proxy::new();
+        let host = given(FakeHost::new(&proxy).on(Listener::Inbound));
+        Worker::new(&proxy).request(&host);
+        assert_eq!(requests(&proxy, "inbound", status), 1, "{status}");
+        assert_eq!(proxy.total("mtls_requests_total"), 1);
+        assert_eq!(host.filter_state(STATUS).as_deref(), Some(status));
+    }
+}
+
+#[test]
+fn an_unreadable_certificate_is_a_status_and_a_finding() {
+    let proxy = Proxy::new();
+    let host = FakeHost::new(&proxy)
+        .mtls(&issued(workload()))
+        .with("connection.peer_certificate", "hello");
+    Worker::new(&proxy).request(&host);
+    assert_eq!(requests(&proxy, "inbound", "unreadable"), 1);
+    assert_eq!(findings(&proxy, "workload", "unreadable"), Some(1));
+}
+
+#[test]
+fn the_direction_of_the_listener_says_who_the_peer_is() {
+    let (client, server) = (issued(workload()), issued(workload()));
+    for (listener, inbound, outbound) in [
+        (Some(Listener::Inbound), 1, 0),
+        (Some(Listener::Outbound), 0, 1),
+        (None, 1, 1),
+    ] {
+        let proxy = Proxy::new();
+        let host = FakeHost::new(&proxy).client(&client).server(&server);
+        let host = match listener {
+            Some(listener) => host.on(listener),
+            None => host,
+        };
+        Worker::new(&proxy).request(&host);
+        assert_eq!(requests(&proxy, "inbound", "ok"), inbound);
+        assert_eq!(requests(&proxy, "outbound", "ok"), outbound);
+        assert_eq!(proxy.total("mtls_requests_total"), inbound + outbound);
+    }
+}
+
+#[test]
+fn a_server_without_tls_counts_in_a_sidecar_and_not_in_a_gateway() {
+    for (sidecar, expected) in [(true, 1), (false, 0)] {
+        let proxy = Proxy::new();
+        let host = FakeHost::new(&proxy).with("upstream.address", "192.0.2.1:80");
+        let host = if sidecar {
+            host.on(Listener::Outbound)
+        } else {
+            host
+        };
+        Worker::new(&proxy).request(&host);
+        assert_eq!(requests(&proxy, "outbound", "no_certificate"), expected);
+    }
+}
+
+#[test]
+fn a_server_with_tls_but_no_certificate_counts_in_a_gateway_too() {
+    let proxy = Proxy::new();
+    let host = FakeHost::new(&proxy)
+        .with("upstream.address", "192.0.2.1:443")
+        .with("upstream.tls_version", "TLSv1.2");
+    Worker::new(&proxy).request(&host);
+    assert_eq!(requests(&proxy, "outbound", "no_certificate"), 1);
+}
+
+#[test]
+fn a_server_that_was_never_reached_counts_for_nothing() {
+    for reason in [None, Some(REFUSED)] {
+        let proxy = Proxy::new();
+        let host = FakeHost::new(&proxy).on(Listener::Outbound);
+        let host = match reason {
+            Some(reason) => host
+                .with("upstream.address", "192.0.2.1:443")
+                .with("upstream.transport_failure_reason", reason),
+            None => host,
+        };
+        Worker::new(&proxy).request(&host);
+        assert_eq!(proxy.total("mtls_requests_total"), 0);
+    }
+}
+
+#[test]
+fn requests_move_no_metric_of_connections() {
+    let proxy = Proxy::new();
+    let worker = Worker::new(&proxy);
+    worker.request(
+        &FakeHost::new(&proxy)
+            .client(&server_only())
+            .server(&server_only()),
+    );
+    assert_eq!(proxy.total("mtls_connections_total"), 0);
+    assert_eq!(proxy.total("mtls_connection_findings_total"), 0);
+    assert_eq!(proxy.total("mtls_connections_by_issuer_total"), 0);
+}
+
+#[test]
+fn every_finding_of_every_certificate_counts_at_its_layer() {
+    let expiring = PKI
+        .intermediate
+        .subordinate("Issuing CA")
+        .lifetime(lasting(-10, 1));
+    let client = issued(
+        expiring
+            .issue()
+            .unwrap()
+            .leaf()
+            .uri("spiffe://Bad/x")
+            .lifetime(lasting(-10, 2)),
+    );
+    let proxy = Proxy::new();
+    let worker = Worker::new(&proxy);
+    let host = FakeHost::new(&proxy).client_with_chain(&client);
+    for _ in 0..3 {
+        worker.request(&host);
+    }
+    for (layer, finding) in [
+        ("workload", "spiffe_id_invalid"),
+        ("workload", "outlives_issuer"),
+        ("workload", "expires_warning"),
+        ("issuing_ca", "expires_warning"),
+    ] {
+        assert_eq!(
+            findings(&proxy, layer, finding),
+            Some(3),
+            "{layer} {finding}"
+        );
+    }
+    assert_eq!(proxy.total("mtls_request_findings_total"), 12);
+}
+
+#[test]
+fn the_status_is_in_filter_state_with_identity_and_findings() {
+    let proxy = Proxy::new();
+    let client = issued(
+        workload()
+            .key_kind(KeyKind::Rsa1024)
+            .extended_key_usages(&[ExtendedKeyUsage::Any]),
+    );
+    let host = FakeHost::new(&proxy).client(&client);
+    Worker::new(&proxy).request(&host);
+    assert_eq!(host.filter_state(STATUS).as_deref(), Some("critical"));
+    assert_eq!(
+        host.filter_state("mtls_watch.identity").as_deref(),
+        Some(PAY)
+    );
+    let findings = host.filter_state("mtls_watch.findings").unwrap();
+    for finding in ["client_auth_missing", "server_auth_missing", "weak_key"] {
+        assert!(findings.contains(finding), "{findings}");
+    }
+}
+
+#[test]
+fn a_header_carries_the_status_where_one_is_named() {
+    let flag = json!({"flag": {"request_header": "x-peer", "response_header": "x-peer-too"}});
+    for (client, expected) in [
+        (Some(server_only()), "critical; client_auth_missing"),
+        (Some(issued(workload())), "ok"),
+        (None, "no_certificate"),
+    ] {
+        let proxy = Proxy::new();
+        let host = FakeHost::new(&proxy).on(Listener::Inbound);
+        let host = match client {
+            Some(client) => host.client(&client),
+            None => host,
+        };
+        Worker::configured(&proxy, flag.clone()).request(&host);
+        assert_eq!(host.upstream_header("x-peer").as_deref(), Some(expected));
+        assert_eq!(
+            host.response_header("x-peer-too").as_deref(),
+            Some(expected)
+        );
+    }
+}
+
+#[test]
+fn one_header_does_without_the_other() {
+    for (only, request, response) in [
+        ("request_header", Some("ok"), None),
+        ("response_header", None, Some("ok")),
+    ] {
+        let proxy = Proxy::new();
+        let host = FakeHost::new(&proxy)
+            .on(Listener::Inbound)
+            .client(&issued(workload()));
+        Worker::configured(&proxy, json!({"flag": {only: "x-peer"}})).request(&host);
+        assert_eq!(host.upstream_header("x-peer").as_deref(), request);
+        assert_eq!(host.response_header("x-peer").as_deref(), response);
+    }
+}
+
+#[test]
+fn without_a_name_there_is_no_header() {
+    let proxy = Proxy::new();
+    let host = FakeHost::new(&proxy)
+        .client(&server_only())
+        .header("x-peer", "mine");
+    Worker::new(&proxy).request(&host);
+    assert_eq!(host.upstream_header("x-peer").as_deref(), Some("mine"));
+    let only = json!({"flag": {"response_header": "x-peer"}});
+    Worker::configured(&proxy, only).request(&host);
+    assert_eq!(host.upstream_header("x-peer").as_deref(), Some("mine"));
+}
+
+#[test]
+fn a_flag_from_outside_never_stands() {
+    let flag = json!({"flag": {"request_header": "X-Peer", "response_header": "x-peer"}});
+    for listener in [Listener::Inbound, Listener::Outbound] {
+        let proxy = Proxy::new();
+        let host = FakeHost::new(&proxy).on(listener).header("x-peer", "ok");
+        host.set_response_header("x-peer", Some(b"ok"));
+        Worker::configured(&proxy, flag.clone()).request(&host);
+        assert_ne!(host.upstream_header("x-peer").as_deref(), Some("ok"));
+        assert_ne!(host.response_header("x-peer").as_deref(), Some("ok"));
+    }
+}
+
+#[test]
+fn the_response_s_flag_is_the_status_that_access_logs_show() {
+    let flag = json!({"flag": {"response_header": "x-peer"}});
+    for (client, server) in [(true, true), (true, false), (false, true)] {
+        let proxy = Proxy::new();
+        let mut host = FakeHost::new(&proxy);
+        if client {
+            host = host.client(&issued(workload()));
+        }
+        if server {
+            host = host.server(&server_only());
+        }
+        Worker::configured(&proxy, flag.clone()).request(&host);
+        let flagged = host.response_header("x-peer").unwrap();
+        let status = host.filter_state(STATUS).unwrap();
+        assert_eq!(
+            flagged.split(';').next(),
+            Some(&*status),
+            "{client} {server}"
+        );
+    }
+}
+
+#[test]
+fn what_is_denied_is_refused_and_still_counted() {
+    for (peer, finding) in [
+        (server_only(), Finding::ClientAuthMissing),
+        (
+            issued(workload().key_kind(KeyKind::Rsa1024)),
+            Finding::WeakKey,
+        ),
+        (
+            issued(workload().lifetime(lasting(-HOUR, -1))),
+            Finding::Expired,
+        ),
+    ] {
+        for (denied, decision) in [
+            (json!([finding.as_str()]), Deny),
+            (json!(["not_yet_valid", finding.as_str()]), Deny),
+            (json!(["not_yet_valid"]), Continue),
+            (json!([]), Continue),
+        ] {
+            let configuration = json!({"deny": denied});
+            for direction in ["inbound", "outbound"] {
+                let proxy = Proxy::new();
+                let host = FakeHost::new(&proxy);
+                let host = match direction {
+                    "inbound" => host.client(&peer),
+                    _ => host.on(Listener::Outbound).server(&peer),
+                };
+                let worker = Worker::configured(&proxy, configuration.clone());
+                assert_eq!(worker.request(&host), decision, "{direction} {denied}");
+                assert_eq!(proxy.total("mtls_requests_total"), 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn an_unreadable_certificate_can_be_denied_and_none_at_all_cannot() {
+    let proxy = Proxy::new();
+    let worker = Worker::configured(&proxy, json!({"deny": Finding::ALL.map(Finding::as_str)}));
+    let unreadable = FakeHost::new(&proxy).mtls(&issued(workload()));
+    assert_eq!(worker.request(&unreadable), Deny);
+    assert_eq!(worker.request(&FakeHost::new(&proxy)), Continue);
+}
+
+#[test]
+fn a_request_that_was_refused_reaches_no_server() {
+    let proxy = Proxy::new();
+    let worker = Worker::configured(&proxy, json!({"deny": ["client_auth_missing"]}));
+    // The local reply comes through the response path while attributes of a server may be there.
+    worker.request(
+        &FakeHost::new(&proxy)
+            .client(&server_only())
+            .server(&server_only()),
+    );
+    assert_eq!(proxy.total("mtls_requests_total"), 1);
+}
+
+#[test]
+fn certificates_of_this_hop_are_taken_out_of_the_header() {
+    let client = issued(workload());
+    let earlier = xfcc_element(&issued(workload().common_name("earlier")));
+    let rest = format!(
+        "By=spiffe://d/me;Hash={};Subject=\"\"",
+        fingerprint(&client)
+    );
+    for (before, configuration, expected) in [
+        ("", json!({}), rest.clone()),
+        (
+            &*format!("{earlier},"),
+            json!({}),
+            format!("{earlier},{rest}"),
+        ),
+        (
+            "",
+            json!({"certificate_sources": ["attribute"]}),
+            rest.clone(),
+        ),
+        (
+            "",
+            json!({"strip_xfcc_certificates": false}),
+            xfcc_element(&client),
+        ),
+    ] {
+        let proxy = Proxy::new();
+        let worker = Worker::configured(&proxy, configuration);
+        let header = format!("{before}{}", xfcc_element(&client));
+        let host = FakeHost::new(&proxy).client(&client);
+        // On a connection, every request brings its header.
+        for _ in 0..2 {
+            host.set_request_header(XFCC, Some(header.as_bytes()));
+            worker.request(&host);
+            assert_eq!(host.upstream_header(XFCC).as_deref(), Some(&*expected));
+        }
+    }
+}
+
+#[test]
+fn a_header_that_is_not_of_this_hop_stays_as_it_is() {
+    let client = issued(workload());
+    let other = issued(workload());
+    for header in [
+        xfcc_element(&other),
+        "Hash=00;Cert=\"x".to_owned(),
+        format!("Hash={};URI={PAY}", fingerprint(&client)),
+    ] {
+        let proxy = Proxy::new();
+        let host = FakeHost::new(&proxy).client(&client).header(XFCC, &header);
+        Worker::new(&proxy).request(&host);
+        assert_eq!(host.upstream_header(XFCC).as_deref(), Some(&*header));
+    }
+    let proxy = Proxy::new();
+    let plaintext = FakeHost::new(&proxy).header(XFCC, &xfcc_element(&other));
+    Worker::new(&proxy).request(&plaintext);
+    assert_eq!(plaintext.upstream_header(XFCC), Some(xfcc_element(&other)));
+}
+
+#[test]
+fn later_requests_of_a_connection_ask_for_nothing_but_its_number() {
+    let proxy = Proxy::new();
+    let worker = Worker::new(&proxy);
+    let host = FakeHost::new(&proxy)
+        .on(Listener::Inbound)
+        .client(&issued(workload()));
+    worker.request(&host);
+    host.take_asked();
+    for _ in 0..10 {
+        worker.request(&host);
+    }
+    assert_eq!(host.take_asked().len(), 10);
+    assert_eq!(requests(&proxy, "inbound", "ok"), 11);
+}
+
+/// Requests of one connection may go to different servers at the same time; what filter state says is
+/// of the connection, and access logs are written at the end of each request.
+#[test]
+fn access_logs_see_the_server_of_their_own_request() {
+    let proxy = Proxy::new();
+    let worker = Worker::new(&proxy);
+    let sound = issued(workload());
+    let host = FakeHost::new(&proxy).on(Listener::Outbound);
+    let mut first = worker.begin(&host);
+    let mut second = worker.begin(&host);
+    let third = worker.begin(&host);
+    let host = host.server(&sound);
+    first.on_response(&host);
+    assert_eq!(host.filter_state(STATUS).as_deref(), Some("ok"));
+    let host = host.server(&server_only());
+    second.on_response(&host);
+    assert_eq!(host.filter_state(STATUS).as_deref(), Some("critical"));
+    first.on_log(&host);
+    assert_eq!(host.filter_state(STATUS).as_deref(), Some("ok"));
+    let identity = host.filter_state("mtls_watch.identity");
+    assert_eq!(identity.as_deref(), Some(PAY));
+    second.on_log(&host);
+    assert_eq!(host.filter_state(STATUS).as_deref(), Some("critical"));
+    third.on_log(&host);
+    assert_eq!(
+        host.filter_state(STATUS).as_deref(),
+        Some(""),
+        "it had no response"
+    );
+    let identity = host.filter_state("mtls_watch.identity");
+    assert_eq!(identity.as_deref(), Some(""));
+}
+
+/// The client's is said again where a server came in between.
+#[test]
+fn filter_state_is_about_the_client_where_it_showed_a_certificate() {
+    let proxy = Proxy::new();
+    let worker = Worker::new(&proxy);
+    let host = FakeHost::new(&proxy)
+        .client(&server_only())
+        .server(&issued(workload()));
+    for _ in 0..2 {
+        let mut request = worker.begin(&host);
+        assert_eq!(host.filter_state(STATUS).as_deref(), Some("critical"));
+        request.on_response(&host);
+        request.on_log(&host);
+        assert_eq!(host.filter_state(STATUS).as_deref(), Some("critical"));
+    }
+    let host = FakeHost::new(&proxy).server(&issued(workload()));
+    for _ in 0..2 {
+        let mut request = worker.begin(&host);
+        assert_eq!(host.filter_state(STATUS).as_deref(), Some("no_certificate"));
+        request.on_response(&host);
+        assert_eq!(host.filter_state(STATUS).as_deref(), Some("ok"));
+        request.on_log(&host);
+        assert_eq!(host.filter_state(STATUS).as_deref(), Some("ok"));
+    }
+}
+
+/// Every request has filter state of its own then.
+#[test]
+fn filter_state_is_written_at_every_request_where_connections_keep_none() {
+    let proxy = Proxy::new();
+    proxy.keep_no_state();
+    let worker = Worker::new(&proxy);
+    let host = FakeHost::new(&proxy).client(&server_only());
+    for _ in 0..3 {
+        host.set(STATUS, "");
+        worker.request(&host);
+        assert_eq!(host.filter_state(STATUS).as_deref(), Some("critical"));
+    }
+    let remaining = [("direction", "inbound")];
+    let recorded = proxy.recorded("mtls_peer_certificate_remaining_seconds", &remaining);
+    assert_eq!(recorded.unwrap().len(), 1, "it is one connection");
+}
+
+#[test]
+fn later_connections_with_a_certificate_do_not_read_it_again() {
+    let proxy = Proxy::new();
+    let worker = Worker::new(&proxy);
+    let client = issued(workload());
+    for connection in 0..10 {
+        let host = FakeHost::new(&proxy).client_with_chain(&client);
+        worker.request(&host);
+        let reads = host
+            .take_asked()
+            .contains(&"connection.peer_certificate".to_owned());
+        assert_eq!(reads, connection == 0);
+    }
+    assert_eq!(
+        proxy.total("mtls_watch_inspections_total"),
+        client.chain().len() as u64
+    );
+}
+
+#[test]
+fn a_keep_alive_connection_is_judged_again_as_time_passes_and_not_read_again() {
+    let proxy = Proxy::new();
+    let worker = Worker::new(&proxy);
+    let host = FakeHost::new(&proxy).client(&issued(workload().lifetime(lasting(0, 24 * HOUR))));
+    for (time, status) in [
+        (0, "ok"),
+        (18 * HOUR, "ok"),
+        (18 * HOUR + 1, "warning"),
+        (21 * HOUR, "warning"),
+        (21 * HOUR + 1, "critical"),
+        (24 * HOUR, "critical"),
+        (24 * HOUR + 1, "expired"),
+        // The clock was wrong, and is set right.
+        (12 * HOUR, "ok"),
+        (-1, "not_yet_valid"),
+        (20 * HOUR, "warning"),
+    ] {
+        proxy.set_clock(time);
+        let before = requests(&proxy, "inbound", status);
+        worker.request(&host);
+        assert_eq!(requests(&proxy, "inbound", status), before + 1, "at {time}");
+    }
+    assert_eq!(proxy.total("mtls_watch_inspections_total"), 1);
+}
+
+#[test]
+fn whichever_certificate_of_the_chain_changes_first_is_judged_in_time() {
+    let ends = |seconds| lasting(-1000 * HOUR, seconds);
+    let ca = PKI
+        .intermediate
+        .subordinate("Issuing CA")
+        .lifetime(ends(HOUR));
+    let leaf = ca
+        .issue()
+        .unwrap()
+        .leaf()
+        .uri(PAY)
+        .lifetime(lasting(0, 24 * HOUR));
+    let proxy = Proxy::new();
+    let worker = Worker::new(&proxy);
+    let host = FakeHost::new(&proxy).client_with_chain(&issued(leaf));
+    for (time, finding, expected) in [
+        (0, "expired", None),
+        (HOUR + 1, "expired", Some(1)),
+        (2 * HOUR, "expired", Some(2)),
+    ] {
+        proxy.set_clock(time);
+        worker.request(&host);
+        assert_eq!(
+            findings(&proxy, "issuing_ca", finding),
+            expected,
+            "at {time}"
+        );
+    }
+    proxy.set_clock(24 * HOUR + 1);
+    worker.request(&host);
+    assert_eq!(findings(&proxy, "workload", "expired"), Some(1));
+}
+
+#[test]
+fn a_proxy_that_answers_nothing_is_watched_as_far_as_that_goes() {
+    let proxy = Proxy::new();
+    let worker = Worker::configured(&proxy, json!({"deny": ["unreadable"]}));
+    let host = FakeHost::knowing_nothing(&proxy);
+    assert_eq!(worker.request(&host), Continue);
+    assert_eq!(requests(&proxy, "inbound", "no_certificate"), 1);
+    assert_eq!(proxy.total("mtls_requests_total"), 1);
+}
+
+#[test]
+fn a_proxy_that_says_mtls_and_nothing_else_has_an_unreadable_peer() {
+    let proxy = Proxy::new();
+    let host = FakeHost::knowing_nothing(&proxy).with("connection.mtls", [1]);
+    assert_eq!(Worker::new(&proxy).request(&host), Continue);
+    assert_eq!(requests(&proxy, "inbound", "unreadable"), 1);
+}
+
+#[test]
+fn a_proxy_that_refuses_metrics_or_shared_data_still_gets_its_flags_and_refusals() {
+    let refusals: [fn(&Rc<Proxy>); 3] = [
+        |proxy| proxy.refuse_metrics(),
+        |proxy| proxy.refuse_shared_data(),
+        |proxy| {
+            proxy.refuse_metrics();
+            proxy.refuse_shared_data();
+        },
+    ];
+    for refuse in refusals {
+        let proxy = Proxy::new();
+        refuse(&proxy);
+        let worker = Worker::configured(&proxy, json!({"deny": ["client_auth_missing"]}));
+        let host = FakeHost::new(&proxy).client(&server_only());
+        assert_eq!(worker.request(&host), Deny);
+        assert_eq!(host.filter_state(STATUS).as_deref(), Some("critical"));
+        worker.tick();
+        let sound = FakeHost::new(&proxy).client(&issued(workload()));
+        assert_eq!(worker.request(&sound), Continue);
+    }
+}
+
+#[test]
+fn a_clock_that_fails_makes_nobody_expire() {
+    let proxy = Proxy::new();
+    proxy.break_clock();
+    let worker = Worker::configured(&proxy, json!({"deny": ["expired", "not_yet_valid"]}));
+    let host = FakeHost::new(&proxy).client(&issued(workload()));
+    assert_eq!(worker.request(&host), Continue);
+    assert_eq!(requests(&proxy, "inbound", "ok"), 1);
+}
+
+#[test]
+fn identities_without_a_name_are_unknown() {
+    let proxy = Proxy::new();
+    let host = FakeHost::new(&proxy).client(&issued(leaf()));
+    Worker::new(&proxy).request(&host);
+    assert_eq!(
+        host.filter_state("mtls_watch.identity").as_deref(),
+        Some("unknown")
+    );
+}

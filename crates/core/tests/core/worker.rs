@@ -1,0 +1,90 @@
+//! A worker thread of a proxy, with the module in it.
+
+use std::rc::Rc;
+
+use mtls_watch_core::config::Config;
+use mtls_watch_core::inspector::{
+    ConnectionDecision, ConnectionWatch, Event, Inspector, RequestDecision, RequestWatch,
+};
+use mtls_watch_core::metrics::counters::Registry;
+use serde_json::Value;
+
+use crate::fake_host::{FakeHost, Proxy};
+
+pub struct Worker {
+    proxy: Rc<Proxy>,
+    registry: Rc<Registry>,
+    inspector: Rc<Inspector>,
+}
+
+impl Worker {
+    /// A worker with the default configuration.
+    pub fn new(proxy: &Rc<Proxy>) -> Self {
+        Self::configured(proxy, Value::Object(Default::default()))
+    }
+
+    pub fn configured(proxy: &Rc<Proxy>, configuration: Value) -> Self {
+        let registry = Rc::default();
+        Self {
+            proxy: Rc::clone(proxy),
+            inspector: start(proxy, &registry, configuration),
+            registry,
+        }
+    }
+
+    /// The plugin's configuration has changed; the VM stays.
+    pub fn configure_again(&mut self, configuration: Value) {
+        self.inspector = start(&self.proxy, &self.registry, configuration);
+    }
+
+    /// A tick of Envoy's.
+    pub fn tick(&self) {
+        self.inspector.tick(&FakeHost::knowing_nothing(&self.proxy));
+    }
+
+    /// A request that has come in, of which nothing else has happened yet.
+    pub fn begin(&self, host: &FakeHost) -> RequestWatch {
+        RequestWatch::begin(&self.inspector, host).0
+    }
+
+    /// A request and its response: what was decided.
+    pub fn request(&self, host: &FakeHost) -> RequestDecision {
+        if self.inspector.admits(host) {
+            return RequestDecision::Continue;
+        }
+        let (mut watch, request) = RequestWatch::begin(&self.inspector, host);
+        let response = watch.on_response(host);
+        let decision = match (request, response) {
+            (RequestDecision::Continue, RequestDecision::Continue) => RequestDecision::Continue,
+            _ => {
+                // The refusal is a response too, and comes by in the same way.
+                let refusal = watch.on_response(host);
+                assert_eq!(refusal, RequestDecision::Continue, "refused twice");
+                RequestDecision::Deny
+            }
+        };
+        watch.on_log(host);
+        decision
+    }
+
+    /// A connection that has come in; nothing has happened on it yet.
+    pub fn accept(&self) -> ConnectionWatch {
+        ConnectionWatch::new(Rc::clone(&self.inspector))
+    }
+
+    /// A connection from the first byte to the end. What was decided at the first byte.
+    pub fn connection(&self, host: &FakeHost) -> ConnectionDecision {
+        let mut watch = self.accept();
+        let decision = watch.on(host, Event::DownstreamData);
+        watch.on(host, Event::UpstreamData);
+        watch.on(host, Event::Close { by_client: true });
+        decision
+    }
+}
+
+fn start(proxy: &Rc<Proxy>, registry: &Rc<Registry>, configuration: Value) -> Rc<Inspector> {
+    let config = Config::parse(configuration.to_string().as_bytes()).unwrap();
+    let inspector = Rc::new(Inspector::new(config, Rc::clone(registry)));
+    inspector.start(&FakeHost::knowing_nothing(proxy));
+    inspector
+}

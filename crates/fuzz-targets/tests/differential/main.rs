@@ -1,0 +1,5 @@
+//! The parsers against other parsers, and the fuzzer's targets with their seeds.
+
+mod agreement;
+mod fuzz;
+mod mutations;

@@ -1,0 +1,211 @@
+//! DER to facts.
+
+use crate::certificate::{
+    Certificate, ExtendedKeyUsage, KeyAlgorithm, KeyUsage, Links, PublicKey, SignatureDigest,
+};
+use crate::error::ParseError;
+use crate::extension::{self, AltNames};
+use crate::name::common_name;
+use crate::spiffe;
+use crate::structure::{Extension, PublicKeyInfo, structure};
+
+/// Reads the facts of one certificate (RFC 5280, section 4.1).
+///
+/// # Errors
+/// [`ParseError`] says what is wrong with the bytes. Nothing panics, whatever they are.
+pub fn parse(der: &[u8]) -> Result<Certificate, ParseError> {
+    let structure = structure(der)?;
+    let extensions = Extensions::read(&structure.extensions)?;
+    let alt_names = extensions.alt_names.unwrap_or_default();
+    Ok(Certificate {
+        identity: identity(&alt_names, structure.subject),
+        signer: None,
+        serial: structure.raw_serial.into(),
+        links: Links {
+            subject: structure.subject.into(),
+            issuer: structure.issuer.into(),
+            subject_key_id: extensions.subject_key_id.map(Into::into),
+            authority_key_id: extensions.authority_key_id.map(Into::into),
+        },
+        not_before: structure.not_before,
+        not_after: structure.not_after,
+        version: structure.version,
+        is_ca: extensions.is_ca,
+        key_usage: extensions.key_usage,
+        extended_key_usage: extensions.extended_key_usage,
+        public_key: public_key(&structure.public_key),
+        signature_digest: signature_digest(structure.signature_algorithm),
+        spiffe: spiffe::judge(&alt_names.uris, extensions.is_ca),
+    })
+}
+
+/// SPIFFE ID, else first other URI SAN, else first DNS SAN, else subject CN, else `unknown`.
+fn identity(names: &AltNames<'_>, subject: &[u8]) -> String {
+    let uris = &names.uris;
+    let spiffe_id = uris.iter().find(|uri| spiffe::is_spiffe_uri(uri));
+    spiffe_id
+        .or(uris.first())
+        .copied()
+        .or(names.dns_name)
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .or_else(|| common_name(subject).filter(|name| !name.is_empty()))
+        .unwrap_or_else(|| "unknown".to_owned())
+}
+
+/// The extensions that matter here. Of a repeated one the first counts (RFC 5280, section 4.2,
+/// forbids repetition, and BoringSSL refuses it).
+#[derive(Default)]
+struct Extensions<'a> {
+    is_ca: bool,
+    key_usage: Option<KeyUsage>,
+    extended_key_usage: Option<ExtendedKeyUsage>,
+    subject_key_id: Option<&'a [u8]>,
+    authority_key_id: Option<&'a [u8]>,
+    alt_names: Option<AltNames<'a>>,
+}
+
+impl<'a> Extensions<'a> {
+    fn read(extensions: &[Extension<'a>]) -> Result<Self, ParseError> {
+        let mut found = Self::default();
+        let mut seen_basic_constraints = false;
+        for extension in extensions {
+            let value = extension.value;
+            match ExtensionKind::of(extension.oid) {
+                Some(ExtensionKind::BasicConstraints) if !seen_basic_constraints => {
+                    seen_basic_constraints = true;
+                    found.is_ca =
+                        extension::is_ca(value).map_err(unreadable("basicConstraints"))?;
+                }
+                Some(ExtensionKind::KeyUsage) if found.key_usage.is_none() => {
+                    let usage = extension::key_usage(value).map_err(unreadable("keyUsage"))?;
+                    found.key_usage = Some(KeyUsage {
+                        digital_signature: usage & extension::DIGITAL_SIGNATURE != 0,
+                        cert_sign: usage & extension::CERT_SIGN != 0,
+                    });
+                }
+                Some(ExtensionKind::ExtendedKeyUsage) if found.extended_key_usage.is_none() => {
+                    let purposes = extension::purposes(value).map_err(unreadable("extKeyUsage"))?;
+                    let mut usage = ExtendedKeyUsage::default();
+                    for purpose in purposes {
+                        match purpose {
+                            extension::SERVER_AUTH => usage.server_auth = true,
+                            extension::CLIENT_AUTH => usage.client_auth = true,
+                            _ => {}
+                        }
+                    }
+                    found.extended_key_usage = Some(usage);
+                }
+                Some(ExtensionKind::SubjectKeyId) if found.subject_key_id.is_none() => {
+                    let id = extension::subject_key_id(value);
+                    found.subject_key_id = Some(id.map_err(unreadable("subjectKeyIdentifier"))?);
+                }
+                Some(ExtensionKind::AuthorityKeyId) if found.authority_key_id.is_none() => {
+                    let id = extension::authority_key_id(value);
+                    found.authority_key_id = id.map_err(unreadable("authorityKeyIdentifier"))?;
+                }
+                Some(ExtensionKind::SubjectAltName) if found.alt_names.is_none() => {
+                    let names = extension::alt_names(value);
+                    found.alt_names = Some(names.map_err(unreadable("subjectAltName"))?);
+                }
+                _ => {}
+            }
+        }
+        // An empty key identifier identifies nothing.
+        found.subject_key_id = found.subject_key_id.filter(|id| !id.is_empty());
+        found.authority_key_id = found.authority_key_id.filter(|id| !id.is_empty());
+        Ok(found)
+    }
+}
+
+/// The extensions that are read, by the last arc of their OID under id-ce (2.5.29).
+enum ExtensionKind {
+    SubjectKeyId,
+    KeyUsage,
+    SubjectAltName,
+    BasicConstraints,
+    AuthorityKeyId,
+    ExtendedKeyUsage,
+}
+
+impl ExtensionKind {
+    fn of(oid: &[u8]) -> Option<Self> {
+        match oid {
+            [0x55, 0x1d, 14] => Some(Self::SubjectKeyId),
+            [0x55, 0x1d, 15] => Some(Self::KeyUsage),
+            [0x55, 0x1d, 17] => Some(Self::SubjectAltName),
+            [0x55, 0x1d, 19] => Some(Self::BasicConstraints),
+            [0x55, 0x1d, 35] => Some(Self::AuthorityKeyId),
+            [0x55, 0x1d, 37] => Some(Self::ExtendedKeyUsage),
+            _ => None,
+        }
+    }
+}
+
+fn unreadable(name: &'static str) -> impl Fn(ParseError) -> ParseError {
+    move |_| ParseError::Extension(name)
+}
+
+fn public_key(info: &PublicKeyInfo<'_>) -> PublicKey {
+    // RFC 3279 (RSA, DSA), RFC 4055 (RSA-PSS), RFC 5480 (EC), RFC 8410 (Ed25519, Ed448).
+    let algorithm = match info.algorithm {
+        [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 1 | 10] => KeyAlgorithm::Rsa,
+        [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 1] => KeyAlgorithm::Ec,
+        [0x2b, 0x65, 0x70] => KeyAlgorithm::Ed25519,
+        [0x2b, 0x65, 0x71] => KeyAlgorithm::Ed448,
+        [0x2a, 0x86, 0x48, 0xce, 0x38, 0x04, 1] => KeyAlgorithm::Dsa,
+        _ => KeyAlgorithm::Other,
+    };
+    let bits = match algorithm {
+        KeyAlgorithm::Rsa => rsa_bits(info.key),
+        KeyAlgorithm::Ec => ec_bits(info),
+        KeyAlgorithm::Ed25519 => 256,
+        KeyAlgorithm::Ed448 => 456,
+        KeyAlgorithm::Dsa | KeyAlgorithm::Other => 0,
+    };
+    PublicKey { algorithm, bits }
+}
+
+fn rsa_bits(key: &[u8]) -> u32 {
+    let modulus = extension::rsa_modulus(key).unwrap_or_default();
+    let first = modulus.iter().position(|byte| *byte != 0);
+    let significant = first.and_then(|first| modulus.get(first..));
+    let Some([high, rest @ ..]) = significant else {
+        return 0;
+    };
+    let low_bits = u32::try_from(rest.len())
+        .unwrap_or(u32::MAX)
+        .saturating_mul(8);
+    low_bits.saturating_add(8u32.saturating_sub(high.leading_zeros()))
+}
+
+/// Size of the curve's field: from its OID, or, for other curves, from the length of the point.
+fn ec_bits(info: &PublicKeyInfo<'_>) -> u32 {
+    match info.parameters {
+        Some([0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 1]) => 192,
+        Some([0x2b, 0x81, 0x04, 0x00, 33]) => 224,
+        Some([0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 7]) => 256,
+        Some([0x2b, 0x81, 0x04, 0x00, 34]) => 384,
+        Some([0x2b, 0x81, 0x04, 0x00, 35]) => 521,
+        _ => {
+            let bytes = match info.key {
+                [4, coordinates @ ..] => coordinates.len() / 2,
+                [2 | 3, coordinate @ ..] => coordinate.len(),
+                _ => 0,
+            };
+            u32::try_from(bytes).unwrap_or(u32::MAX).saturating_mul(8)
+        }
+    }
+}
+
+/// RFC 8017 (RSA), RFC 5758 and 3279 (ECDSA, DSA).
+fn signature_digest(oid: &[u8]) -> SignatureDigest {
+    match oid {
+        [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 2] => SignatureDigest::Md2,
+        [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 4] => SignatureDigest::Md5,
+        [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 5]
+        | [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 1]
+        | [0x2a, 0x86, 0x48, 0xce, 0x38, 0x04, 3] => SignatureDigest::Sha1,
+        _ => SignatureDigest::Other,
+    }
+}

@@ -1,0 +1,481 @@
+//! A certificate's facts: what was put in comes out, another parser sees the same, and what is
+//! broken is an error.
+
+use mtls_watch_x509::describe::{Description, describe};
+use mtls_watch_x509::spiffe::{InvalidSvid, Svid};
+use mtls_watch_x509::time::UnixTime;
+use mtls_watch_x509::{
+    Certificate, ExtendedKeyUsage, KeyAlgorithm, MAX_DER_BYTES, ParseError, PublicKey,
+    SignatureDigest, parse,
+};
+use pki::{Ca, Identity, Lifetime};
+use pki::{KeyKind, LeafBuilder};
+use sha2::{Digest as _, Sha256};
+
+use crate::facts;
+use pki::fixtures::{PAY, PKI, RSA, hex, key_digits, leaf, workload};
+use pki::handmade::{
+    self as der, AUTHORITY_KEY_ID, BASIC_CONSTRAINTS, BMP_STRING, COMMON_NAME, EXTENDED_KEY_USAGE,
+    Handmade, KEY_USAGE, ORGANIZATION, PRINTABLE_STRING, SUBJECT_ALT_NAME, SUBJECT_KEY_ID,
+    TELETEX_STRING, UTF8_STRING,
+};
+
+fn issued(builder: LeafBuilder) -> Identity {
+    builder.issue().unwrap()
+}
+
+#[test]
+fn validity_is_read_to_the_second_from_1950_to_9999() {
+    const LAST_OF_2049: i64 = 2_524_607_999;
+    for (not_before, not_after) in [
+        (-631_152_000, -1),
+        (-1, 0),
+        (0, LAST_OF_2049),
+        (LAST_OF_2049, LAST_OF_2049 + 1),
+        (LAST_OF_2049 + 1, 253_402_300_799),
+        (-631_152_000, 253_402_300_799),
+    ] {
+        let lifetime = Lifetime {
+            not_before,
+            not_after,
+        };
+        let found = facts(issued(leaf().lifetime(lifetime)).der());
+        assert_eq!(found.not_before, UnixTime(not_before));
+        assert_eq!(found.not_after, UnixTime(not_after));
+    }
+}
+
+#[test]
+fn the_key_is_known_by_kind_and_size() {
+    const P224: [u8; 5] = [0x2b, 0x81, 4, 0, 33];
+    const P192: [u8; 8] = [0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 1];
+    const P521: [u8; 5] = [0x2b, 0x81, 4, 0, 35];
+    const BRAINPOOL_P160: [u8; 9] = [0x2b, 0x24, 3, 3, 2, 8, 1, 1, 1];
+    let by_testbed = [
+        (KeyKind::P256, KeyAlgorithm::Ec, 256),
+        (KeyKind::P384, KeyAlgorithm::Ec, 384),
+        (KeyKind::Ed25519, KeyAlgorithm::Ed25519, 256),
+        (KeyKind::Rsa1024, KeyAlgorithm::Rsa, 1024),
+    ]
+    .map(|(kind, algorithm, bits)| {
+        (
+            issued(leaf().key_kind(kind)).der().to_vec(),
+            algorithm,
+            bits,
+        )
+    });
+    let by_hand = [
+        (der::elliptic_curve(&P192, 24), KeyAlgorithm::Ec, 192),
+        (der::elliptic_curve(&P224, 28), KeyAlgorithm::Ec, 224),
+        (der::elliptic_curve(&P521, 66), KeyAlgorithm::Ec, 521),
+        (
+            der::elliptic_curve(&BRAINPOOL_P160, 20),
+            KeyAlgorithm::Ec,
+            160,
+        ),
+        (der::rsa_key(2047), KeyAlgorithm::Rsa, 2047),
+        (der::rsa_key(2048), KeyAlgorithm::Rsa, 2048),
+        (
+            der::public_key(&[0x2b, 0x65, 0x71], &[], &[7; 57]),
+            KeyAlgorithm::Ed448,
+            456,
+        ),
+        (
+            der::public_key(&[0x2a, 3], &[], &[7; 9]),
+            KeyAlgorithm::Other,
+            0,
+        ),
+        (
+            der::public_key(&der::rsa(1), &[5, 0], b"no key"),
+            KeyAlgorithm::Rsa,
+            0,
+        ),
+    ]
+    .map(|(key, algorithm, bits)| {
+        let handmade = Handmade {
+            key,
+            ..Handmade::default()
+        };
+        (handmade.der(), algorithm, bits)
+    });
+    for (der, algorithm, bits) in by_testbed.into_iter().chain(by_hand) {
+        assert_eq!(facts(&der).public_key, PublicKey { algorithm, bits });
+    }
+}
+
+#[test]
+fn the_digest_of_the_signature_is_known_where_it_is_weak() {
+    let ecdsa = |arc: &[u8]| [&[0x2a, 0x86, 0x48, 0xce, 0x3d, 4][..], arc].concat();
+    for (signature_algorithm, digest) in [
+        (der::rsa(2), SignatureDigest::Md2),
+        (der::rsa(4), SignatureDigest::Md5),
+        (der::rsa(5), SignatureDigest::Sha1),
+        (der::rsa(11), SignatureDigest::Other),
+        (ecdsa(&[1]), SignatureDigest::Sha1),
+        (ecdsa(&[3, 2]), SignatureDigest::Other),
+        (vec![0x2b, 0x65, 0x70], SignatureDigest::Other),
+    ] {
+        let handmade = Handmade {
+            signature_algorithm,
+            ..Handmade::default()
+        };
+        assert_eq!(facts(&handmade.der()).signature_digest, digest);
+    }
+    let ca = Ca::root("RSA CA").key(&RSA).issue().unwrap();
+    let sha1 = issued(ca.leaf().sha1_signature());
+    assert_eq!(facts(sha1.der()).signature_digest, SignatureDigest::Sha1);
+}
+
+#[test]
+fn the_identity_is_the_first_name_of_the_best_kind() {
+    for (builder, identity) in [
+        (workload().common_name("cn").dns("a.test"), PAY),
+        (leaf().dns("a.test").uri("https://a.test/").uri(PAY), PAY),
+        (
+            leaf().uri("SPIFFE://Loud/x").uri("urn:x"),
+            "SPIFFE://Loud/x",
+        ),
+        (leaf().dns("a.test").uri("urn:a").uri("urn:b"), "urn:a"),
+        (
+            leaf().common_name("cn").dns("a.test").dns("b.test"),
+            "a.test",
+        ),
+        (leaf().organization("org").common_name("cn"), "cn"),
+        (leaf().organization("org"), "unknown"),
+        (leaf(), "unknown"),
+    ] {
+        assert_eq!(facts(issued(builder).der()).identity, identity);
+    }
+}
+
+#[test]
+fn a_spiffe_id_is_valid_only_alone_and_in_a_leaf() {
+    for (builder, svid) in [
+        (workload().dns("a.test"), Svid::Valid),
+        (leaf().dns("a.test").uri("https://a.test/"), Svid::No),
+        (
+            workload().uri("urn:x"),
+            Svid::Invalid(InvalidSvid::SeveralUris),
+        ),
+        (workload().ca_flag(), Svid::Invalid(InvalidSvid::IsCa)),
+        (
+            leaf().uri("spiffe://Upper/x"),
+            Svid::Invalid(InvalidSvid::TrustDomain),
+        ),
+        (leaf().uri("spiffe://d"), Svid::Invalid(InvalidSvid::Path)),
+    ] {
+        assert_eq!(facts(issued(builder).der()).spiffe, svid);
+    }
+}
+
+#[test]
+fn a_ca_is_named_by_its_subject_and_key() {
+    let leaf = facts(issued(leaf()).der());
+    let ca = facts(PKI.issuing.der());
+    let name = format!("Issuing CA:{}", key_digits(&PKI.issuing));
+    assert_eq!(ca.subject_ca(), name);
+    assert_eq!(leaf.issuer_ca(), name);
+    assert_eq!(ca.issuer_ca(), facts(PKI.intermediate.der()).subject_ca());
+}
+
+#[test]
+fn cas_of_one_name_and_different_keys_have_different_names() {
+    let [old, new] = [(); 2].map(|()| Ca::root("Root CA").issue().unwrap());
+    assert_ne!(facts(old.der()).subject_ca(), facts(new.der()).subject_ca());
+    let renewed = Ca::root("Root CA").key(old.key()).issue().unwrap();
+    assert_eq!(
+        facts(old.der()).subject_ca(),
+        facts(renewed.der()).subject_ca()
+    );
+}
+
+#[test]
+fn a_ca_without_common_name_or_key_identifier_is_named_by_what_it_has() {
+    let organization = (&ORGANIZATION[..], UTF8_STRING, &b"Shop"[..]);
+    let common_name = (&COMMON_NAME[..], UTF8_STRING, &b"CA"[..]);
+    let empty = (&COMMON_NAME[..], UTF8_STRING, &b""[..]);
+    for (attributes, text) in [
+        (vec![organization, common_name], "CA"),
+        (vec![organization], "Shop"),
+        (vec![empty], "unnamed"),
+        (vec![], "unnamed"),
+    ] {
+        let subject = der::name(&attributes);
+        let digits = &hex(&Sha256::digest(&subject))[..8];
+        let without_key_id = Handmade {
+            subject: subject.clone(),
+            issuer: subject.clone(),
+            ..Handmade::default()
+        };
+        let found = facts(&without_key_id.der());
+        assert_eq!(found.subject_ca(), format!("{text}:{digits}"));
+        assert_eq!(found.issuer_ca(), format!("{text}:{digits}"));
+
+        let key_id = der::tlv(4, [0xAB, 0xCD, 0xEF, 0x01, 0x23]);
+        let with_key_id = Handmade {
+            subject,
+            extensions: vec![der::extension(SUBJECT_KEY_ID, &key_id)],
+            ..Handmade::default()
+        };
+        assert_eq!(
+            facts(&with_key_id.der()).subject_ca(),
+            format!("{text}:abcdef01")
+        );
+    }
+}
+
+#[test]
+fn a_self_issued_certificate_names_itself_as_its_issuer() {
+    // Go's roots, Istio's among them, have no authority key identifier (RFC 5280, section 4.2.1.1,
+    // lets them).
+    let root = LeafBuilder::self_signed().common_name("Root CA").ca_flag();
+    let found = facts(issued(root.without_authority_key_identifier()).der());
+    assert!(found.links.subject_key_id.is_some() && found.links.authority_key_id.is_none());
+    assert_eq!(found.issuer_ca(), found.subject_ca());
+}
+
+#[test]
+fn an_authority_named_by_serial_number_has_no_key_identifier() {
+    let by_serial = der::extension(AUTHORITY_KEY_ID, &der::sequence(&[der::tlv(0x82, [9])]));
+    let handmade = Handmade {
+        extensions: vec![by_serial],
+        ..Handmade::default()
+    };
+    let found = facts(&handmade.der());
+    let digits = &hex(&Sha256::digest(&handmade.issuer))[..8];
+    assert_eq!(found.issuer_ca(), format!("issuer:{digits}"));
+}
+
+#[test]
+fn names_are_read_in_the_encodings_that_cas_use() {
+    for (tag, bytes, text) in [
+        (UTF8_STRING, "Zürich ✓".as_bytes(), "Zürich ✓"),
+        (PRINTABLE_STRING, b"plain", "plain"),
+        (TELETEX_STRING, b"Z\xfcrich", "Zürich"),
+        (TELETEX_STRING, b"plain", "plain"),
+        (BMP_STRING, b"\0Z\0\xfc\x27\x13", "Zü✓"),
+        (BMP_STRING, b"\xd8\x3d\xde\x00", "😀"),
+    ] {
+        assert_eq!(facts(&named(tag, bytes)).identity, text);
+    }
+}
+
+fn named(tag: u8, bytes: &[u8]) -> Vec<u8> {
+    let handmade = Handmade {
+        subject: der::name(&[(&COMMON_NAME, tag, bytes)]),
+        ..Handmade::default()
+    };
+    handmade.der()
+}
+
+#[test]
+fn names_that_are_no_text_are_still_read() {
+    for (tag, bytes, readable) in [
+        (UTF8_STRING, &b"pay\xff\xfe"[..], "pay"),
+        (UTF8_STRING, b"pay\xc3", "pay"),
+        (PRINTABLE_STRING, b"pay\x80", "pay"),
+        (BMP_STRING, b"\0p\0a\0y\xd8", "pay"),
+        (BMP_STRING, b"\0p\0a\0y\xd8\x3d", "pay"),
+        (UTF8_STRING, b"pay\0\x1b[2J\r\n", "pay"),
+    ] {
+        let identity = facts(&named(tag, bytes)).identity;
+        assert!(identity.starts_with(readable), "{identity:?}");
+        assert!(!describe(&named(tag, bytes)).unwrap().subject.is_empty());
+    }
+}
+
+#[test]
+fn a_version_1_certificate_has_no_extensions() {
+    let old = Handmade {
+        version: None,
+        ..Handmade::default()
+    };
+    let found = facts(&old.der());
+    assert_eq!((found.version, found.is_ca), (1, false));
+    assert_eq!((found.key_usage, found.extended_key_usage), (None, None));
+}
+
+fn extended(extensions: &[Vec<u8>]) -> Result<Certificate, ParseError> {
+    let handmade = Handmade {
+        extensions: extensions.to_vec(),
+        ..Handmade::default()
+    };
+    parse(&handmade.der())
+}
+
+#[test]
+fn of_a_repeated_extension_the_first_counts() {
+    let server = der::purposes(&[1]);
+    let client = der::purposes(&[2]);
+    let found = extended(&[server, client]).unwrap();
+    let server_only = ExtendedKeyUsage {
+        server_auth: true,
+        client_auth: false,
+    };
+    assert_eq!(found.extended_key_usage, Some(server_only));
+
+    let found = extended(&[der::uris(&["urn:a"]), der::uris(&["urn:b"])]).unwrap();
+    assert_eq!(found.identity, "urn:a");
+
+    let no_ca = der::extension(BASIC_CONSTRAINTS, &der::sequence(&[]));
+    let ca = der::sequence(&[der::tlv(1, [0xff])]);
+    let ca = der::extension(BASIC_CONSTRAINTS, &ca);
+    assert!(!extended(&[no_ca.clone(), ca.clone()]).unwrap().is_ca);
+    assert!(extended(&[ca, no_ca]).unwrap().is_ca);
+}
+
+#[test]
+fn a_path_length_alone_makes_no_ca() {
+    let path_length = der::sequence(&[der::tlv(2, [0])]);
+    let constraints = der::extension(BASIC_CONSTRAINTS, &path_length);
+    assert!(!extended(&[constraints]).unwrap().is_ca);
+}
+
+#[test]
+fn the_description_is_of_the_extension_that_counts() {
+    let extensions = [
+        der::purposes(&[1]),
+        der::purposes(&[2]),
+        der::uris(&["urn:a"]),
+        der::uris(&["urn:b"]),
+        // The second one is not even read.
+        der::extension(KEY_USAGE, &[3, 2, 7, 0x80]),
+        der::extension(KEY_USAGE, b"broken"),
+    ];
+    let handmade = Handmade {
+        extensions: extensions.to_vec(),
+        ..Handmade::default()
+    };
+    assert!(parse(&handmade.der()).is_ok());
+    let found = describe(&handmade.der()).unwrap();
+    assert_eq!(found.extended_key_usage.unwrap(), ["serverAuth"]);
+    assert_eq!(found.subject_alt_names, ["URI:urn:a"]);
+    assert_eq!(found.key_usage.unwrap(), ["digitalSignature"]);
+}
+
+#[test]
+fn an_extension_that_matters_and_is_broken_makes_the_certificate_unreadable() {
+    for arc in [
+        SUBJECT_KEY_ID,
+        KEY_USAGE,
+        SUBJECT_ALT_NAME,
+        BASIC_CONSTRAINTS,
+        AUTHORITY_KEY_ID,
+        EXTENDED_KEY_USAGE,
+    ] {
+        let found = extended(&[der::extension(arc, b"\x30\x7f")]);
+        assert!(
+            matches!(found, Err(ParseError::Extension(_))),
+            "{arc}: {found:?}"
+        );
+    }
+}
+
+#[test]
+fn an_extension_that_does_not_matter_may_be_anything() {
+    assert!(extended(&[der::extension(32, b"\xff\xff"), der::extension(99, b"")]).is_ok());
+}
+
+#[test]
+fn other_kinds_of_alternative_names_do_not_hide_those_that_count() {
+    let names = der::sequence(&[
+        der::tlv(0x87, [192, 0, 2, 1]),
+        der::tlv(0x81, "a@b.test"),
+        der::tlv(0x88, [0x2a, 3]),
+        der::tlv(0x86, PAY),
+    ]);
+    let handmade = Handmade {
+        extensions: vec![der::extension(SUBJECT_ALT_NAME, &names)],
+        ..Handmade::default()
+    };
+    assert_eq!(facts(&handmade.der()).identity, PAY);
+    let Description {
+        subject_alt_names, ..
+    } = describe(&handmade.der()).unwrap();
+    let expected = [
+        "IP:192.0.2.1",
+        "email:a@b.test",
+        "RID:1.2.3",
+        &format!("URI:{PAY}"),
+    ];
+    assert_eq!(subject_alt_names, expected);
+}
+
+#[test]
+fn the_description_names_every_usage() {
+    let purposes = der::sequence(&[
+        der::tlv(6, [0x2b, 6, 1, 5, 5, 7, 3, 1]),
+        der::tlv(6, [0x2b, 6, 1, 5, 5, 7, 3, 9]),
+        der::tlv(6, [0x55, 0x1d, 37, 0]),
+        der::tlv(6, [0x2a, 0x86, 0x48, 0x82, 0x37]),
+    ]);
+    let handmade = Handmade {
+        extensions: vec![
+            der::extension(KEY_USAGE, &der::tlv(3, [7, 0xff, 0x80])),
+            der::extension(EXTENDED_KEY_USAGE, &purposes),
+        ],
+        ..Handmade::default()
+    };
+    let found = describe(&handmade.der()).unwrap();
+    let all = [
+        "digitalSignature",
+        "nonRepudiation",
+        "keyEncipherment",
+        "dataEncipherment",
+        "keyAgreement",
+        "keyCertSign",
+        "cRLSign",
+        "encipherOnly",
+        "decipherOnly",
+    ];
+    assert_eq!(found.key_usage.unwrap(), all);
+    let mut purposes = found.extended_key_usage.unwrap();
+    purposes.sort();
+    let expected = [
+        "1.2.840.311",
+        "OCSPSigning",
+        "anyExtendedKeyUsage",
+        "serverAuth",
+    ];
+    assert_eq!(purposes, expected);
+}
+
+#[test]
+fn the_serial_is_the_number_that_openssl_and_access_logs_show() {
+    for (encoded, hex) in [
+        (vec![1], "01"),
+        (vec![0x7f, 0xff], "7fff"),
+        // The zero byte in front is there for the sign only.
+        (vec![0, 0xc0, 0xff, 0xee], "c0ffee"),
+    ] {
+        let handmade = Handmade {
+            serial: encoded,
+            ..Handmade::default()
+        };
+        assert_eq!(describe(&handmade.der()).unwrap().serial, hex);
+    }
+}
+
+#[test]
+fn a_certificate_is_read_up_to_64_kb() {
+    let largest = Handmade::default().of_size(MAX_DER_BYTES);
+    assert_eq!(largest.len(), 64 * 1024);
+    assert_eq!(facts(&largest).identity, "subject");
+    let too_large = Handmade::default().of_size(MAX_DER_BYTES + 1);
+    assert_eq!(parse(&too_large), Err(ParseError::TooLarge(64 * 1024 + 1)));
+    assert!(parse(&Handmade::default().of_size(1 << 20)).is_err());
+}
+
+#[test]
+fn what_follows_a_certificate_is_an_error() {
+    let der = [issued(workload()).der(), &b"\0\0\0"[..]].concat();
+    assert_eq!(parse(&der), Err(ParseError::TrailingBytes(3)));
+}
+
+#[test]
+fn a_certificate_cut_short_is_an_error() {
+    let whole = issued(workload());
+    for length in 0..whole.der().len() {
+        assert!(parse(&whole.der()[..length]).is_err(), "{length} bytes");
+    }
+}

@@ -1,0 +1,168 @@
+//! One plugin configuration in one VM.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use proxy_wasm::traits::{Context, HttpContext, RootContext, StreamContext};
+use proxy_wasm::types::ContextType;
+
+use crate::host::{self, Proxy};
+use crate::http::HttpFilter;
+use crate::network::NetworkFilter;
+use crate::{REGISTRY, streams};
+use mtls_watch_core::config::Config;
+use mtls_watch_core::host::TICK_MILLISECONDS;
+use mtls_watch_core::inspector::Inspector;
+use mtls_watch_core::own::admin::{MAX_REPLY_BYTES, ReplyError};
+
+/// Half an hour in ticks. A configuration with neither tick nor stream for so long, times the number of
+/// configurations, for each of the others ticks, too, is given up: Envoy has dropped it.
+const SILENCE: u32 = 360;
+
+/// A plugin configuration by its root context.
+struct Plugin {
+    root: u32,
+    inspector: Rc<Inspector>,
+    /// Ticks of others since its own, or since its last stream.
+    silence: Cell<u32>,
+}
+
+thread_local! {
+    static PLUGINS: RefCell<Vec<Plugin>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Does something with the inspector of a root context. Envoy makes no stream before it has configured
+/// the plugin; for a host that does it is one with the defaults.
+pub(crate) fn with_inspector<T>(root: u32, task: impl FnOnce(&Rc<Inspector>) -> T) -> T {
+    PLUGINS.with_borrow(|plugins| match find(plugins, root) {
+        Some(plugin) => {
+            plugin.silence.set(0);
+            task(&plugin.inspector)
+        }
+        None => task(&new_inspector(Config::default())),
+    })
+}
+
+fn find(plugins: &[Plugin], root: u32) -> Option<&Plugin> {
+    plugins.iter().find(|plugin| plugin.root == root)
+}
+
+fn inspector(root: u32) -> Option<Rc<Inspector>> {
+    PLUGINS.with_borrow(|plugins| Some(Rc::clone(&find(plugins, root)?.inspector)))
+}
+
+fn new_inspector(config: Config) -> Rc<Inspector> {
+    Rc::new(Inspector::new(config, REGISTRY.with(Rc::clone)))
+}
+
+fn configure(root: u32, inspector: Rc<Inspector>) {
+    PLUGINS.with_borrow_mut(|plugins| {
+        plugins.retain(|plugin| plugin.root != root);
+        plugins.push(Plugin {
+            root,
+            inspector,
+            silence: Cell::default(),
+        });
+    });
+}
+
+/// The end of a root context is not among the callbacks that the module exports, for it would be called
+/// at the end of every request too. So it is told by its silence.
+fn drop_silent(ticking: u32) {
+    PLUGINS.with_borrow_mut(|plugins| {
+        for plugin in plugins.iter() {
+            plugin.silence.set(match plugin.root == ticking {
+                true => 0,
+                false => plugin.silence.get().saturating_add(1),
+            });
+        }
+        let count = u32::try_from(plugins.len()).unwrap_or(u32::MAX);
+        let limit = SILENCE.saturating_mul(count);
+        plugins.retain(|plugin| plugin.silence.get() < limit);
+    });
+}
+
+/// The SDK's root context.
+pub(crate) struct Root {
+    context: u32,
+    /// Whether the last context was an HTTP stream.
+    http: Cell<bool>,
+}
+
+impl Root {
+    pub(crate) fn new(context: u32) -> Self {
+        Self {
+            context,
+            http: Cell::default(),
+        }
+    }
+}
+
+impl Context for Root {
+    fn on_http_call_response(&mut self, token: u32, headers: usize, body: usize, _trailers: usize) {
+        let Some(inspector) = inspector(self.context) else {
+            return;
+        };
+        // A call that failed or timed out comes back without headers.
+        let status = (headers > 0).then(host::reply_status).flatten();
+        let content = match status {
+            None => Err(ReplyError::None),
+            Some(status) if status != b"200" => Err(ReplyError::Status(
+                String::from_utf8_lossy(&status).into_owned(),
+            )),
+            Some(_) if body > MAX_REPLY_BYTES => Err(ReplyError::TooLarge(body)),
+            Some(_) => Ok(host::reply_body(body)),
+        };
+        inspector.on_reply(&Proxy, token, content.as_deref().map_err(Clone::clone));
+    }
+}
+
+impl RootContext for Root {
+    fn on_configure(&mut self, _plugin_configuration_size: usize) -> bool {
+        log::set_max_level(host::log_level());
+        match Config::parse(&host::plugin_configuration()) {
+            Ok(config) => {
+                let inspector = new_inspector(config);
+                inspector.start(&Proxy);
+                configure(self.context, inspector);
+                host::set_tick_period(TICK_MILLISECONDS);
+                true
+            }
+            Err(error) => {
+                log::error!("mtls-watch: configuration refused: {error}");
+                false
+            }
+        }
+    }
+
+    fn on_tick(&mut self) {
+        log::set_max_level(host::log_level());
+        drop_silent(self.context);
+        if let Some(inspector) = inspector(self.context) {
+            inspector.tick(&Proxy);
+        }
+    }
+
+    /// Whether the new context is an HTTP stream or a connection: asked by a module without guards only.
+    /// As measured, `request.protocol` is there at creation of the one, and not of the other. Where
+    /// Envoy does not say, it is what the last one was.
+    fn get_type(&self) -> Option<ContextType> {
+        if let Some(http) = host::has_property(&["request", "protocol"]) {
+            self.http.set(http);
+        }
+        Some(match self.http.get() {
+            true => ContextType::HttpContext,
+            false => ContextType::StreamContext,
+        })
+    }
+
+    fn create_http_context(&self, context: u32) -> Option<Box<dyn HttpContext>> {
+        streams::on_create(context, self.context);
+        Some(Box::new(HttpFilter(context)))
+    }
+
+    fn create_stream_context(&self, context: u32) -> Option<Box<dyn StreamContext>> {
+        streams::on_create(context, self.context);
+        Some(Box::new(NetworkFilter(context)))
+    }
+}

@@ -1,0 +1,178 @@
+//! From Envoy's events to the watches over requests and connections.
+//!
+//! What a context is, its first event tells: that of a request is its headers, that of a connection
+//! anything else. The SDK would have to be told when the context is created, so `guard` leads the events
+//! past it; in a module without guards the SDK's contexts hand them on.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::thread::LocalKey;
+
+use proxy_wasm::types::Action;
+
+use crate::host::{self, Proxy};
+use crate::root;
+use mtls_watch_core::hash::ById;
+use mtls_watch_core::inspector::{
+    ConnectionDecision, ConnectionWatch, Event, Inspector, RequestDecision, RequestWatch,
+};
+
+/// What contexts are to this module, by number.
+type Contexts<T> = RefCell<HashMap<u32, T, ById>>;
+
+/// A context that is not a request, or of which nothing is known yet.
+enum Connection {
+    /// Nothing has happened. The root context tells by which configuration it will be watched.
+    New { root: u32 },
+    /// It is a connection.
+    Watched(ConnectionWatch),
+}
+
+thread_local! {
+    /// The context created last, and its root context. The headers of a request follow at once: it is
+    /// not worth a place among the others.
+    static NEWEST: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
+    /// The requests that are not over for the module with their headers.
+    static REQUESTS: Contexts<RequestWatch> = const {
+        RefCell::new(HashMap::with_hasher(ById::new()))
+    };
+    static CONNECTIONS: Contexts<Connection> = const {
+        RefCell::new(HashMap::with_hasher(ById::new()))
+    };
+}
+
+/// A context has been created.
+pub(crate) fn on_create(context: u32, root: u32) {
+    let (before, its_root) = NEWEST.replace((context, root));
+    if before != 0 {
+        insert(&CONNECTIONS, before, Connection::New { root: its_root });
+    }
+}
+
+/// A request's headers are there.
+pub(crate) fn on_request_headers(context: u32) -> Action {
+    let Some(root) = take_newest(context).or_else(|| take_new(context)) else {
+        return Action::Continue;
+    };
+    root::with_inspector(root, |inspector| {
+        if inspector.admits(&Proxy) {
+            return Action::Continue;
+        }
+        let (watch, decision) = RequestWatch::begin(inspector, &Proxy);
+        if !watch.is_over() {
+            insert(&REQUESTS, context, watch);
+        }
+        act_on_request(decision)
+    })
+}
+
+/// A response's headers are there.
+pub(crate) fn on_response_headers(context: u32) -> Action {
+    with(&REQUESTS, |requests| {
+        let decision = requests.get_mut(&context)?.on_response(&Proxy);
+        Some(act_on_request(decision))
+    })
+    .unwrap_or(Action::Continue)
+}
+
+/// The client sent data, or will send no more.
+pub(crate) fn on_downstream_data(context: u32, size: usize, end_of_stream: bool) -> Action {
+    let mut action = Action::Continue;
+    if size > 0 {
+        action = on_connection(context, Event::DownstreamData);
+    }
+    if end_of_stream && action == Action::Continue {
+        action = on_connection(context, Event::DownstreamEnd);
+    }
+    action
+}
+
+/// Something has happened on a connection.
+pub(crate) fn on_connection(context: u32, event: Event) -> Action {
+    if let Some(root) = take_newest(context) {
+        insert(&CONNECTIONS, context, Connection::New { root });
+    }
+    let decision = with(&CONNECTIONS, |connections| {
+        let connection = connections.get_mut(&context)?;
+        if let Connection::New { root } = *connection {
+            let watch = |inspector: &Rc<Inspector>| ConnectionWatch::new(Rc::clone(inspector));
+            *connection = Connection::Watched(root::with_inspector(root, watch));
+        }
+        match connection {
+            Connection::Watched(watch) => Some(watch.on(&Proxy, event)),
+            Connection::New { .. } => None,
+        }
+    });
+    match decision {
+        // Too late to refuse anyone who is leaving.
+        Some(ConnectionDecision::Close) if !matches!(event, Event::Close { .. }) => {
+            host::close_connection();
+            Action::Pause
+        }
+        _ => Action::Continue,
+    }
+}
+
+/// A context is over, and access logs are about to be written.
+pub(crate) fn on_log(context: u32) {
+    if take_newest(context).is_some() {
+        return;
+    }
+    if let Some(request) = remove(&REQUESTS, context) {
+        request.on_log(&Proxy);
+    } else {
+        remove(&CONNECTIONS, context);
+    }
+}
+
+fn act_on_request(decision: RequestDecision) -> Action {
+    match decision {
+        RequestDecision::Continue => Action::Continue,
+        RequestDecision::Deny => {
+            host::deny_request();
+            Action::Pause
+        }
+    }
+}
+
+/// The root context of the newest context, if that is this one. Then it is not the newest any more.
+fn take_newest(context: u32) -> Option<u32> {
+    let (newest, root) = NEWEST.get();
+    (newest == context).then(|| {
+        NEWEST.set((0, 0));
+        root
+    })
+}
+
+/// The root context of a context that was created earlier, if nothing has happened on it: then it is no
+/// connection.
+fn take_new(context: u32) -> Option<u32> {
+    with(&CONNECTIONS, |connections| {
+        let Connection::New { root } = *connections.get(&context)? else {
+            return None;
+        };
+        connections.remove(&context);
+        Some(root)
+    })
+}
+
+fn insert<T>(contexts: &'static LocalKey<Contexts<T>>, context: u32, value: T) {
+    with(contexts, |contexts| contexts.insert(context, value));
+}
+
+/// Takes a context out. Mostly there is none, and then this is next to nothing.
+fn remove<T>(contexts: &'static LocalKey<Contexts<T>>, context: u32) -> Option<T> {
+    with(contexts, |contexts| match contexts.is_empty() {
+        true => None,
+        false => contexts.remove(&context),
+    })
+}
+
+/// Nothing else borrows them at that time: a refusal never comes, and costs no panic.
+fn with<T, R>(
+    contexts: &'static LocalKey<Contexts<T>>,
+    task: impl FnOnce(&mut HashMap<u32, T, ById>) -> Option<R>,
+) -> Option<R> {
+    contexts.with(|contexts| task(&mut *contexts.try_borrow_mut().ok()?))
+}
