@@ -4,7 +4,7 @@
 //! Proxy-Wasm. See docs/architecture.md.
 
 #![cfg(target_arch = "wasm32")]
-#![deny(missing_docs, unsafe_code, unreachable_pub)]
+#![deny(unsafe_code, unreachable_pub)]
 // A panic kills the VM of its worker, for every stream on it: none may be written by accident.
 #![deny(
     clippy::unwrap_used,

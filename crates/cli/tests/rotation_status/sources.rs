@@ -182,7 +182,7 @@ fn bad_usage_is_told() {
 
 #[test]
 fn only_certificates_of_cas_tell_of_the_hierarchy() {
-    let leaf = testbed::Hierarchy::new().unwrap().leaf().issue().unwrap();
+    let leaf = pki::Hierarchy::new().unwrap().leaf().issue().unwrap();
     let file = NamedTempFile::new().unwrap();
     fs::write(file.path(), leaf.leaf_pem()).unwrap();
     let run = text(
