@@ -14,9 +14,7 @@ use proxy_wasm::types::Action;
 use crate::host::{self, Proxy};
 use crate::root;
 use mtls_watch_core::hash::ById;
-use mtls_watch_core::inspector::{
-    ConnectionDecision, ConnectionWatch, Event, Inspector, RequestDecision, RequestWatch,
-};
+use mtls_watch_core::inspector::{ConnectionWatch, Decision, Event, Inspector, RequestWatch};
 
 /// What contexts are to this module, by number.
 type Contexts<T> = RefCell<HashMap<u32, T, ById>>;
@@ -56,7 +54,7 @@ pub(crate) fn on_request_headers(context: u32) -> Action {
         return Action::Continue;
     };
     root::with_inspector(root, |inspector| {
-        if inspector.admits(&Proxy) {
+        if inspector.has_pass(&Proxy) {
             return Action::Continue;
         }
         let (watch, decision) = RequestWatch::begin(inspector, &Proxy);
@@ -106,7 +104,7 @@ pub(crate) fn on_connection(context: u32, event: Event) -> Action {
     });
     match decision {
         // Too late to refuse anyone who is leaving.
-        Some(ConnectionDecision::Close) if !matches!(event, Event::Close { .. }) => {
+        Some(Decision::Deny) if !matches!(event, Event::Close { .. }) => {
             host::close_connection();
             Action::Pause
         }
@@ -126,10 +124,10 @@ pub(crate) fn on_log(context: u32) {
     }
 }
 
-fn act_on_request(decision: RequestDecision) -> Action {
+fn act_on_request(decision: Decision) -> Action {
     match decision {
-        RequestDecision::Continue => Action::Continue,
-        RequestDecision::Deny => {
+        Decision::Continue => Action::Continue,
+        Decision::Deny => {
             host::deny_request();
             Action::Pause
         }

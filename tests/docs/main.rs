@@ -67,7 +67,7 @@ fn the_readme_lists_the_metrics() {
 
 #[test]
 fn the_readme_lists_the_findings() {
-    let rows = Finding::ALL.map(|finding| {
+    let rows = Finding::ALL.iter().copied().map(|finding| {
         format!(
             "| `{}` | {} | {} |\n",
             finding.as_str(),
@@ -84,7 +84,7 @@ fn the_readme_lists_the_findings() {
 
 #[test]
 fn every_reason_is_documented() {
-    let rows = Reason::ALL.map(|reason| {
+    let rows = Reason::ALL.iter().copied().map(|reason| {
         format!(
             "| `{}` | {} | {} | {} | {} |\n",
             reason.as_str(),
@@ -103,7 +103,7 @@ fn every_reason_is_documented() {
 
 #[test]
 fn every_reason_has_its_series_and_its_line() {
-    let lines = Reason::ALL.map(|reason| {
+    let lines = Reason::ALL.iter().copied().map(|reason| {
         let direction = match reason {
             Reason::ServerAuthMissing | Reason::RejectedByPeer => Direction::Outbound,
             _ => Direction::Inbound,
@@ -117,7 +117,7 @@ fn every_reason_has_its_series_and_its_line() {
         let leaf = (layer.is_some() && direction == Direction::Inbound).then_some(&leaf);
         let series = format!(
             "{}{{direction=\"{}\",layer=\"{}\",reason=\"{}\"}}",
-            HANDSHAKE_FAILURES.name,
+            HANDSHAKE_FAILURES.description.name,
             direction.as_str(),
             failure.layer_label(),
             reason.as_str()

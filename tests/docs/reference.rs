@@ -5,8 +5,8 @@ use std::fs;
 
 use mtls_watch_core::config::{Config, Hierarchy};
 use mtls_watch_core::handshake::{NO_LAYER, Reason};
+use mtls_watch_core::metrics::{CATALOGUE, Description, HANDSHAKE_FAILURES, Label};
 use mtls_watch_core::terms::Security;
-use mtls_watch_core::metrics::{CATALOGUE, HANDSHAKE_FAILURES, Label, Metric};
 use mtls_watch_core::terms::Source;
 use mtls_watch_core::terms::{Direction, Finding, Status};
 use mtls_watch_x509::chain::Layer;
@@ -20,13 +20,21 @@ const CONFIGURATION: &str = "docs/reference/configuration.md";
 /// The values of a label, where they are a closed set.
 fn values(label: Label) -> Option<Vec<&'static str>> {
     Some(match label {
-        Label::Direction => Direction::ALL.map(Direction::as_str).into(),
-        Label::Layer => Layer::ALL.map(Layer::as_str).into(),
-        Label::Security => Security::ALL.map(Security::as_str).into(),
-        Label::Status => Status::ALL.map(Status::as_str).into(),
-        Label::Finding => Finding::ALL.map(Finding::as_str).into(),
-        Label::Reason => Reason::ALL.map(Reason::as_str).into(),
-        Label::Source => Source::ALL.map(Source::as_str).into(),
+        Label::Direction => Direction::ALL
+            .iter()
+            .map(|it| it.as_str())
+            .collect::<Vec<_>>()
+            .collect(),
+        Label::Layer => Layer::ALL.iter().copied().map(Layer::as_str).collect(),
+        Label::Security => Security::ALL
+            .iter()
+            .map(|it| it.as_str())
+            .collect::<Vec<_>>()
+            .collect(),
+        Label::Status => Status::ALL.iter().copied().map(Status::as_str).collect(),
+        Label::Finding => Finding::ALL.iter().copied().map(Finding::as_str).collect(),
+        Label::Reason => Reason::ALL.iter().copied().map(Reason::as_str).collect(),
+        Label::Source => Source::ALL.iter().copied().map(Source::as_str).collect(),
         // The second is the word of inspections, the third that of polls.
         Label::Result => vec!["ok", "unreadable", "error"],
         Label::Issuer | Label::Identity | Label::Secret | Label::Ca | Label::Version => {
@@ -37,7 +45,7 @@ fn values(label: Label) -> Option<Vec<&'static str>> {
 
 #[test]
 fn the_labels() {
-    let rows = Label::ALL.into_iter().filter_map(|label| {
+    let rows = Label::ALL.iter().copied().filter_map(|label| {
         let values = values(label)?;
         assert!(label.is_closed());
         Some(format!("| `{}` | {} |\n", label.as_str(), words(&values)))
@@ -50,11 +58,13 @@ fn the_labels() {
 }
 
 /// How many series a proxy can have, where that follows from closed sets.
-fn most(metric: &Metric) -> Option<usize> {
+fn most(metric: &Description) -> Option<usize> {
     let sizes = metric.labels.iter().map(|label| match label {
         // Of each of the two metrics with this label.
         Label::Result => Some(2),
-        Label::Layer if *metric == HANDSHAKE_FAILURES => Some(Layer::ALL.len() + [NO_LAYER].len()),
+        Label::Layer if *metric == HANDSHAKE_FAILURES.description => {
+            Some(Layer::ALL.len() + [NO_LAYER].len())
+        }
         label => values(*label).map(|values| values.len()),
     });
     sizes.product()

@@ -164,7 +164,7 @@ fn every_finding_has_its_alert() {
         .iter()
         .map(|rule| rule.text("expr").to_owned())
         .collect();
-    for finding in Finding::ALL {
+    for &finding in Finding::ALL {
         // The end of a certificate is told by its date; the last one is no fault to Envoy.
         let elsewhere = [
             Finding::Expired,

@@ -6,11 +6,11 @@ use std::rc::Rc;
 
 use mtls_watch_core::config::Config;
 use mtls_watch_core::inspector::{Inspector, RequestWatch};
-use mtls_watch_core::metrics::NOT_AFTER;
+use mtls_watch_core::metrics::{self, NOT_AFTER};
 use mtls_watch_core::policy;
 use mtls_watch_core::source::read::fingerprint_of;
 use mtls_watch_core::source::xfcc;
-use mtls_watch_core::terms::Direction;
+use mtls_watch_core::terms::{Direction, Layer};
 use mtls_watch_x509::chain;
 use mtls_watch_x509::{self as x509, Certificate, pem};
 use pki::KeyKind;
@@ -134,12 +134,9 @@ pub fn all() -> Vec<Case> {
         }),
         first_sight(&pki),
         case("encode_series", || {
-            let labels = [
-                "inbound",
-                "workload",
-                "spiffe://cluster.local/ns/shop/sa/pay",
-            ];
-            drop(black_box(NOT_AFTER.series(&labels)));
+            let identity = metrics::Identity("spiffe://cluster.local/ns/shop/sa/pay");
+            let labels = (Direction::Inbound, Layer::Workload, identity);
+            drop(black_box(NOT_AFTER.series(labels)));
         }),
     ]
 }

@@ -2,7 +2,7 @@
 
 use mtls_watch_core::config::Config;
 
-use crate::{Error, FOUND, GOOD, Outcome, read};
+use crate::{Error, FOUND, GOOD, Output, read};
 
 /// Check a plugin configuration: prints the message that Envoy would log.
 #[derive(clap::Args)]
@@ -11,15 +11,12 @@ pub(super) struct Arguments {
     file: String,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Error> {
+pub(super) fn run(arguments: &Arguments) -> Result<Output, Error> {
     Ok(match Config::parse(&read(&arguments.file)?) {
-        Ok(_) => Outcome {
-            text: "configuration accepted".to_owned(),
-            code: GOOD,
-        },
-        Err(error) => Outcome {
-            text: format!("mtls-watch: configuration refused: {error}"),
-            code: FOUND,
-        },
+        Ok(_) => Output::new("configuration accepted", GOOD),
+        Err(error) => Output::new(
+            &format!("mtls-watch: configuration refused: {error}"),
+            FOUND,
+        ),
     })
 }

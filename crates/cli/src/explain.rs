@@ -2,7 +2,7 @@
 
 use mtls_watch_core::handshake;
 
-use crate::{Error, GOOD, Outcome, Side, read};
+use crate::{Error, GOOD, Output, Side, read};
 
 /// Explain why a handshake failed, from the text that says so: reason, layer, meaning, what to do.
 ///
@@ -17,7 +17,7 @@ pub(super) struct Arguments {
     text: String,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Error> {
+pub(super) fn run(arguments: &Arguments) -> Result<Output, Error> {
     let text = match arguments.text.as_str() {
         "-" => String::from_utf8_lossy(&read("-")?).into_owned(),
         text => text.to_owned(),
@@ -25,8 +25,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Error> {
     let failure = handshake::classify(&text, arguments.direction.into())
         .ok_or_else(|| Error::Content("the text says nothing of a TLS handshake".to_owned()))?;
     let reason = failure.reason;
-    Ok(Outcome {
-        text: format!(
+    Ok(Output::new(
+        &format!(
             "reason       {}\nlayer        {}\nmeaning      {}\nfirst check  {}\nwhat to do   {}",
             reason.as_str(),
             failure.layer_label(),
@@ -34,6 +34,6 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Error> {
             reason.first_check(),
             failure.hint,
         ),
-        code: GOOD,
-    })
+        GOOD,
+    ))
 }

@@ -13,7 +13,7 @@ use mtls_watch_x509::time::UnixTime;
 use mtls_watch_x509::{self as x509, pem};
 use serde::Serialize;
 
-use crate::{Error, FOUND, GOOD, Outcome, Side, read};
+use crate::{Error, FOUND, GOOD, Output, Side, read};
 
 /// Inspect a certificate or a chain as the module would.
 ///
@@ -71,7 +71,7 @@ struct Key {
     bits: u32,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Error> {
+pub(super) fn run(arguments: &Arguments) -> Result<Output, Error> {
     let config = match &arguments.config {
         Some(file) => Config::parse(&read(file)?)
             .map_err(|error| Error::Content(format!("{file}: {error}")))?,
@@ -90,7 +90,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Error> {
         Status::Ok => GOOD,
         _ => FOUND,
     };
-    Ok(Outcome { text, code })
+    Ok(Output::new(&text, code))
 }
 
 fn now() -> UnixTime {
@@ -133,21 +133,22 @@ fn inspect(
     let judgements = policy::judge(&chain, direction, &config.thresholds);
     let found: Vec<Findings> = judgements.iter().map(|judged| judged.at(now)).collect();
     let initial = match unreadable.is_empty() {
-        true => Findings::NONE,
-        false => Findings::NONE.with(Finding::Unreadable),
+        true => Findings::empty(),
+        false => Findings::only(Finding::Unreadable),
     };
-    let all = found.iter().fold(initial, |all, found| all.union(*found));
+    let all = found.iter().fold(initial, |all, found| all | *found);
     let entries = chain
         .into_iter()
         .zip(descriptions)
         .zip(found)
         .map(|((member, description), found)| entry(member, description, found));
+    let status = Status::of_certified(true, all);
     let report = Report {
-        status: all.status().as_str(),
+        status: status.as_str(),
         certificates: entries.collect(),
         unreadable,
     };
-    Ok((report, all.status()))
+    Ok((report, status))
 }
 
 fn entry(member: Member, description: Description, findings: Findings) -> Entry {

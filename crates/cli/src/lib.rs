@@ -76,12 +76,6 @@ impl From<Side> for Direction {
     }
 }
 
-/// What a command has to say, and how it ends.
-struct Outcome {
-    text: String,
-    code: u8,
-}
-
 /// What a command writes, and how it ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output {
@@ -93,10 +87,21 @@ pub struct Output {
     pub code: u8,
 }
 
+impl Output {
+    /// What a command found.
+    fn new(text: &str, code: u8) -> Self {
+        Self {
+            text: format!("{}\n", text.trim_end()),
+            complaint: String::new(),
+            code,
+        }
+    }
+}
+
 /// Runs a command line, of which the first argument is the name of the program.
 pub fn execute(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Output {
     match Arguments::try_parse_from(arguments) {
-        Ok(arguments) => outcome(&arguments.command),
+        Ok(arguments) => output(&arguments.command),
         Err(usage) => {
             let (text, complaint) = match usage.use_stderr() {
                 true => (String::new(), usage.to_string()),
@@ -112,20 +117,16 @@ pub fn execute(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>)
     }
 }
 
-fn outcome(command: &Command) -> Output {
-    let outcome = match command {
+fn output(command: &Command) -> Output {
+    let output = match command {
         Command::Inspect(arguments) => inspect::run(arguments),
         Command::Explain(arguments) => explain::run(arguments),
         Command::StatsTags(arguments) => Ok(stats_tags::run(arguments)),
         Command::CheckConfig(arguments) => check_config::run(arguments),
         Command::RotationStatus(arguments) => rotation_status::run(arguments),
     };
-    match outcome {
-        Ok(outcome) => Output {
-            text: format!("{}\n", outcome.text.trim_end()),
-            complaint: String::new(),
-            code: outcome.code,
-        },
+    match output {
+        Ok(output) => output,
         Err(error) => Output {
             text: String::new(),
             complaint: format!("mtls-watch: {error}\n"),

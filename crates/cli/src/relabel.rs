@@ -26,12 +26,12 @@ const DIGITS: &str = "[0-9a-f]{8}";
 
 /// All rules, in the order in which they must be applied.
 pub(super) fn rules() -> impl Iterator<Item = Rule> {
-    let closed = keys(Label::ALL.into_iter().filter(|label| label.is_closed()));
+    let closed = keys(Label::ALL.iter().copied().filter(|label| label.is_closed()));
     let closed = format!("({closed})___({WORDS})___(.*{NAME})");
     let leading = std::iter::repeat_n(closed, leading_closed_labels());
     let followers = keys(followers_of_secret());
     let secret = format!("(secret)___(.*?)___((?:{followers})___.*{NAME})");
-    let last = format!("({})___(.*)___({NAME})", keys(Label::ALL));
+    let last = format!("({})___(.*)___({NAME})", keys(Label::ALL.iter().copied()));
     let taken_off = leading.chain([secret, last]).flat_map(take_off);
     taken_off.chain(restore())
 }
@@ -80,7 +80,7 @@ fn restore() -> [Rule; 4] {
         },
         Rule {
             sources: &["__name__", "version"],
-            regex: format!("{};([0-9]+)_([0-9]+)_([0-9]+)", INFO.name),
+            regex: format!("{};([0-9]+)_([0-9]+)_([0-9]+)", INFO.description.name),
             target: "version",
             replacement: "$1.$2.$3",
         },
@@ -103,7 +103,7 @@ fn followers_of_secret() -> impl Iterator<Item = Label> {
         let mut pairs = CATALOGUE.iter().flat_map(|metric| metric.labels.windows(2));
         pairs.any(|pair| pair == [Label::Secret, *label])
     };
-    Label::ALL.into_iter().filter(follows)
+    Label::ALL.iter().copied().filter(follows)
 }
 
 fn keys(labels: impl IntoIterator<Item = Label>) -> String {

@@ -25,7 +25,7 @@ use self::fleet::{Fleet, Rotation};
 use self::proxy::Proxy;
 use self::report::Report;
 use self::source::Source;
-use crate::{Error, FOUND, GOOD, Outcome, read};
+use crate::{Error, FOUND, GOOD, Output, read};
 
 /// Which CA is trusted, and which signs, in a fleet of proxies; and which step of a CA rotation is safe.
 ///
@@ -94,7 +94,7 @@ enum Format {
     Json,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Error> {
+pub(super) fn run(arguments: &Arguments) -> Result<Output, Error> {
     let rotation = rotation(arguments)?;
     let only: Vec<String> = arguments.only.iter().map(|ca| ca_name(ca)).collect();
     let certificates = certificates(&arguments.cas)?;
@@ -109,7 +109,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Error> {
             .map_err(|error| Error::Content(error.to_string()))?,
     };
     let code = if report.passes { GOOD } else { FOUND };
-    Ok(Outcome { text, code })
+    Ok(Output::new(&text, code))
 }
 
 fn rotation(arguments: &Arguments) -> Result<Option<Rotation>, Error> {

@@ -3,7 +3,7 @@
 use mtls_watch_core::metrics::{Label, tag_regex};
 
 use crate::relabel::{self, Rule};
-use crate::{GOOD, Outcome};
+use crate::{GOOD, Output};
 
 /// Print the configuration that makes labels of what the module puts into the names of metrics.
 #[derive(clap::Args)]
@@ -25,7 +25,7 @@ enum Format {
     PodMonitor,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Outcome {
+pub(super) fn run(arguments: &Arguments) -> Output {
     let text = match arguments.format {
         Format::Envoy => envoy(),
         Format::Istio => istio(),
@@ -34,26 +34,25 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         }
         Format::PodMonitor => relabel("metricRelabelings", ["sourceLabels", "targetLabel"]),
     };
-    Outcome { text, code: GOOD }
+    Output::new(&text, GOOD)
 }
 
 fn envoy() -> String {
-    let tags = Label::ALL.map(|label| {
+    let tag = |label: &Label| {
         format!(
             "    - {{ tag_name: {}, regex: '{}' }}\n",
             label.as_str(),
-            tag_regex(label)
+            tag_regex(*label)
         )
-    });
-    format!("stats_config:\n  stats_tags:\n{}", tags.concat())
+    };
+    let tags: String = Label::ALL.iter().map(tag).collect();
+    format!("stats_config:\n  stats_tags:\n{tags}")
 }
 
 fn istio() -> String {
-    let tags = Label::ALL.map(|label| format!("      - {}\n", label.as_str()));
-    format!(
-        "meshConfig:\n  defaultConfig:\n    extraStatTags:\n{}",
-        tags.concat()
-    )
+    let tag = |label: &Label| format!("      - {}\n", label.as_str());
+    let tags: String = Label::ALL.iter().map(tag).collect();
+    format!("meshConfig:\n  defaultConfig:\n    extraStatTags:\n{tags}")
 }
 
 const LOSS: &str = "\

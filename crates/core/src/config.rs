@@ -46,7 +46,7 @@ impl Default for Config {
             strip_xfcc_certificates: true,
             hierarchy: None,
             flag: Flag::default(),
-            deny: Findings::NONE,
+            deny: Findings::empty(),
             log_repeat: 3600,
         }
     }
@@ -186,7 +186,8 @@ impl Config {
 fn read_thresholds(field: &Field<'_>, thresholds: &mut Thresholds) -> Result<(), ConfigError> {
     for layer_field in field.fields(&["workload", "issuing_ca", "intermediate_ca", "root_ca"])? {
         let layer = Layer::ALL
-            .into_iter()
+            .iter()
+            .copied()
             .find(|layer| layer.as_str() == layer_field.key());
         if let Some(layer) = layer {
             read_threshold(&layer_field, thresholds.of_mut(layer))?;

@@ -39,6 +39,7 @@ pub mod policy;
 pub mod report;
 pub mod source;
 pub mod terms;
+pub mod usage;
 
 /// Version of the module, as in `mtls_watch_info{version}`.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

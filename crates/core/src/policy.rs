@@ -5,26 +5,8 @@ use mtls_watch_x509::spiffe::Svid;
 use mtls_watch_x509::time::UnixTime;
 use mtls_watch_x509::{Certificate, KeyAlgorithm, SignatureDigest};
 
-use crate::terms::{Direction, Finding, Findings, Thresholds};
-
-/// Which extended key usages a certificate must allow if it has the extension at all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct RequiredUsages {
-    client_auth: bool,
-    server_auth: bool,
-}
-
-impl RequiredUsages {
-    /// A client needs clientAuth, a server serverAuth; a mesh workload is both (X509-SVID, section
-    /// 4.4: an extended key usage extension must have both).
-    fn of(leaf: &Certificate, direction: Direction) -> Self {
-        let workload = leaf.spiffe != Svid::No;
-        Self {
-            client_auth: workload || direction == Direction::Inbound,
-            server_auth: workload || direction == Direction::Outbound,
-        }
-    }
-}
+use crate::terms::{Direction, Finding, Findings, Thresholds, found};
+use crate::usage::RequiredUsages;
 
 /// A certificate judged once: what never changes, and the moments at which the rest does. Asking
 /// again at a later time costs a few comparisons.
@@ -54,7 +36,7 @@ impl Judgement {
         } else {
             None
         };
-        by_time.map_or(self.lasting, |finding| self.lasting.with(finding))
+        by_time.map_or(self.lasting, |finding| self.lasting | finding)
     }
 
     /// The judgement by dates alone, where nothing else is known.
@@ -68,22 +50,11 @@ impl Judgement {
         let lifetime = not_after.since(not_before).max(0);
         let (warning, critical) = thresholds.of(layer).seconds(lifetime);
         Self {
-            lasting: Findings::NONE,
+            lasting: Findings::empty(),
             not_before,
             warning_from: not_after.minus(warning),
             critical_from: not_after.minus(critical),
             not_after,
-        }
-    }
-
-    /// This judgement of a certificate, without the lasting findings that `other` of the same
-    /// certificate lacks.
-    #[must_use]
-    pub fn common(self, other: &Judgement) -> Self {
-        let extra = self.lasting.without(other.lasting);
-        Self {
-            lasting: self.lasting.without(extra),
-            ..self
         }
     }
 
@@ -106,96 +77,102 @@ impl Judgement {
 /// Judges every certificate of a chain whose first is the leaf, for a peer on that side.
 #[must_use]
 pub fn judge(chain: &[Member], direction: Direction, thresholds: &Thresholds) -> Vec<Judgement> {
+    let required = |leaf: &Certificate| Some(RequiredUsages::of_peer(leaf, direction));
+    judge_for(chain, required, thresholds)
+}
+
+/// Judges this proxy's own chain, whose first is the leaf, or the CAs of its bundle.
+#[must_use]
+pub fn judge_own(chain: &[Member], thresholds: &Thresholds) -> Vec<Judgement> {
+    judge_for(chain, RequiredUsages::of_own, thresholds)
+}
+
+fn judge_for(
+    chain: &[Member],
+    required: impl FnOnce(&Certificate) -> Option<RequiredUsages>,
+    thresholds: &Thresholds,
+) -> Vec<Judgement> {
     let Some(leaf) = chain.first() else {
         return Vec::new();
     };
-    let required = RequiredUsages::of(&leaf.certificate, direction);
-    chain
-        .iter()
-        .map(|member| {
-            let issuer = member.issuer.and_then(|index| chain.get(index));
-            let issuer_not_after = issuer.map(|issuer| issuer.certificate.not_after);
-            judge_one(member, required, issuer_not_after, thresholds)
-        })
-        .collect()
+    let required = required(&leaf.certificate);
+    let judged = chain.iter().map(|member| {
+        let issuer = member.issuer.and_then(|index| chain.get(index));
+        let lasting = usage_findings(member, required)
+            | own_findings(member)
+            | strength_findings(&member.certificate)
+            | issuer_findings(&member.certificate, issuer);
+        let certificate = &member.certificate;
+        let (not_before, not_after) = (certificate.not_before, certificate.not_after);
+        Judgement {
+            lasting,
+            ..Judgement::of_validity(not_before, not_after, member.layer, thresholds)
+        }
+    });
+    judged.collect()
 }
 
-fn judge_one(
-    member: &Member,
-    required: RequiredUsages,
-    issuer_not_after: Option<UnixTime>,
-    thresholds: &Thresholds,
-) -> Judgement {
-    let certificate = &member.certificate;
-    let outlives = issuer_not_after.is_some_and(|end| certificate.not_after > end);
-    let lasting = usage_findings(member, required)
-        .union(strength_findings(member))
-        .union(match member.layer {
-            Layer::Workload => leaf_findings(certificate),
-            _ => ca_findings(certificate),
-        })
-        .with_if(Finding::OutlivesIssuer, outlives);
-    Judgement {
-        lasting,
-        ..Judgement::of_validity(
-            certificate.not_before,
-            certificate.not_after,
-            member.layer,
-            thresholds,
-        )
+/// `required`: `None` where the use is not known.
+fn usage_findings(member: &Member, required: Option<RequiredUsages>) -> Findings {
+    match (member.certificate.extended_key_usage, required) {
+        (Some(usage), Some(required)) => required.missing(usage),
+        (Some(_), None) => Findings::empty(),
+        (None, _) => found([(
+            Finding::ExtendedKeyUsageAbsent,
+            member.layer == Layer::Workload,
+        )]),
     }
 }
 
-/// Extended key usage as BoringSSL judges it (crypto/x509/v3_purp.cc): anyExtendedKeyUsage does not
-/// stand for clientAuth or serverAuth; no extension restricts nothing.
-fn usage_findings(member: &Member, required: RequiredUsages) -> Findings {
-    match member.certificate.extended_key_usage {
-        Some(usage) => Findings::NONE
-            .with_if(
-                Finding::ClientAuthMissing,
-                required.client_auth && !usage.client_auth,
-            )
-            .with_if(
-                Finding::ServerAuthMissing,
-                required.server_auth && !usage.server_auth,
-            ),
-        None => Findings::NONE.with_if(
-            Finding::ExtendedKeyUsageAbsent,
-            member.layer == Layer::Workload,
-        ),
+/// What the certificate's place in the hierarchy asks of it.
+fn own_findings(member: &Member) -> Findings {
+    match member.layer {
+        Layer::Workload => leaf_findings(&member.certificate),
+        Layer::IssuingCa | Layer::IntermediateCa | Layer::RootCa => {
+            ca_findings(&member.certificate)
+        }
     }
 }
 
 fn leaf_findings(leaf: &Certificate) -> Findings {
     let may_sign = leaf.key_usage.is_none_or(|usage| usage.digital_signature);
-    Findings::NONE
-        .with_if(Finding::DigitalSignatureMissing, !may_sign)
-        .with_if(Finding::LeafIsCa, leaf.is_ca)
-        .with_if(
-            Finding::SpiffeIdInvalid,
-            matches!(leaf.spiffe, Svid::Invalid(_)),
-        )
+    let invalid_id = matches!(leaf.spiffe, Svid::Invalid(_));
+    found([
+        (Finding::DigitalSignatureMissing, !may_sign),
+        (Finding::LeafIsCa, leaf.is_ca),
+        (Finding::SpiffeIdInvalid, invalid_id),
+    ])
 }
 
 fn ca_findings(ca: &Certificate) -> Findings {
     let may_sign = ca.key_usage.is_none_or(|usage| usage.cert_sign);
     // A version 1 certificate cannot carry the flag; BoringSSL takes a self-issued one for a CA.
     let old_root = ca.version == 1 && ca.is_self_issued();
-    Findings::NONE
-        .with_if(Finding::CertSignMissing, !may_sign)
-        .with_if(Finding::CaFlagMissing, !ca.is_ca && !old_root)
+    found([
+        (Finding::CertSignMissing, !may_sign),
+        (Finding::CaFlagMissing, !ca.is_ca && !old_root),
+    ])
+}
+
+fn issuer_findings(certificate: &Certificate, issuer: Option<&Member>) -> Findings {
+    let outlives =
+        issuer.is_some_and(|issuer| certificate.not_after > issuer.certificate.not_after);
+    found([(Finding::OutlivesIssuer, outlives)])
 }
 
 /// Smallest key sizes by NIST SP 800-131A and the CA/Browser baseline requirements, 6.1.5.
-fn strength_findings(member: &Member) -> Findings {
-    let key = member.certificate.public_key;
+fn strength_findings(certificate: &Certificate) -> Findings {
+    let key = certificate.public_key;
     let weak_key = match key.algorithm {
         KeyAlgorithm::Rsa => key.bits < 2048,
         KeyAlgorithm::Ec => key.bits < 256,
-        _ => false,
+        KeyAlgorithm::Ed25519 | KeyAlgorithm::Ed448 | KeyAlgorithm::Dsa | KeyAlgorithm::Other => {
+            false
+        }
     };
-    let weak_signature = member.certificate.signature_digest != SignatureDigest::Other;
-    Findings::NONE
-        .with_if(Finding::WeakKey, weak_key)
-        .with_if(Finding::WeakSignature, weak_signature)
+    let weak_signature = certificate.signature_digest != SignatureDigest::Other;
+    found([
+        (Finding::WeakKey, weak_key),
+        (Finding::WeakSignature, weak_signature),
+    ])
 }

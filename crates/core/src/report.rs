@@ -158,7 +158,7 @@ impl Reporter {
             &*issuer,
             &member.certificate.serial,
         );
-        let level = match finding.status() >= Status::Critical {
+        let level = match Status::of_finding(finding) >= Status::Critical {
             true => Level::Error,
             false => Level::Warn,
         };

@@ -80,7 +80,7 @@ fn judge(certificates: Vec<x509::Certificate>) {
         assert!(member.issuer.is_none_or(|issuer| issuer < count));
         label(member.identity().as_bytes());
     }
-    for direction in Direction::ALL {
+    for &direction in Direction::ALL {
         let judgements = policy::judge(&members, direction, &Thresholds::default());
         assert_eq!(judgements.len(), count);
         for judgement in judgements {
@@ -118,7 +118,11 @@ pub fn xfcc(input: &[u8]) {
 pub fn configuration(input: &[u8]) {
     match Config::parse(input) {
         Ok(config) => {
-            for threshold in Layer::ALL.map(|layer| config.thresholds.of(layer)) {
+            for threshold in Layer::ALL
+                .iter()
+                .copied()
+                .map(|layer| config.thresholds.of(layer))
+            {
                 for lifetime in [i64::MIN, 0, 1, 86_400, i64::MAX] {
                     let _ = threshold.seconds(lifetime);
                 }
@@ -135,7 +139,7 @@ pub fn configuration(input: &[u8]) {
 /// Envoy's text for a handshake that failed.
 pub fn failure_text(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
-    for direction in Direction::ALL {
+    for &direction in Direction::ALL {
         let _ = handshake::classify(&text, direction);
     }
 }

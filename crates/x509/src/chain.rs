@@ -2,10 +2,13 @@
 
 use std::borrow::Cow;
 
+use strum::{IntoStaticStr, VariantArray};
+
 use crate::certificate::Certificate;
 
 /// A certificate's place in the hierarchy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Layer {
     /// The leaf.
     Workload,
@@ -18,23 +21,13 @@ pub enum Layer {
 }
 
 impl Layer {
-    /// All layers, from the leaf up.
-    pub const ALL: [Layer; 4] = [
-        Layer::Workload,
-        Layer::IssuingCa,
-        Layer::IntermediateCa,
-        Layer::RootCa,
-    ];
+    /// All values.
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The label value.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Workload => "workload",
-            Self::IssuingCa => "issuing_ca",
-            Self::IntermediateCa => "intermediate_ca",
-            Self::RootCa => "root_ca",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 

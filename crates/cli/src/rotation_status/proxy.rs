@@ -220,8 +220,8 @@ impl<'a> Row<'a> {
     }
 }
 
-fn of<'a>(samples: &'a [Sample], metric: &Metric) -> impl Iterator<Item = &'a Sample> {
-    let name = metric.name;
+fn of<'a, L>(samples: &'a [Sample], metric: &Metric<L>) -> impl Iterator<Item = &'a Sample> {
+    let name = metric.description.name;
     samples.iter().filter(move |sample| sample.name == name)
 }
 

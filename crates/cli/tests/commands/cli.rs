@@ -499,7 +499,8 @@ fn a_configuration_is_accepted_or_refused_with_the_words_of_envoy_s_log() {
 
 #[test]
 fn a_configuration_can_name_every_finding() {
-    let deny = json!({"deny": Finding::ALL.map(Finding::as_str)});
+    let deny =
+        json!({"deny": Finding::ALL.iter().map(|finding| finding.as_str()).collect::<Vec<_>>()});
     let run = run(&["check-config", "-"], deny.to_string().as_bytes());
     assert_eq!(run.code, 0, "{}", run.stdout);
 }
@@ -523,11 +524,11 @@ pub fn stats_tags(format: &str) -> String {
 
 #[test]
 fn envoy_s_tags_are_yaml_with_every_label() {
-    let expected = Label::ALL.map(|label| {
+    let expected = Label::ALL.iter().copied().map(|label| {
         let key = label.as_str();
         (key.to_owned(), format!(r"({key}=\.=(.*?);\.;)"))
     });
-    assert_eq!(tags(&stats_tags("envoy")), BTreeSet::from(expected));
+    assert_eq!(tags(&stats_tags("envoy")), BTreeSet::from_iter(expected));
 }
 
 #[test]
@@ -539,7 +540,10 @@ fn istio_s_tags_are_yaml_with_every_label() {
         .iter()
         .map(|tag| tag.as_str().unwrap())
         .collect();
-    assert_eq!(tags, BTreeSet::from(Label::ALL.map(Label::as_str)));
+    assert_eq!(
+        tags,
+        BTreeSet::from_iter(Label::ALL.iter().copied().map(Label::as_str))
+    );
 }
 
 #[test]

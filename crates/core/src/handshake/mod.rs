@@ -6,37 +6,41 @@ mod text;
 
 use std::borrow::Cow;
 
+use strum::{IntoStaticStr, VariantArray};
+
 use mtls_watch_x509::chain::Layer;
 
 pub use settle::settle;
 pub use text::classify;
 
-/// Why a handshake did not complete.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// Why a handshake did not complete, in the order in which the causes are worth checking: expiry, chain,
+/// name, usage, and what is not about certificates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 #[repr(u8)]
 pub enum Reason {
     /// A certificate of the chain is past its not-after.
     Expired,
     /// A certificate of the chain is before its not-before.
     NotYetValid,
-    /// The extended key usage of the client's certificate (or of a CA above it) lacks clientAuth.
-    ClientAuthMissing,
-    /// The extended key usage of the server's certificate (or of a CA above it) lacks serverAuth.
-    ServerAuthMissing,
     /// The chain does not lead to a CA that is trusted here.
     UnknownCa,
     /// The leaf is signed by itself.
     SelfSigned,
     /// A signature of the chain, or of the handshake, is wrong.
     BadSignature,
+    /// The chain is longer than a CA of it allows.
+    PathLength,
     /// A certificate is revoked, or its revocation could not be checked.
     Revoked,
     /// The certificate is not for the name (SAN, hash) that is expected here.
     NameMismatch,
+    /// The extended key usage of the client's certificate (or of a CA above it) lacks clientAuth.
+    ClientAuthMissing,
+    /// The extended key usage of the server's certificate (or of a CA above it) lacks serverAuth.
+    ServerAuthMissing,
     /// The key usage or the basic constraints forbid what the certificate is used for.
     KeyUsage,
-    /// The chain is longer than a CA of it allows.
-    PathLength,
     /// The peer showed no certificate where one is required.
     NoCertificate,
     /// Verification failed, and Envoy says no more (1.36).
@@ -56,54 +60,13 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// All reasons: expiry, chain, name, usage, and what is not about certificates; the order in
-    /// which they are worth checking.
-    pub const ALL: [Reason; 19] = [
-        Reason::Expired,
-        Reason::NotYetValid,
-        Reason::UnknownCa,
-        Reason::SelfSigned,
-        Reason::BadSignature,
-        Reason::PathLength,
-        Reason::Revoked,
-        Reason::NameMismatch,
-        Reason::ClientAuthMissing,
-        Reason::ServerAuthMissing,
-        Reason::KeyUsage,
-        Reason::NoCertificate,
-        Reason::VerifyFailed,
-        Reason::RejectedByPeer,
-        Reason::ProtocolVersion,
-        Reason::NoSharedCipher,
-        Reason::NotTls,
-        Reason::Reset,
-        Reason::Other,
-    ];
+    /// All values.
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The label value.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Expired => "expired",
-            Self::NotYetValid => "not_yet_valid",
-            Self::ClientAuthMissing => "client_auth_missing",
-            Self::ServerAuthMissing => "server_auth_missing",
-            Self::UnknownCa => "unknown_ca",
-            Self::SelfSigned => "self_signed",
-            Self::BadSignature => "bad_signature",
-            Self::Revoked => "revoked",
-            Self::NameMismatch => "name_mismatch",
-            Self::KeyUsage => "key_usage",
-            Self::PathLength => "path_length",
-            Self::NoCertificate => "no_certificate",
-            Self::VerifyFailed => "verify_failed",
-            Self::RejectedByPeer => "rejected_by_peer",
-            Self::ProtocolVersion => "protocol_version",
-            Self::NoSharedCipher => "no_shared_cipher",
-            Self::NotTls => "not_tls",
-            Self::Reset => "reset",
-            Self::Other => "other",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 
     /// What people see of it: the alert that the refused side gets, and Envoy's words. Recorded from

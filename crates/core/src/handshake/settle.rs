@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::text::purpose_reason;
 use super::{Failure, Reason};
 use crate::terms::Direction;
+use crate::usage::RequiredUsages;
 use mtls_watch_x509::chain::Layer;
 use mtls_watch_x509::time::UnixTime;
 use mtls_watch_x509::{Certificate, ExtendedKeyUsage};
@@ -117,11 +118,9 @@ fn missing_usage(direction: Direction) -> &'static str {
 }
 
 fn lacks_usage(leaf: &Certificate, direction: Direction) -> bool {
+    let required = RequiredUsages::of_handshake(direction);
     leaf.extended_key_usage
-        .is_some_and(|usage| match direction {
-            Direction::Inbound => !usage.client_auth,
-            Direction::Outbound => !usage.server_auth,
-        })
+        .is_some_and(|usage| !required.missing(usage).is_empty())
 }
 
 fn may_sign(leaf: &Certificate) -> bool {

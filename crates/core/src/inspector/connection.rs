@@ -4,20 +4,11 @@ use std::rc::Rc;
 
 use super::failure::is_just_connected;
 use super::shown::Shown;
-use super::{Inspector, Listener, Party, Peer, Server, Standing, anonymous_status};
+use super::{Decision, Inspector, Listener, Party, Peer, Posture, Server};
 use crate::host::{self, Host};
 use crate::metrics::counters::Counter;
 use crate::terms::Security;
-use crate::terms::{Direction, Findings};
-
-/// What becomes of the connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decision {
-    /// It goes on.
-    Continue,
-    /// The configuration refuses the peer.
-    Close,
-}
+use crate::terms::{Direction, Findings, Status};
 
 /// An event of a connection's life, from which on more is known of its ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +49,7 @@ enum Side {
     /// Looked at; nothing to watch.
     Settled,
     /// It has a certificate, which is watched as time passes.
-    Watched(Rc<Peer>, Rc<Standing>),
+    Watched(Rc<Peer>, Rc<Posture>),
 }
 
 impl ConnectionWatch {
@@ -89,7 +80,7 @@ impl ConnectionWatch {
             close |= self.look_upstream(host, event, listener);
         }
         match close {
-            true => Decision::Close,
+            true => Decision::Deny,
             false => Decision::Continue,
         }
     }
@@ -97,8 +88,8 @@ impl ConnectionWatch {
     fn look_downstream(&mut self, host: &dyn Host, event: Event) -> bool {
         match &mut self.downstream {
             Side::Settled => false,
-            Side::Watched(peer, standing) => {
-                again(&self.inspector, host, Direction::Inbound, peer, standing)
+            Side::Watched(peer, posture) => {
+                again(&self.inspector, host, Direction::Inbound, peer, posture)
             }
             Side::Unknown => {
                 let Some(party) = client(&self.inspector, host, event) else {
@@ -114,8 +105,8 @@ impl ConnectionWatch {
     fn look_upstream(&mut self, host: &dyn Host, event: Event, listener: Listener) -> bool {
         let close = match &mut self.upstream {
             Side::Settled => false,
-            Side::Watched(peer, standing) => {
-                again(&self.inspector, host, Direction::Outbound, peer, standing)
+            Side::Watched(peer, posture) => {
+                again(&self.inspector, host, Direction::Outbound, peer, posture)
             }
             // A server that was not there at one event may be at the next kind of event. Under an
             // HTTP connection manager it never is.
@@ -202,24 +193,24 @@ fn first(
     let peer = match party {
         Party::Certified(peer) => peer,
         Party::Anonymous(security) => {
-            Shown::Anonymous(anonymous_status(security)).write(host, &Shown::Nothing);
+            Shown::Anonymous(Status::of_anonymous(security)).write(host, &Shown::Nothing);
             return (Side::Settled, false);
         }
     };
     let now = inspector.now(host);
-    let standing = inspector.standing(&peer, now);
+    let posture = inspector.posture(&peer, now);
     let counter = |layer, finding| Counter::ConnectionFinding(direction, layer, finding);
-    inspector.count_findings(host, &standing.findings, counter);
+    inspector.count_findings(host, &posture.findings, counter);
     if let Some(issuer) = peer.issuer() {
         issuer.count_connection(host, &inspector.registry);
     }
     if let Some(seconds) = peer.remaining(now) {
         inspector.registry.remaining(host, direction, seconds);
     }
-    let shown = Shown::Certified(Rc::clone(&peer), Rc::clone(&standing));
+    let shown = Shown::Certified(Rc::clone(&peer), Rc::clone(&posture));
     shown.write(host, &Shown::Nothing);
-    let close = inspector.denies(now, &peer, &standing, "connection");
-    (Side::Watched(peer, standing), close)
+    let close = inspector.denies(now, &peer, &posture, "connection");
+    (Side::Watched(peer, posture), close)
 }
 
 /// A peer that is known goes on talking. Costs no host call unless its certificate has crossed a
@@ -229,26 +220,26 @@ fn again(
     host: &dyn Host,
     direction: Direction,
     peer: &Rc<Peer>,
-    standing: &mut Rc<Standing>,
+    posture: &mut Rc<Posture>,
 ) -> bool {
     let now = inspector.clock.get();
     peer.saw(now);
-    if standing.holds(now) {
+    if posture.holds(now) {
         return false;
     }
-    let before = std::mem::replace(standing, inspector.standing(peer, now));
+    let before = std::mem::replace(posture, inspector.posture(peer, now));
     let known = |layer| {
         let same = before.findings.iter().filter(|(known, _)| *known == layer);
-        same.fold(Findings::NONE, |all, (_, findings)| all.union(*findings))
+        same.fold(Findings::empty(), |all, (_, findings)| all | *findings)
     };
-    let new: Vec<_> = standing
+    let new: Vec<_> = posture
         .findings
         .iter()
-        .map(|(layer, findings)| (*layer, findings.without(known(*layer))))
+        .map(|(layer, findings)| (*layer, *findings - known(*layer)))
         .collect();
     let counter = |layer, finding| Counter::ConnectionFinding(direction, layer, finding);
     inspector.count_findings(host, &new, counter);
-    let shown = Shown::Certified(Rc::clone(peer), Rc::clone(standing));
+    let shown = Shown::Certified(Rc::clone(peer), Rc::clone(posture));
     shown.write(host, &Shown::Nothing);
-    inspector.denies(now, peer, standing, "connection")
+    inspector.denies(now, peer, posture, "connection")
 }

@@ -18,17 +18,18 @@ use sha2::{Digest as _, Sha256};
 use crate::config::Config;
 use crate::hash::{ById, Keyed};
 use crate::host::{self, Host};
+use crate::metrics::ReadResult;
 use crate::metrics::admission;
-use crate::metrics::counters::{Counter, Outcome, Registry};
+use crate::metrics::counters::{Counter, Registry};
 use crate::metrics::issuers::Issuers;
 use crate::metrics::sightings::Sightings;
 use crate::own::admin::ReplyError;
 use crate::own::{DirectoryKeeper, Poller};
 use crate::policy;
 use crate::report::Reporter;
-use crate::source::read::{Fingerprint, Question, Reading};
+use crate::source::read::{Fingerprint, PeerCertificates, Reading};
 use crate::source::xfcc;
-use crate::terms::{Direction, Finding, Findings, Security, Status};
+use crate::terms::{Direction, Finding, Findings, Security};
 use cache::Cache;
 use mtls_watch_x509::chain::{self, Layer};
 use mtls_watch_x509::hex;
@@ -37,9 +38,9 @@ use passes::{Pass, Passes};
 use peer::Judged;
 use shown::Shown;
 
-pub use connection::{ConnectionWatch, Decision as ConnectionDecision, Event};
-pub use peer::{Peer, Standing};
-pub use request::{Decision as RequestDecision, RequestWatch};
+pub use connection::{ConnectionWatch, Event};
+pub use peer::{Peer, Posture};
+pub use request::RequestWatch;
 
 /// Peers that a worker remembers (at most twice as many, see [`Cache`]).
 const MAX_PEERS: usize = 512;
@@ -48,6 +49,15 @@ const MAX_CONNECTIONS: usize = 1024;
 
 /// The header with the certificates, as a proxy before or Envoy itself writes it.
 const XFCC: &str = "x-forwarded-client-cert";
+
+/// What the configuration says of a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Its request or connection goes on.
+    Continue,
+    /// The peer is denied: the request gets 403, the connection is closed.
+    Deny,
+}
 
 /// What is known of the other end of a connection.
 #[derive(Clone)]
@@ -299,14 +309,14 @@ impl Inspector {
         if let Some(peer) = known {
             return peer;
         }
-        let question = Question {
+        let certificates = PeerCertificates {
             host,
             config: &self.config,
             direction,
             fingerprint: fingerprint.as_ref(),
             xfcc,
         };
-        let peer = Rc::new(self.meet(host, direction, question.answer()));
+        let peer = Rc::new(self.meet(host, direction, certificates.read()));
         if let Some(key) = key {
             self.peers.borrow_mut().insert(key, Rc::clone(&peer));
         }
@@ -324,12 +334,12 @@ impl Inspector {
     fn meet(&self, host: &dyn Host, direction: Direction, reading: Reading) -> Peer {
         let now = self.now(host);
         for source in &reading.read {
-            self.count(host, Counter::Inspection(*source, Outcome::Ok));
+            self.count(host, Counter::Inspection(*source, ReadResult::Ok));
         }
         for unreadable in &reading.unreadable {
             self.count(
                 host,
-                Counter::Inspection(unreadable.source, Outcome::Failed),
+                Counter::Inspection(unreadable.source, ReadResult::Unreadable),
             );
             let (layer, source) = (unreadable.layer, unreadable.source);
             self.reporter
@@ -377,9 +387,9 @@ impl Inspector {
 
     /// How the peer stands now. What is wrong with it is reported when it appears, and from time to
     /// time while it lasts.
-    fn standing(&self, peer: &Peer, now: UnixTime) -> Rc<Standing> {
+    fn posture(&self, peer: &Peer, now: UnixTime) -> Rc<Posture> {
         peer.saw(now);
-        let standing = peer.standing(now);
+        let posture = peer.posture(now);
         if peer.is_report_due(now, self.config.log_repeat) {
             for judged in peer.chain() {
                 for finding in judged.judgement.at(now).iter() {
@@ -388,16 +398,16 @@ impl Inspector {
                 }
             }
         }
-        standing
+        posture
     }
 
     /// Whether the configuration refuses a peer that stands so; if so it is reported.
-    fn denies(&self, now: UnixTime, peer: &Peer, standing: &Standing, what: &str) -> bool {
-        let denied = standing.all.intersects(self.config.deny);
+    fn denies(&self, now: UnixTime, peer: &Peer, posture: &Posture, what: &str) -> bool {
+        let denied = !posture.all.is_disjoint(self.config.deny);
         if denied {
             let (direction, who) = (peer.direction(), peer.identity());
             self.reporter
-                .denied(now, direction, what, who, &standing.names);
+                .denied(now, direction, what, who, &posture.names);
         }
         denied
     }
@@ -432,14 +442,6 @@ fn unique_name() -> String {
 fn is_verified(host: &dyn Host) -> bool {
     let path = ["connection", "peer_certificate_valid"];
     host.property(&path).is_none() || host::boolean(host, &path)
-}
-
-/// Status of a peer without a certificate.
-fn anonymous_status(security: Security) -> Status {
-    match security {
-        Security::Hbone => Status::Hbone,
-        Security::Mtls | Security::Tls | Security::Plaintext => Status::NoCertificate,
-    }
 }
 
 /// What stands for the fingerprint where Envoy gives none: the digest of the certificate's text.

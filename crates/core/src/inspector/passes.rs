@@ -12,7 +12,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use super::peer::{Peer, Standing};
+use super::peer::{Peer, Posture};
 use crate::host::Host;
 use mtls_watch_x509::time::UnixTime;
 
@@ -42,7 +42,7 @@ pub(super) struct Passes {
     /// Index of the present round's name.
     present: Cell<Option<usize>>,
     begun: Cell<UnixTime>,
-    /// When the first holder's standing changes, exclusive.
+    /// When the first holder's posture changes, exclusive.
     until: Cell<UnixTime>,
     /// Whether that may be before the round ends: then every request asks for the time.
     near: Cell<bool>,
@@ -91,28 +91,28 @@ impl Passes {
     }
 
     /// Whether the request that is being handled came on a connection with a pass.
-    pub(super) fn admit(&self, host: &impl Host, now: impl FnOnce() -> UnixTime) -> bool {
+    pub(super) fn covers(&self, host: &impl Host, now: impl FnOnce() -> UnixTime) -> bool {
         let Some(name) = self.present.get().and_then(|index| self.names.get(index)) else {
             return false;
         };
         if self.near.get() && !self.lasts(now()) {
             return false;
         }
-        let admitted = host.is_filter_state_empty(&name.text);
-        if admitted {
+        let has_pass = host.is_filter_state_empty(&name.text);
+        if has_pass {
             self.used.set(true);
         }
-        admitted
+        has_pass
     }
 
     /// A request without a pass has shown that there is nothing to say of the client but `ok`, for as
-    /// long as `standing` holds. Gives its connection one, if that is worth it.
+    /// long as `posture` holds. Gives its connection one, if that is worth it.
     pub(super) fn consider(
         &self,
         host: &dyn Host,
         pass: &Pass,
         peer: &Rc<Peer>,
-        standing: &Standing,
+        posture: &Posture,
     ) {
         let Some(present) = self.present.get() else {
             return;
@@ -123,7 +123,7 @@ impl Passes {
         pass.requests.set(pass.requests.get().saturating_add(1));
         if pass.requests.get() == BUSY {
             self.give(host, pass, present);
-            self.until.set(self.until.get().min(standing.until()));
+            self.until.set(self.until.get().min(posture.until()));
             self.near.set(self.is_near());
             let mut holders = self.holders.take();
             if !holders.iter().any(|holder| Rc::ptr_eq(holder, peer)) {

@@ -27,7 +27,7 @@ pub struct Peer {
     unreadable: Vec<Layer>,
     issuer: Option<Rc<IssuerSeries>>,
     /// Since it was judged first.
-    standing: RefCell<Option<Rc<Standing>>>,
+    posture: RefCell<Option<Rc<Posture>>>,
     last_seen: Cell<UnixTime>,
     /// From when its findings may be reported again.
     report_at: Cell<UnixTime>,
@@ -37,7 +37,7 @@ pub struct Peer {
 
 /// How a peer stands, for as long as nothing changes.
 #[derive(Debug)]
-pub struct Standing {
+pub struct Posture {
     /// The worst of all findings; `unreadable` if the leaf is.
     pub status: Status,
     /// The findings of each certificate that has any, leaf first.
@@ -52,7 +52,7 @@ pub struct Standing {
     until: UnixTime,
 }
 
-impl Standing {
+impl Posture {
     /// Whether nothing has changed at `now`.
     #[must_use]
     pub fn holds(&self, now: UnixTime) -> bool {
@@ -87,7 +87,7 @@ impl Peer {
             chain,
             unreadable,
             issuer,
-            standing: RefCell::default(),
+            posture: RefCell::default(),
             last_seen: Cell::default(),
             report_at: Cell::default(),
             fresh: Cell::new(true),
@@ -160,33 +160,33 @@ impl Peer {
         }
     }
 
-    /// The standing that holds at `now`. Judging again needs no parsing, and happens only when a
+    /// The posture that holds at `now`. Judging again needs no parsing, and happens only when a
     /// moment has passed at which some finding changes.
-    pub(super) fn standing(&self, now: UnixTime) -> Rc<Standing> {
-        if let Some(standing) = &*self.standing.borrow()
-            && standing.holds(now)
+    pub(super) fn posture(&self, now: UnixTime) -> Rc<Posture> {
+        if let Some(posture) = &*self.posture.borrow()
+            && posture.holds(now)
         {
-            return Rc::clone(standing);
+            return Rc::clone(posture);
         }
-        let standing = Rc::new(self.judge(now));
-        self.standing.replace(Some(Rc::clone(&standing)));
+        let posture = Rc::new(self.judge(now));
+        self.posture.replace(Some(Rc::clone(&posture)));
         self.report_at.set(now);
-        standing
+        posture
     }
 
     /// Whether the findings should be reported: when they change, and every `repeat` seconds.
     pub(super) fn is_report_due(&self, now: UnixTime, repeat: i64) -> bool {
         let due_at = self.report_at.get();
         let is_due = now >= due_at || due_at > now.plus(repeat);
-        let standing = self.standing.borrow();
-        let due = is_due && standing.as_ref().is_some_and(|it| !it.all.is_empty());
+        let posture = self.posture.borrow();
+        let due = is_due && posture.as_ref().is_some_and(|it| !it.all.is_empty());
         if due {
             self.report_at.set(now.plus(repeat));
         }
         due
     }
 
-    fn judge(&self, now: UnixTime) -> Standing {
+    fn judge(&self, now: UnixTime) -> Posture {
         let readable = self
             .chain
             .iter()
@@ -194,24 +194,21 @@ impl Peer {
         let unreadable = self
             .unreadable
             .iter()
-            .map(|layer| (*layer, Findings::NONE.with(Finding::Unreadable)));
+            .map(|layer| (*layer, Findings::only(Finding::Unreadable)));
         let findings: Vec<_> = readable
             .chain(unreadable)
             .filter(|(_, findings)| !findings.is_empty())
             .collect();
         let all = findings
             .iter()
-            .fold(Findings::NONE, |all, (_, findings)| all.union(*findings));
+            .fold(Findings::empty(), |all, (_, findings)| all | *findings);
         let changes = self
             .chain
             .iter()
             .map(|judged| judged.judgement.next_change(now));
         let names: Vec<_> = all.iter().map(Finding::as_str).collect();
-        Standing {
-            status: match self.chain.is_empty() {
-                true => Status::Unreadable,
-                false => all.status(),
-            },
+        Posture {
+            status: Status::of_certified(!self.chain.is_empty(), all),
             findings,
             all,
             names: names.join(","),

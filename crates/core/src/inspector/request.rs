@@ -6,24 +6,13 @@ use std::rc::Rc;
 use super::failure::server_hung_up;
 use super::passes::Pass;
 use super::shown::{STATUS, Shown};
-use super::{
-    Downstream, Inspector, Listener, Party, Peer, Server, Standing, XFCC, anonymous_status,
-};
+use super::{Decision, Downstream, Inspector, Listener, Party, Peer, Posture, Server, XFCC};
 use crate::host::{self, Host};
 use crate::metrics::counters::Counter;
 use crate::source::xfcc;
 use crate::terms::Security;
 use crate::terms::Source;
 use crate::terms::{Direction, Status};
-
-/// What becomes of the request or response.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decision {
-    /// It goes on.
-    Continue,
-    /// The configuration refuses the peer: HTTP 403.
-    Deny,
-}
 
 /// The watch over one request.
 pub struct RequestWatch {
@@ -140,7 +129,7 @@ impl RequestWatch {
     ) -> (Option<String>, Decision) {
         match party {
             Party::Anonymous(security) => {
-                let status = anonymous_status(*security);
+                let status = Status::of_anonymous(*security);
                 let counter = Counter::Request(direction, status);
                 self.inspector.count(host, counter);
                 self.show(host, direction, Shown::Anonymous(status));
@@ -159,19 +148,19 @@ impl RequestWatch {
     ) -> (Option<String>, Decision) {
         let inspector = Rc::clone(&self.inspector);
         let now = inspector.now(host);
-        let standing = inspector.standing(peer, now);
-        inspector.count(host, Counter::Request(direction, standing.status));
+        let posture = inspector.posture(peer, now);
+        inspector.count(host, Counter::Request(direction, posture.status));
         let counter = |layer, finding| Counter::RequestFinding(direction, layer, finding);
-        inspector.count_findings(host, &standing.findings, counter);
-        let decision = match inspector.denies(now, peer, &standing, "request") {
+        inspector.count_findings(host, &posture.findings, counter);
+        let decision = match inspector.denies(now, peer, &posture, "request") {
             true => Decision::Deny,
             false => Decision::Continue,
         };
-        let flag = self.flags().then(|| standing.flag());
-        let shown = Shown::Certified(Rc::clone(peer), Rc::clone(&standing));
+        let flag = self.flags().then(|| posture.flag());
+        let shown = Shown::Certified(Rc::clone(peer), Rc::clone(&posture));
         self.show(host, direction, shown);
         if direction == Direction::Inbound {
-            self.consider_pass(host, peer, &standing);
+            self.consider_pass(host, peer, &posture);
         }
         (flag, decision)
     }
@@ -184,9 +173,9 @@ impl RequestWatch {
     }
 
     /// A pass is for a client of which there is no more to do than to count its requests.
-    fn consider_pass(&self, host: &dyn Host, peer: &Rc<Peer>, standing: &Standing) {
+    fn consider_pass(&self, host: &dyn Host, peer: &Rc<Peer>, posture: &Posture) {
         let config = &self.inspector.config;
-        let unremarkable = standing.status == Status::Ok && standing.findings.is_empty();
+        let unremarkable = posture.status == Status::Ok && posture.findings.is_empty();
         if unremarkable
             && self.is_over()
             && !self.downstream.strips_xfcc
@@ -194,7 +183,7 @@ impl RequestWatch {
             && config.deny.is_empty()
             && let Some(pass) = &self.downstream.pass
         {
-            self.inspector.passes.consider(host, pass, peer, standing);
+            self.inspector.passes.consider(host, pass, peer, posture);
         }
     }
 
@@ -207,12 +196,12 @@ impl RequestWatch {
 impl Inspector {
     /// Whether the request's connection has a pass: then it is counted, and that is all.
     #[must_use]
-    pub fn admits(&self, host: &impl Host) -> bool {
-        let admitted = self.passes.admit(host, || self.now(host));
-        if admitted {
+    pub fn has_pass(&self, host: &impl Host) -> bool {
+        let has_pass = self.passes.covers(host, || self.now(host));
+        if has_pass {
             self.count(host, Counter::Request(Direction::Inbound, Status::Ok));
         }
-        admitted
+        has_pass
     }
 
     /// The client of this request's connection, which has a number since its first request. The rest is

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::peer::{Peer, Standing};
+use super::peer::{Peer, Posture};
 use crate::host::Host;
 use crate::terms::Status;
 
@@ -23,17 +23,17 @@ pub(super) enum Shown {
     /// It showed no certificate.
     Anonymous(Status),
     /// It did, and stands so.
-    Certified(Rc<Peer>, Rc<Standing>),
+    Certified(Rc<Peer>, Rc<Posture>),
 }
 
 impl Shown {
-    /// Writes it. `before` is what filter state says now: what that leaves standing is cleared.
+    /// Writes it. `before` is what filter state says now: what it leaves behind is cleared.
     pub(super) fn write(&self, host: &dyn Host, before: &Shown) {
         let values: [&str; 3] = match self {
             Self::Nothing => [""; 3],
             Self::Anonymous(status) => [status.as_str(), "", ""],
-            Self::Certified(peer, standing) => {
-                [standing.status.as_str(), peer.identity(), &standing.names]
+            Self::Certified(peer, posture) => {
+                [posture.status.as_str(), peer.identity(), &posture.names]
             }
         };
         let clears = matches!(before, Self::Certified(..));
@@ -50,8 +50,8 @@ impl Shown {
         match (self, other) {
             (Self::Nothing, Self::Nothing) => true,
             (Self::Anonymous(status), Self::Anonymous(other)) => status == other,
-            (Self::Certified(peer, standing), Self::Certified(other, its)) => {
-                Rc::ptr_eq(peer, other) && Rc::ptr_eq(standing, its)
+            (Self::Certified(peer, posture), Self::Certified(other, its)) => {
+                Rc::ptr_eq(peer, other) && Rc::ptr_eq(posture, its)
             }
             _ => false,
         }

@@ -2,26 +2,19 @@
 
 use std::cell::{Cell, RefCell};
 
+use strum::VariantArray as _;
+
 use super::{
     CONNECTION_FINDINGS, CONNECTIONS, HANDSHAKE_FAILURES, HIERARCHY_POLLS, INFO, INSPECTIONS,
-    REMAINING, REQUEST_FINDINGS, REQUESTS, SERIES_OVERFLOW,
+    PollResult, REMAINING, REQUEST_FINDINGS, REQUESTS, ReadResult, SERIES_OVERFLOW, Version,
 };
 use crate::VERSION;
-use crate::handshake::{NO_LAYER, Reason};
+use crate::handshake::Reason;
 use crate::hash::HashMap;
 use crate::host::{Host, MetricId, MetricKind};
 use crate::terms::Source;
 use crate::terms::{Direction, Finding, Security, Status};
 use mtls_watch_x509::chain::Layer;
-
-/// Whether something could be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It could.
-    Ok,
-    /// It could not.
-    Failed,
-}
 
 /// One series of a closed set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,9 +30,9 @@ pub enum Counter {
     /// A handshake that did not complete, and the layer of the certificate at fault.
     HandshakeFailure(Direction, Option<Layer>, Reason),
     /// A certificate read.
-    Inspection(Source, Outcome),
+    Inspection(Source, ReadResult),
     /// A poll of the admin interface.
-    HierarchyPoll(Outcome),
+    HierarchyPoll(PollResult),
     /// An identity or CA folded into `other`.
     SeriesOverflow,
 }
@@ -51,7 +44,7 @@ const CONNECTION_SLOTS: usize = DIRECTIONS * Security::ALL.len();
 const REQUEST_SLOTS: usize = DIRECTIONS * Status::ALL.len();
 const FINDING_SLOTS: usize = DIRECTIONS * LAYERS * FINDINGS;
 const FAILURE_SLOTS: usize = DIRECTIONS * (LAYERS + 1) * Reason::ALL.len();
-const INSPECTION_SLOTS: usize = Source::ALL.len() * 2;
+const INSPECTION_SLOTS: usize = Source::ALL.len() * ReadResult::VARIANTS.len();
 
 const REQUEST_BASE: usize = CONNECTION_SLOTS;
 const CONNECTION_FINDING_BASE: usize = REQUEST_BASE + REQUEST_SLOTS;
@@ -59,7 +52,7 @@ const REQUEST_FINDING_BASE: usize = CONNECTION_FINDING_BASE + FINDING_SLOTS;
 const FAILURE_BASE: usize = REQUEST_FINDING_BASE + FINDING_SLOTS;
 const INSPECTION_BASE: usize = FAILURE_BASE + FAILURE_SLOTS;
 const POLL_BASE: usize = INSPECTION_BASE + INSPECTION_SLOTS;
-const OVERFLOW_SLOT: usize = POLL_BASE + 2;
+const OVERFLOW_SLOT: usize = POLL_BASE + PollResult::VARIANTS.len();
 const SLOTS: usize = OVERFLOW_SLOT + 1;
 
 impl Counter {
@@ -90,64 +83,60 @@ impl Counter {
                 let row = direction as usize * (LAYERS + 1) + layer;
                 FAILURE_BASE + row * Reason::ALL.len() + reason as usize
             }
-            Self::Inspection(source, outcome) => {
-                INSPECTION_BASE + source as usize * 2 + outcome as usize
+            Self::Inspection(source, result) => {
+                INSPECTION_BASE + source as usize * ReadResult::VARIANTS.len() + result as usize
             }
-            Self::HierarchyPoll(outcome) => POLL_BASE + outcome as usize,
+            Self::HierarchyPoll(result) => POLL_BASE + result as usize,
             Self::SeriesOverflow => OVERFLOW_SLOT,
         }
     }
 
     fn series(self) -> String {
         match self {
-            Self::Connection(direction, security) => {
-                CONNECTIONS.series(&[direction.as_str(), security.as_str()])
-            }
-            Self::Request(direction, status) => {
-                REQUESTS.series(&[direction.as_str(), status.as_str()])
-            }
+            Self::Connection(direction, security) => CONNECTIONS.series((direction, security)),
+            Self::Request(direction, status) => REQUESTS.series((direction, status)),
             Self::ConnectionFinding(direction, layer, finding) => {
-                CONNECTION_FINDINGS.series(&[direction.as_str(), layer.as_str(), finding.as_str()])
+                CONNECTION_FINDINGS.series((direction, layer, finding))
             }
             Self::RequestFinding(direction, layer, finding) => {
-                REQUEST_FINDINGS.series(&[direction.as_str(), layer.as_str(), finding.as_str()])
+                REQUEST_FINDINGS.series((direction, layer, finding))
             }
             Self::HandshakeFailure(direction, layer, reason) => {
-                let layer = layer.map_or(NO_LAYER, Layer::as_str);
-                HANDSHAKE_FAILURES.series(&[direction.as_str(), layer, reason.as_str()])
+                HANDSHAKE_FAILURES.series((direction, layer, reason))
             }
-            Self::Inspection(source, outcome) => {
-                let result = match outcome {
-                    Outcome::Ok => "ok",
-                    Outcome::Failed => "unreadable",
-                };
-                INSPECTIONS.series(&[source.as_str(), result])
-            }
-            Self::HierarchyPoll(outcome) => HIERARCHY_POLLS.series(&[match outcome {
-                Outcome::Ok => "ok",
-                Outcome::Failed => "error",
-            }]),
-            Self::SeriesOverflow => SERIES_OVERFLOW.series(&[]),
+            Self::Inspection(source, result) => INSPECTIONS.series((source, result)),
+            Self::HierarchyPoll(result) => HIERARCHY_POLLS.series((result,)),
+            Self::SeriesOverflow => SERIES_OVERFLOW.series(()),
         }
     }
 
     /// The counters that exist at 0 from load: a proxy at rest shows what it watches, and that it
     /// does. Findings and issuers appear with their first event.
     fn at_load() -> impl Iterator<Item = Counter> {
-        let connections = Direction::ALL.into_iter().flat_map(|direction| {
-            Security::ALL.map(|security| Counter::Connection(direction, security))
+        let connections = Direction::ALL.iter().copied().flat_map(|direction| {
+            Security::ALL
+                .iter()
+                .copied()
+                .map(move |security| Counter::Connection(direction, security))
         });
-        let requests = Direction::ALL
-            .into_iter()
-            .flat_map(|direction| Status::ALL.map(|status| Counter::Request(direction, status)));
-        let outcomes = [Outcome::Ok, Outcome::Failed];
-        let inspections = Source::ALL
-            .into_iter()
-            .flat_map(move |source| outcomes.map(|outcome| Counter::Inspection(source, outcome)));
+        let requests = Direction::ALL.iter().copied().flat_map(|direction| {
+            Status::ALL
+                .iter()
+                .copied()
+                .map(move |status| Counter::Request(direction, status))
+        });
+        let inspections = Source::ALL.iter().copied().flat_map(|source| {
+            let results = ReadResult::VARIANTS.iter().copied();
+            results.map(move |result| Counter::Inspection(source, result))
+        });
+        let polls = PollResult::VARIANTS
+            .iter()
+            .copied()
+            .map(Counter::HierarchyPoll);
         connections
             .chain(requests)
             .chain(inspections)
-            .chain(outcomes.map(Counter::HierarchyPoll))
+            .chain(polls)
             .chain([Counter::SeriesOverflow])
     }
 }
@@ -199,7 +188,7 @@ impl Registry {
         for counter in Counter::at_load() {
             self.counter_id(host, counter);
         }
-        self.record(host, MetricKind::Gauge, INFO.series(&[VERSION]), 1);
+        self.record(host, MetricKind::Gauge, INFO.series((Version(VERSION),)), 1);
     }
 
     /// Adds one.
@@ -215,7 +204,7 @@ impl Registry {
             Direction::Inbound => &self.remaining_inbound,
             Direction::Outbound => &self.remaining_outbound,
         };
-        let series = || REMAINING.series(&[direction.as_str()]);
+        let series = || REMAINING.series((direction,));
         let id = self.remembered(host, handle, MetricKind::Histogram, series);
         if let Some(id) = id {
             host.record(id, u64::try_from(seconds).unwrap_or(0));
@@ -275,14 +264,14 @@ mod tests {
 
     fn all() -> Vec<Counter> {
         let mut all: Vec<Counter> = Counter::at_load().collect();
-        for direction in Direction::ALL {
-            for layer in Layer::ALL.into_iter().map(Some).chain([None]) {
-                for reason in Reason::ALL {
+        for &direction in Direction::ALL {
+            for layer in Layer::ALL.iter().copied().map(Some).chain([None]) {
+                for &reason in Reason::ALL {
                     all.push(Counter::HandshakeFailure(direction, layer, reason));
                 }
             }
-            for layer in Layer::ALL {
-                for finding in Finding::ALL {
+            for &layer in Layer::ALL {
+                for &finding in Finding::ALL {
                     all.push(Counter::ConnectionFinding(direction, layer, finding));
                     all.push(Counter::RequestFinding(direction, layer, finding));
                 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::admission::{Admission, Kind, MAX_CAS, OTHER};
 use super::counters::{Counter, Handle, Registry};
-use super::{CONNECTIONS_BY_ISSUER, ISSUER_LAST_SEEN, name};
+use super::{CONNECTIONS_BY_ISSUER, ISSUER_LAST_SEEN, Issuer, name};
 use crate::hash::HashMap;
 use crate::host::{Host, MetricKind, Shared};
 use crate::terms::Direction;
@@ -63,7 +63,7 @@ pub struct IssuerSeries {
 impl IssuerSeries {
     /// Counts a connection of a peer whose leaf this CA signed.
     pub fn count_connection(&self, host: &dyn Host, registry: &Registry) {
-        let series = || CONNECTIONS_BY_ISSUER.series(&[self.direction.as_str(), &self.label]);
+        let series = || CONNECTIONS_BY_ISSUER.series((self.direction, Issuer(&self.label)));
         let id = registry.remembered(host, &self.connections, MetricKind::Counter, series);
         if let Some(id) = id {
             host.increment(id);
@@ -85,7 +85,7 @@ impl IssuerSeries {
             return;
         }
         self.published.set(last_seen);
-        let series = || ISSUER_LAST_SEEN.series(&[self.direction.as_str(), &self.label]);
+        let series = || ISSUER_LAST_SEEN.series((self.direction, Issuer(&self.label)));
         let id = registry.remembered(host, &self.gauge, MetricKind::Gauge, series);
         if let Some(id) = id {
             host.record(id, last_seen.gauge());

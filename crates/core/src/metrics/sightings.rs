@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use super::admission::{Admission, Kind, MAX_CAS, OTHER};
 use super::counters::{Counter, Handle, Registry};
-use super::{LAST_SEEN, NOT_AFTER, NOT_BEFORE, name};
+use super::{Identity, LAST_SEEN, NOT_AFTER, NOT_BEFORE, name};
 use crate::hash::{ById, HashMap};
 use crate::host::{Host, MetricKind, Shared, TICK_SECONDS};
 use crate::terms::Direction;
@@ -208,8 +208,7 @@ impl IdentitySeries {
             (NOT_BEFORE, &self.not_before, Some(earliest.not_before)),
             (LAST_SEEN, &self.last_seen, last_seen),
         ] {
-            let labels = [self.direction.as_str(), self.layer.as_str(), &self.label];
-            let series = || metric.series(&labels);
+            let series = || metric.series((self.direction, self.layer, Identity(&self.label)));
             let id = registry.remembered(host, handle, MetricKind::Gauge, series);
             if let (Some(id), Some(value)) = (id, value) {
                 host.record(id, value.gauge());

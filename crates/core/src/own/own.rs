@@ -1,23 +1,23 @@
 //! What this proxy's own certificates come to in metrics.
 
-use super::admin::{Dates, OwnCertificate, Role, Secret};
+use super::admin::{self, Dates, OwnCertificate, Role};
 use super::{anchor, directory};
 use crate::hash::HashMap;
 use crate::host::{Host, MetricKind, Version};
 use crate::metrics::admission::{Admission, Kind, MAX_OWN, OTHER};
-use crate::metrics::counters::{Counter, Outcome, Registry};
+use crate::metrics::counters::{Counter, Registry};
 use crate::metrics::{
-    OWN_FINDINGS, OWN_NOT_AFTER, OWN_NOT_BEFORE, OWN_PRESENT, OWN_ROTATION_MARGIN, OWN_ROTATIONS,
-    OWN_TRUST_ANCHOR, TRUST_BUNDLE_CA,
+    Ca, Identity, OWN_FINDINGS, OWN_NOT_AFTER, OWN_NOT_BEFORE, OWN_PRESENT, OWN_ROTATION_MARGIN,
+    OWN_ROTATIONS, OWN_TRUST_ANCHOR, ReadResult, Secret, TRUST_BUNDLE_CA,
 };
 use crate::policy::{self, Judgement};
 use crate::source::read::fingerprint_of;
 use crate::terms::Source;
 use crate::terms::Thresholds;
-use crate::terms::{Direction, Finding, Findings};
+use crate::terms::{Finding, Findings};
+use mtls_watch_x509::Certificate;
 use mtls_watch_x509::chain::{self, Layer, Member};
 use mtls_watch_x509::time::UnixTime;
-use mtls_watch_x509::{Certificate, spiffe::Svid};
 
 /// Series that may go back to 0, for whichever VM is elected next, one a line.
 const ROSTER: &str = "mtls_watch/own/roster";
@@ -50,7 +50,7 @@ pub(super) fn update(
     registry: &Registry,
     thresholds: &Thresholds,
     now: UnixTime,
-    secrets: &[Secret],
+    secrets: &[admin::Secret],
 ) {
     let mut passing = Values::default();
     let anchors: Vec<Option<String>> = secrets
@@ -71,25 +71,25 @@ pub(super) fn update(
             let label = label(host, secret, leaf);
             note_rotation(host, registry, (&secret.name, label), leaf, der, now);
             if let Some(ca) = anchor {
-                passing.set(OWN_TRUST_ANCHOR.series(&[label, ca]), 1);
+                passing.set(OWN_TRUST_ANCHOR.series((Secret(label), Ca(ca))), 1);
             }
         }
     }
     let lasting = dates(&rows);
     write(host, registry, &lasting);
     write_roster(host, registry, passing);
-    let is_whole = secrets.iter().all(Secret::is_known_in_full);
+    let is_whole = secrets.iter().all(admin::Secret::is_known_in_full);
     directory::publish(host, cas(secrets), is_whole);
 }
 
 /// Whether a certificate is among the first that get series of their own.
 fn has_place(host: &dyn Host, layer: Layer, secret: &str, identity: &str) -> bool {
-    let series = OWN_PRESENT.series(&[layer.as_str(), secret, identity]);
+    let series = OWN_PRESENT.series((layer, Secret(secret), Identity(identity)));
     Admission::new(Kind::Own, MAX_OWN).admits(host, &series)
 }
 
 /// How a secret with a leaf is called in metrics.
-fn label<'a>(host: &dyn Host, secret: &'a Secret, leaf: &Certificate) -> &'a str {
+fn label<'a>(host: &dyn Host, secret: &'a admin::Secret, leaf: &Certificate) -> &'a str {
     match has_place(host, Layer::Workload, &secret.name, &leaf.identity) {
         true => &secret.name,
         false => OTHER,
@@ -135,10 +135,10 @@ fn dates(rows: &[Row]) -> Values {
     let mut dates = Values::default();
     for row in rows {
         let labels = row.labels();
-        let (end, series) = (row.not_after.gauge(), OWN_NOT_AFTER.series(&labels));
+        let (end, series) = (row.not_after.gauge(), OWN_NOT_AFTER.series(labels));
         if dates.0.get(&series).is_none_or(|known| end < *known) {
             dates.set(series, end);
-            dates.set(OWN_NOT_BEFORE.series(&labels), row.not_before.gauge());
+            dates.set(OWN_NOT_BEFORE.series(labels), row.not_before.gauge());
         }
     }
     dates
@@ -158,28 +158,29 @@ struct Row {
 }
 
 impl Row {
-    fn labels(&self) -> [&str; 3] {
-        match self.is_folded {
-            true => [self.layer.as_str(), OTHER, OTHER],
-            false => [self.layer.as_str(), &self.secret, &self.identity],
-        }
+    fn labels(&self) -> (Layer, Secret<'_>, Identity<'_>) {
+        let (secret, identity) = match self.is_folded {
+            true => (OTHER, OTHER),
+            false => (self.secret.as_str(), self.identity.as_str()),
+        };
+        (self.layer, Secret(secret), Identity(identity))
     }
 
     fn write(&self, passing: &mut Values) {
         let labels = self.labels();
-        let [layer, secret, identity] = labels;
-        passing.set(OWN_PRESENT.series(&labels), 1);
+        let (layer, secret, Identity(identity)) = labels;
+        passing.set(OWN_PRESENT.series(labels), 1);
         for finding in self.findings.iter() {
-            passing.add(OWN_FINDINGS.series(&[layer, secret, finding.as_str()]), 1);
+            passing.add(OWN_FINDINGS.series((layer, secret, finding)), 1);
         }
         if self.is_trusted_ca {
-            passing.set(TRUST_BUNDLE_CA.series(&[identity]), 1);
+            passing.set(TRUST_BUNDLE_CA.series((Ca(identity),)), 1);
         }
     }
 }
 
 /// The certificates of a secret that could not be read.
-fn add_unreadable(host: &dyn Host, secret: &Secret, passing: &mut Values) {
+fn add_unreadable(host: &dyn Host, secret: &admin::Secret, passing: &mut Values) {
     let Ok(number @ 1..) = u64::try_from(secret.unreadable) else {
         return;
     };
@@ -188,18 +189,23 @@ fn add_unreadable(host: &dyn Host, secret: &Secret, passing: &mut Values) {
         Role::Chain => Layer::IssuingCa,
         Role::Bundle => Layer::RootCa,
     };
-    let unreadable = Finding::Unreadable.as_str();
-    let label = match has_place(host, layer, &secret.name, unreadable) {
+    let unreadable = Finding::Unreadable;
+    let label = match has_place(host, layer, &secret.name, unreadable.as_str()) {
         true => secret.name.as_str(),
         false => OTHER,
     };
     passing.add(
-        OWN_FINDINGS.series(&[layer.as_str(), label, unreadable]),
+        OWN_FINDINGS.series((layer, Secret(label), unreadable)),
         number,
     );
 }
 
-fn rows(secret: &Secret, secrets: &[Secret], thresholds: &Thresholds, now: UnixTime) -> Vec<Row> {
+fn rows(
+    secret: &admin::Secret,
+    secrets: &[admin::Secret],
+    thresholds: &Thresholds,
+    now: UnixTime,
+) -> Vec<Row> {
     let full: Vec<Certificate> = secret
         .certificates
         .iter()
@@ -214,7 +220,7 @@ fn rows(secret: &Secret, secrets: &[Secret], thresholds: &Thresholds, now: UnixT
         Role::Chain | Role::Bundle => trusted(full, secrets),
     };
     let is_trusted_ca = secret.role == Role::Bundle;
-    let judgements = judge(&members, thresholds);
+    let judgements = policy::judge_own(&members, thresholds);
     let readable = members
         .iter()
         .zip(judgements)
@@ -239,8 +245,11 @@ fn rows(secret: &Secret, secrets: &[Secret], thresholds: &Thresholds, now: UnixT
 }
 
 /// The CAs of a bundle, each for itself: a bundle is no chain.
-fn trusted(cas: Vec<Certificate>, secrets: &[Secret]) -> Vec<Member> {
-    let own_leaf = secrets.iter().find_map(Secret::leaf).map(|(leaf, _)| leaf);
+fn trusted(cas: Vec<Certificate>, secrets: &[admin::Secret]) -> Vec<Member> {
+    let own_leaf = secrets
+        .iter()
+        .find_map(admin::Secret::leaf)
+        .map(|(leaf, _)| leaf);
     let member = |certificate: Certificate| Member {
         layer: if certificate.is_self_issued() {
             Layer::RootCa
@@ -255,26 +264,8 @@ fn trusted(cas: Vec<Certificate>, secrets: &[Secret]) -> Vec<Member> {
     cas.into_iter().map(member).collect()
 }
 
-/// What a proxy's own certificate is used for is not known, unless it is a mesh workload's: a usage is
-/// missed only if it is missing both ways.
-fn judge(members: &[Member], thresholds: &Thresholds) -> Vec<Judgement> {
-    let workload = members
-        .first()
-        .is_some_and(|leaf| leaf.certificate.spiffe != Svid::No);
-    let inbound = policy::judge(members, Direction::Inbound, thresholds);
-    let outbound = policy::judge(members, Direction::Outbound, thresholds);
-    match workload {
-        true => inbound,
-        false => inbound
-            .into_iter()
-            .zip(outbound)
-            .map(|(inbound, outbound)| inbound.common(&outbound))
-            .collect(),
-    }
-}
-
 /// A certificate of which only `/certs` is known: of a CA not even the name.
-fn dated(dates: &Dates, secret: &Secret, thresholds: &Thresholds, now: UnixTime) -> Row {
+fn dated(dates: &Dates, secret: &admin::Secret, thresholds: &Thresholds, now: UnixTime) -> Row {
     // `/certs` has of each chain the leaf only, and of a bundle CAs.
     let layer = match secret.role {
         Role::Chain => Layer::Workload,
@@ -296,14 +287,14 @@ fn dated(dates: &Dates, secret: &Secret, thresholds: &Thresholds, now: UnixTime)
     }
 }
 
-fn count_read(host: &dyn Host, registry: &Registry, secret: &Secret) {
+fn count_read(host: &dyn Host, registry: &Registry, secret: &admin::Secret) {
     for _ in &secret.certificates {
-        registry.count(host, Counter::Inspection(Source::Hierarchy, Outcome::Ok));
+        registry.count(host, Counter::Inspection(Source::Hierarchy, ReadResult::Ok));
     }
     for _ in 0..secret.unreadable {
         registry.count(
             host,
-            Counter::Inspection(Source::Hierarchy, Outcome::Failed),
+            Counter::Inspection(Source::Hierarchy, ReadResult::Unreadable),
         );
     }
 }
@@ -327,14 +318,18 @@ fn note_rotation(
     }
     host.share(&key, &current, Version(0));
     let Some(before) = before else { return };
-    let rotations = registry.named(host, MetricKind::Counter, OWN_ROTATIONS.series(&[label]));
+    let rotations = registry.named(
+        host,
+        MetricKind::Counter,
+        OWN_ROTATIONS.series((Secret(label),)),
+    );
     if let Some(rotations) = rotations {
         host.increment(rotations);
     }
     let not_after = before
         .last_chunk()
         .map(|bytes| UnixTime(i64::from_le_bytes(*bytes)));
-    let margin = OWN_ROTATION_MARGIN.series(&[label]);
+    let margin = OWN_ROTATION_MARGIN.series((Secret(label),));
     if let (Some(not_after), Some(margin)) = (
         not_after,
         registry.named(host, MetricKind::Histogram, margin),
@@ -369,7 +364,7 @@ fn write_roster(host: &dyn Host, registry: &Registry, mut values: Values) {
 
 /// Every CA of the chains and bundles that is known in full, those of the chains first: a bundle can
 /// have more than the directory holds.
-fn cas(secrets: &[Secret]) -> impl Iterator<Item = &[u8]> {
+fn cas(secrets: &[admin::Secret]) -> impl Iterator<Item = &[u8]> {
     let of = |role| secrets.iter().filter(move |secret| secret.role == role);
     of(Role::Chain)
         .chain(of(Role::Bundle))

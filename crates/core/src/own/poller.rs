@@ -11,7 +11,8 @@ use super::own;
 use crate::config::Hierarchy;
 use crate::hash::Keyed;
 use crate::host::{Host, Shared};
-use crate::metrics::counters::{Counter, Outcome, Registry};
+use crate::metrics::PollResult;
+use crate::metrics::counters::{Counter, Registry};
 use crate::report::Quoted;
 use crate::terms::Thresholds;
 use mtls_watch_x509::time::UnixTime;
@@ -115,7 +116,7 @@ impl Poller {
     }
 
     fn succeed(&self, host: &dyn Host, registry: &Registry, now: UnixTime, secrets: &[Secret]) {
-        registry.count(host, Counter::HierarchyPoll(Outcome::Ok));
+        registry.count(host, Counter::HierarchyPoll(PollResult::Ok));
         if self.failing.replace(false) {
             log::warn!("mtls-watch: hierarchy poll works again");
         }
@@ -123,7 +124,7 @@ impl Poller {
     }
 
     fn fail(&self, host: &dyn Host, registry: &Registry, error: &ReplyError) {
-        registry.count(host, Counter::HierarchyPoll(Outcome::Failed));
+        registry.count(host, Counter::HierarchyPoll(PollResult::Error));
         if !self.failing.replace(true) {
             let cluster = &self.config.admin_cluster;
             log::warn!(

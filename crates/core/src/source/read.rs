@@ -83,7 +83,7 @@ pub struct Unreadable {
 }
 
 /// Where a peer's certificates may be found.
-pub struct Question<'a> {
+pub struct PeerCertificates<'a> {
     /// The proxy.
     pub host: &'a dyn Host,
     /// Which sources, in which order.
@@ -96,11 +96,11 @@ pub struct Question<'a> {
     pub xfcc: Option<&'a [u8]>,
 }
 
-impl Question<'_> {
+impl PeerCertificates<'_> {
     /// Reads the peer's certificates from the first source that gives a readable leaf. Where that
     /// source has the leaf only, the header may add the rest of the chain of the very same leaf.
     #[must_use]
-    pub fn answer(&self) -> Reading {
+    pub fn read(&self) -> Reading {
         let mut reading = Reading::default();
         for source in &self.config.certificate_sources {
             match self.ask(*source) {

@@ -5,9 +5,7 @@ use std::rc::Rc;
 use allocation_counter::measure;
 use mtls_watch_core::config::Config;
 use mtls_watch_core::host::{Host, MetricId, MetricKind, Shared, Version};
-use mtls_watch_core::inspector::{
-    ConnectionDecision, ConnectionWatch, Event, Inspector, RequestDecision, RequestWatch,
-};
+use mtls_watch_core::inspector::{ConnectionWatch, Decision, Event, Inspector, RequestWatch};
 use mtls_watch_x509::time::UnixTime;
 use pki::ExtendedKeyUsage;
 
@@ -82,8 +80,8 @@ fn a_request_on_a_known_connection_allocates_nothing_but_the_answer() {
     let host = client(&proxy);
     let request = |host: &dyn Host| {
         let (mut watch, decision) = RequestWatch::begin(&inspector, host);
-        assert_eq!(decision, RequestDecision::Continue);
-        assert_eq!(watch.on_response(host), RequestDecision::Continue);
+        assert_eq!(decision, Decision::Continue);
+        assert_eq!(watch.on_response(host), Decision::Continue);
         watch.on_log(host);
     };
     let first = measure(|| request(&host)).count_total;
@@ -98,8 +96,8 @@ fn a_request_on_a_connection_with_a_pass_allocates_nothing() {
     let proxy = Proxy::new();
     let inspector = inspector(&proxy);
     let (host, number) = (&client(&proxy), None);
-    assert!(inspector.admits(&Silent { host, number }));
-    let further = measure(|| assert!(inspector.admits(&Silent { host, number })));
+    assert!(inspector.has_pass(&Silent { host, number }));
+    let further = measure(|| assert!(inspector.has_pass(&Silent { host, number })));
     assert_eq!(further.count_total, 0);
 }
 
@@ -110,7 +108,7 @@ fn data_on_a_known_connection_allocates_nothing() {
     let mut watch = ConnectionWatch::new(inspector(&proxy));
     let mut data = |host: &dyn Host| {
         for event in [Event::DownstreamData, Event::UpstreamData] {
-            assert_eq!(watch.on(host, event), ConnectionDecision::Continue);
+            assert_eq!(watch.on(host, event), Decision::Continue);
         }
     };
     let first = measure(|| data(&host)).count_total;

@@ -61,7 +61,7 @@ fn the_defaults_are_these_values() {
     assert_eq!(defaults.filter_state_key, "mtls_watch.peer_certificate");
     assert!(defaults.strip_xfcc_certificates);
     assert_eq!(defaults.flag, Flag::default());
-    assert_eq!(defaults.deny, Findings::NONE);
+    assert_eq!(defaults.deny, Findings::empty());
     assert_eq!(defaults.log_repeat, HOUR);
     let hierarchy = Hierarchy::default();
     assert_eq!(hierarchy.admin_cluster, "prometheus_stats");
@@ -103,7 +103,7 @@ fn what_is_not_given_keeps_its_default() {
     }
     let expected = Config {
         thresholds: config.thresholds.clone(),
-        deny: Findings::NONE.with(Finding::Expired),
+        deny: Findings::only(Finding::Expired),
         ..defaults
     };
     assert_eq!(config, expected);
@@ -118,7 +118,7 @@ fn every_setting_can_be_set() {
         "strip_xfcc_certificates": false,
         "hierarchy": {"admin_cluster": "admin", "interval": "5m"},
         "flag": {"request_header": "X-Peer-Status", "response_header": "x-server"},
-        "deny": Finding::ALL.map(Finding::as_str),
+        "deny": Finding::ALL.iter().map(|finding| finding.as_str()).collect::<Vec<_>>(),
         "log_repeat": "90s",
     }));
     let expected = Config {
@@ -136,7 +136,7 @@ fn every_setting_can_be_set() {
             request_header: Some("x-peer-status".to_owned()),
             response_header: Some("x-server".to_owned()),
         },
-        deny: Finding::ALL.into_iter().collect(),
+        deny: Finding::ALL.iter().copied().collect(),
         log_repeat: 90,
     };
     assert_eq!(config, expected);
@@ -321,7 +321,7 @@ fn a_refusal_says_what_would_do() {
         "{unknown_key}"
     );
     let unknown_word = refusal(br#"{"deny": ["old"]}"#);
-    for finding in Finding::ALL {
+    for &finding in Finding::ALL {
         assert!(unknown_word.contains(finding.as_str()), "{unknown_word}");
     }
     let duration = refusal(br#"{"log_repeat": "soon"}"#);

@@ -1,6 +1,6 @@
 //! Connections: counted once by their security, watched for as long as they last, refused.
 
-use mtls_watch_core::inspector::ConnectionDecision::{Close, Continue};
+use mtls_watch_core::inspector::Decision::{Continue, Deny};
 use mtls_watch_core::inspector::Event;
 use mtls_watch_core::terms::Finding;
 use pki::Identity;
@@ -345,7 +345,7 @@ fn a_connection_that_outlives_its_certificate_adds_each_finding_as_it_comes() {
 fn what_is_denied_is_closed_and_still_counted() {
     let peer = server_only();
     for (denied, decision) in [
-        (json!([Finding::ClientAuthMissing.as_str()]), Close),
+        (json!([Finding::ClientAuthMissing.as_str()]), Deny),
         (json!(["expired"]), Continue),
         (json!([]), Continue),
     ] {
@@ -368,7 +368,7 @@ fn a_connection_is_closed_when_its_certificate_expires_and_that_is_denied() {
     assert_eq!(watch.on(&host, Event::DownstreamData), Continue);
     proxy.set_clock(24 * HOUR);
     worker.tick();
-    assert_eq!(watch.on(&host, Event::DownstreamData), Close);
+    assert_eq!(watch.on(&host, Event::DownstreamData), Deny);
 }
 
 #[test]
@@ -409,7 +409,7 @@ fn a_proxy_that_refuses_metrics_or_shared_data_still_gets_its_refusals() {
         refuse(&proxy);
         let worker = Worker::configured(&proxy, json!({"deny": ["client_auth_missing"]}));
         let host = FakeHost::new(&proxy).client(&server_only());
-        assert_eq!(worker.connection(&host), Close);
+        assert_eq!(worker.connection(&host), Deny);
         worker.tick();
     }
 }

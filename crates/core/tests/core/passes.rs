@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use mtls_watch_core::inspector::RequestDecision::{Continue, Deny};
+use mtls_watch_core::inspector::Decision::{Continue, Deny};
 use pki::Identity;
 use pki::{DAY, ExtendedKeyUsage};
 use serde_json::{Value, json};

@@ -26,6 +26,9 @@ use crate::{at, facts};
 use pki::fixtures::{NOW, PKI, leaf, workload};
 use pki::handmade::Handmade;
 
+/// No finding.
+const NOTHING: [Finding; 0] = [];
+
 /// The facts of a sound chain up to its root, leaf first, with a SPIFFE ID or without.
 fn sound(with_spiffe_id: bool) -> [Certificate; 4] {
     let leaf = match with_spiffe_id {
@@ -52,7 +55,7 @@ fn found(chain: &[Certificate], direction: Direction) -> Vec<Vec<Finding>> {
 
 #[test]
 fn a_sound_chain_has_no_findings() {
-    for direction in Direction::ALL {
+    for &direction in Direction::ALL {
         for with_spiffe_id in [true, false] {
             let none: Vec<Vec<Finding>> = vec![vec![]; 4];
             assert_eq!(found(&sound(with_spiffe_id), direction), none);
@@ -150,7 +153,11 @@ fn a_ca_with_extended_key_usages_must_allow_what_the_leaf_must() {
                 "{layer} {direction:?}"
             );
             chain[layer].extended_key_usage = usages(true, true);
-            assert_eq!(found(&chain, direction)[layer], [], "{layer} {direction:?}");
+            assert_eq!(
+                found(&chain, direction)[layer],
+                NOTHING,
+                "{layer} {direction:?}"
+            );
         }
     }
 }
@@ -261,7 +268,7 @@ fn a_short_edwards_key_is_not_weak() {
         algorithm: KeyAlgorithm::Ed25519,
         bits: 256,
     };
-    assert_eq!(found(&chain, Inbound)[0], []);
+    assert_eq!(found(&chain, Inbound)[0], NOTHING);
 }
 
 #[test]
@@ -301,7 +308,7 @@ fn whatever_outlives_its_issuer_is_found_by_the_second() {
 fn nothing_outlives_an_issuer_that_is_not_there() {
     let [mut leaf, _, intermediate, root] = sound(true);
     leaf.not_after = root.not_after.plus(1);
-    assert_eq!(found(&[leaf, intermediate, root], Inbound)[0], []);
+    assert_eq!(found(&[leaf, intermediate, root], Inbound)[0], NOTHING);
 }
 
 #[test]
@@ -319,14 +326,18 @@ fn assert_boundaries(layer: Layer, lifetime: i64, warning: i64, critical: i64) {
     chain[position].not_after = not_after;
     let judged = judge(&chain, Inbound)[position];
     let at = |time: UnixTime| {
-        let in_time = Findings::NONE.with(OutlivesIssuer);
-        judged.at(time).without(in_time).iter().collect::<Vec<_>>()
+        let in_time = Findings::only(OutlivesIssuer);
+        judged
+            .at(time)
+            .difference(in_time)
+            .iter()
+            .collect::<Vec<_>>()
     };
     let left = |seconds| at(not_after.minus(seconds));
     let case = format!("{layer:?} {lifetime}");
     assert_eq!(at(not_before.minus(1)), [NotYetValid], "{case}");
-    assert_eq!(at(not_before), [], "{case}");
-    assert_eq!(left(warning), [], "{case}");
+    assert_eq!(at(not_before), NOTHING, "{case}");
+    assert_eq!(left(warning), NOTHING, "{case}");
     assert_eq!(left(warning - 1), [ExpiresWarning], "{case}");
     assert_eq!(left(critical), [ExpiresWarning], "{case}");
     assert_eq!(left(critical - 1), [ExpiresCritical], "{case}");
@@ -420,19 +431,19 @@ fn the_worst_finding_makes_the_status() {
         (Status::NotYetValid, &[NotYetValid]),
         (Status::Expired, &[Expired]),
     ];
-    assert_eq!(Findings::NONE.status(), Status::Ok);
+    assert_eq!(Status::of_certified(true, Findings::empty()), Status::Ok);
     let listed: usize = by_status.iter().map(|(_, findings)| findings.len()).sum();
     assert_eq!(listed, Finding::ALL.len());
     for (rank, (status, findings)) in by_status.iter().enumerate() {
         for finding in *findings {
-            assert_eq!(
-                Findings::NONE.with(*finding).status(),
-                *status,
-                "{finding:?}"
-            );
+            assert_eq!(Status::of_finding(*finding), *status, "{finding:?}");
             for (_, lesser) in &by_status[..rank] {
                 let both = lesser.iter().chain([finding]).copied();
-                assert_eq!(both.collect::<Findings>().status(), *status, "{finding:?}");
+                assert_eq!(
+                    Status::of_certified(true, both.collect::<Findings>()),
+                    *status,
+                    "{finding:?}"
+                );
             }
         }
     }

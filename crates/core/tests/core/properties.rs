@@ -4,8 +4,11 @@ use std::sync::LazyLock;
 
 use mtls_watch_core::config::Config;
 use mtls_watch_core::metrics::name::label_value;
-use mtls_watch_core::metrics::{CATALOGUE, Label, NOT_AFTER, tag_regex};
+use mtls_watch_core::metrics::{
+    CATALOGUE, Description, Identity, Label, NOT_AFTER, tag_regex, write_label,
+};
 use mtls_watch_core::source::xfcc;
+use mtls_watch_core::terms::{Direction, Layer};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use regex::Regex;
@@ -97,9 +100,9 @@ proptest! {
     ) {
         let metric = CATALOGUE[index];
         let values: Vec<&str> = values.iter().map(String::as_str).collect();
-        let mut name = metric.series(&values);
+        let mut name = encoded(&metric, &values);
         let mut tags = Vec::new();
-        for label in Label::ALL {
+        for &label in Label::ALL {
             let Some(found) = TAGS[label as usize].captures(&name) else { continue };
             tags.push((label, found[2].to_owned()));
             name = name.replacen(&found[1], "", 1);
@@ -117,7 +120,10 @@ proptest! {
         a in "[a-z]",
         b in "[A-Z]",
     ) {
-        let series = |end: &str| NOT_AFTER.series(&["inbound", "workload", &(start.clone() + end)]);
+        let series = |end: &str| {
+            let identity = start.clone() + end;
+            NOT_AFTER.series((Direction::Inbound, Layer::Workload, Identity(&identity)))
+        };
         prop_assert_ne!(series(&a), series(&b));
     }
 
@@ -155,6 +161,15 @@ static TAGS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
     let regex = |label: &Label| Regex::new(&tag_regex(*label)).unwrap();
     Label::ALL.iter().map(regex).collect()
 });
+
+/// The name of a series with these values.
+fn encoded(metric: &Description, values: &[&str]) -> String {
+    let mut series = String::new();
+    for (label, value) in metric.labels.iter().zip(values) {
+        write_label(*label, value, &mut series);
+    }
+    series + metric.name
+}
 
 const JSON_PARTS: &[&str] = &[
     "{",

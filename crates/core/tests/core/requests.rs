@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use mtls_watch_core::host::Host as _;
-use mtls_watch_core::inspector::RequestDecision::{Continue, Deny};
+use mtls_watch_core::inspector::Decision::{Continue, Deny};
 use mtls_watch_core::terms::Finding;
 use pki::Identity;
 use pki::{ExtendedKeyUsage, HOUR, KeyKind, LeafBuilder};
@@ -370,7 +370,10 @@ fn what_is_denied_is_refused_and_still_counted() {
 #[test]
 fn an_unreadable_certificate_can_be_denied_and_none_at_all_cannot() {
     let proxy = Proxy::new();
-    let worker = Worker::configured(&proxy, json!({"deny": Finding::ALL.map(Finding::as_str)}));
+    let worker = Worker::configured(
+        &proxy,
+        json!({"deny": Finding::ALL.iter().map(|finding| finding.as_str()).collect::<Vec<_>>()}),
+    );
     let unreadable = FakeHost::new(&proxy).mtls(&issued(workload()));
     assert_eq!(worker.request(&unreadable), Deny);
     assert_eq!(worker.request(&FakeHost::new(&proxy)), Continue);

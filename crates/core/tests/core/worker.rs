@@ -3,9 +3,7 @@
 use std::rc::Rc;
 
 use mtls_watch_core::config::Config;
-use mtls_watch_core::inspector::{
-    ConnectionDecision, ConnectionWatch, Event, Inspector, RequestDecision, RequestWatch,
-};
+use mtls_watch_core::inspector::{ConnectionWatch, Decision, Event, Inspector, RequestWatch};
 use mtls_watch_core::metrics::counters::Registry;
 use serde_json::Value;
 
@@ -48,19 +46,19 @@ impl Worker {
     }
 
     /// A request and its response: what was decided.
-    pub fn request(&self, host: &FakeHost) -> RequestDecision {
-        if self.inspector.admits(host) {
-            return RequestDecision::Continue;
+    pub fn request(&self, host: &FakeHost) -> Decision {
+        if self.inspector.has_pass(host) {
+            return Decision::Continue;
         }
         let (mut watch, request) = RequestWatch::begin(&self.inspector, host);
         let response = watch.on_response(host);
         let decision = match (request, response) {
-            (RequestDecision::Continue, RequestDecision::Continue) => RequestDecision::Continue,
+            (Decision::Continue, Decision::Continue) => Decision::Continue,
             _ => {
                 // The refusal is a response too, and comes by in the same way.
                 let refusal = watch.on_response(host);
-                assert_eq!(refusal, RequestDecision::Continue, "refused twice");
-                RequestDecision::Deny
+                assert_eq!(refusal, Decision::Continue, "refused twice");
+                Decision::Deny
             }
         };
         watch.on_log(host);
@@ -73,7 +71,7 @@ impl Worker {
     }
 
     /// A connection from the first byte to the end. What was decided at the first byte.
-    pub fn connection(&self, host: &FakeHost) -> ConnectionDecision {
+    pub fn connection(&self, host: &FakeHost) -> Decision {
         let mut watch = self.accept();
         let decision = watch.on(host, Event::DownstreamData);
         watch.on(host, Event::UpstreamData);

@@ -163,7 +163,7 @@ fn both_accept_what_is_documented() {
         json!({"hierarchy": {}}),
         json!({"hierarchy": null}),
         json!({"thresholds": {"workload": {"warning": "25%"}}}),
-        json!({"deny": mtls_watch_core::terms::Finding::ALL.map(mtls_watch_core::terms::Finding::as_str)}),
+        json!({"deny": mtls_watch_core::terms::Finding::ALL.iter().map(|finding| finding.as_str()).collect::<Vec<_>>()}),
     ] {
         assert!(SCHEMA.is_valid(&configuration), "{configuration}");
         assert_eq!(

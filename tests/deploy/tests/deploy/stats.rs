@@ -47,8 +47,8 @@ fn bounds(stats_config: Value) -> Result<BTreeSet<String>> {
     })?;
     proxy.get()?;
     let (count, bucket) = (
-        format!("{}_count", REMAINING.name),
-        format!("{}_bucket", REMAINING.name),
+        format!("{}_count", REMAINING.description.name),
+        format!("{}_bucket", REMAINING.description.name),
     );
     let labels = [("direction", "inbound")];
     wait_for(&proxy.envoy, &count, &labels, |count| count == 1.0)?;
@@ -80,7 +80,10 @@ fn bootstrap(tags: &Value, buckets: &str) -> Result<Value> {
 fn istio_s_files_say_what_the_samples_say() -> Result<()> {
     let expected = bounds(load("both.yaml")?["stats_config"].clone())?;
     let (tags, buckets) = istio("istio/values.yaml")?;
-    assert_eq!(strings(&tags), Label::ALL.map(Label::as_str));
+    assert_eq!(
+        strings(&tags),
+        Label::ALL.iter().map(|it| it.as_str()).collect::<Vec<_>>()
+    );
     assert_eq!(bounds(bootstrap(&tags, &buckets)?)?, expected);
     // The same for a single workload.
     assert_eq!(istio("istio/pod-annotations.yaml")?, (tags, buckets));
@@ -99,7 +102,14 @@ fn envoy_gateway_s_bootstrap_says_what_the_samples_say() -> Result<()> {
         .into_iter()
         .flatten();
     let regexes: Vec<&str> = tags.filter_map(|tag| tag["regex"].as_str()).collect();
-    assert_eq!(regexes, Label::ALL.map(tag_regex));
+    assert_eq!(
+        regexes,
+        Label::ALL
+            .iter()
+            .copied()
+            .map(tag_regex)
+            .collect::<Vec<_>>()
+    );
     let expected = bounds(load("both.yaml")?["stats_config"].clone())?;
     assert_eq!(bounds(merged["stats_config"].clone())?, expected);
     Ok(())
