@@ -1,12 +1,9 @@
-//! mtls-watch: reads the certificate of every mTLS peer of an Envoy and reports, in Envoy's own stats,
-//! which certificate, at which layer of the hierarchy, will break mTLS.
+//! What mtls-watch makes of a peer: findings, a status, series, log lines.
 //!
-//! One way through the house: bytes ([`source`]) become facts ([`certificate`]), are put in order
-//! ([`chain`]), judged ([`policy`]) and leave as series ([`metrics`]) and log lines ([`report`]).
-//! [`handshake`] does the same for a peer that was refused, [`hierarchy`] for
-//! this proxy's own certificates. [`inspector`] walks that way for one connection or request, over the [`host`] trait; `filter`
-//! (wasm only) ties it to Proxy-Wasm. Nothing but `filter` knows Proxy-Wasm, and nothing but
-//! `certificate` knows the X.509 parser. See docs/architecture.md.
+//! Facts of certificates (the crate `mtls-watch-x509`) come in by [`source`], are judged ([`policy`]) and leave as series
+//! ([`metrics`]) and log lines ([`report`]). [`handshake`] explains a handshake that was refused, [`own`] reads this proxy's own
+//! certificates. [`inspector`] does all of that for one connection or request, over the trait [`host::Host`]: this crate
+//! knows neither Proxy-Wasm nor a clock. [`terms`] has the words that all of them use. See docs/architecture.md.
 
 #![deny(missing_docs, unsafe_code, unreachable_pub)]
 // A panic kills the VM of its worker, for every stream on it: none may be written by accident.

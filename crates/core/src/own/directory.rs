@@ -8,6 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::hash::{DefaultHasher, Hasher as _};
 use std::rc::Rc;
 
+use super::der_list::{append, ders};
 use super::peers;
 use crate::host::{Host, Version};
 use mtls_watch_x509::{self as x509, Certificate};
@@ -129,30 +130,6 @@ fn generation(host: &dyn Host) -> u64 {
     let own = host.shared(HASH).0.and_then(|bytes| bytes.try_into().ok());
     let own = own.map_or(0, u64::from_le_bytes);
     own ^ peers::number(host).rotate_left(32)
-}
-
-/// Adds a certificate to a list, unless that gets longer than `limit` bytes.
-pub(super) fn append(list: &mut Vec<u8>, der: &[u8], limit: usize) -> bool {
-    let Ok(length) = u32::try_from(der.len()) else {
-        return false;
-    };
-    if list.len().saturating_add(der.len()) > limit {
-        return false;
-    }
-    list.extend_from_slice(&length.to_le_bytes());
-    list.extend_from_slice(der);
-    true
-}
-
-/// The certificates of a list.
-pub(super) fn ders(mut list: &[u8]) -> impl Iterator<Item = &[u8]> {
-    std::iter::from_fn(move || {
-        let (length, rest) = list.split_first_chunk()?;
-        let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
-        let (der, rest) = rest.split_at_checked(length)?;
-        list = rest;
-        Some(der)
-    })
 }
 
 fn parsed(list: &[u8]) -> Vec<Certificate> {

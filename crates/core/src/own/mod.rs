@@ -5,10 +5,11 @@
 
 pub mod admin;
 mod anchor;
+mod der_list;
 mod directory;
-mod own;
 mod peers;
 mod poller;
+mod series;
 
 pub use directory::{Directory, DirectoryKeeper};
 pub use poller::Poller;

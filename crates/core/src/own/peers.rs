@@ -5,7 +5,7 @@
 //! verify the leaf by: it is the only one, among what the peer sent and what this proxy trusts, that the
 //! certificate below it can have been signed by. And it must lead up to an own CA.
 
-use super::directory::{append, ders};
+use super::der_list::{append, ders};
 use crate::host::{Host, Shared, Version};
 use mtls_watch_x509::Certificate;
 

@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::hash::BuildHasher as _;
 
 use super::admin::{self, ReplyError, Secret};
-use super::own;
+use super::series;
 use crate::config::Hierarchy;
 use crate::hash::Keyed;
 use crate::host::{Host, Shared};
@@ -120,7 +120,7 @@ impl Poller {
         if self.failing.replace(false) {
             log::warn!("mtls-watch: hierarchy poll works again");
         }
-        own::update(host, registry, &self.thresholds, now, secrets);
+        series::update(host, registry, &self.thresholds, now, secrets);
     }
 
     fn fail(&self, host: &dyn Host, registry: &Registry, error: &ReplyError) {

@@ -8,18 +8,10 @@ use testbed::progress::Progress;
 use testbed::servers::ServerTls;
 use testbed::{Client, Envoy, Sample, Server};
 
-use crate::workloads::{Role, Workload};
-
-/// A workload that has a sidecar.
-pub const WEB: &str = "web";
-/// The other one.
-pub const CART: &str = "cart";
+use crate::workloads::{CART, REQUESTS_KEPT_ALIVE, Role, WEB, Workload};
 
 /// Worker threads of each Envoy: more than one, as in real life.
 const WORKERS: u32 = 2;
-const REQUESTS_KEPT_ALIVE: u64 = 5;
-/// Requests that each workload sends or receives.
-pub const REQUESTS: u64 = REQUESTS_KEPT_ALIVE + 1;
 
 /// Envoy's answer where it could not reach the server.
 const UNAVAILABLE: u16 = 503;

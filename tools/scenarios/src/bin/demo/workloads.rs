@@ -11,8 +11,17 @@ use testbed::pki::{
 use testbed::servers::ServerTls;
 use testbed::{Ca, Identity};
 
-use crate::mesh;
 use crate::table::Row;
+
+/// A workload that has a sidecar.
+pub const WEB: &str = "web";
+/// The other one.
+pub const CART: &str = "cart";
+
+/// Requests of a workload on a connection that is kept alive.
+pub const REQUESTS_KEPT_ALIVE: u64 = 5;
+/// Requests that each workload sends or receives: those, and one on a connection of its own.
+pub const REQUESTS: u64 = REQUESTS_KEPT_ALIVE + 1;
 
 /// The trust domain of the workloads.
 pub const TRUST_DOMAIN: &str = "spiffe://cluster.local/";
@@ -199,8 +208,8 @@ pub fn workloads(pki: &Pki) -> Result<Vec<Workload>> {
         expected: HEALTHY,
     };
     let plans = [
-        sound(mesh::WEB, Role::Sidecar),
-        sound(mesh::CART, Role::Sidecar),
+        sound(WEB, Role::Sidecar),
+        sound(CART, Role::Sidecar),
         Plan {
             about: "23 of its 24 hours have passed",
             lifetime: Lifetime::from_now(-23 * HOUR, HOUR),
@@ -314,7 +323,7 @@ impl Workload {
             not_after: self.not_after,
             status: self.expected.status.to_owned(),
             findings: owned(self.expected.findings),
-            requests: Some(mesh::REQUESTS),
+            requests: Some(REQUESTS),
         })
     }
 }

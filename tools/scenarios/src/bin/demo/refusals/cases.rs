@@ -8,7 +8,7 @@ use testbed::pki::{ExtendedKeyUsage, KeyUsage, Lifetime, TrustBundle};
 use testbed::servers::ServerTls;
 use testbed::{Ca, Client, TlsVersion};
 
-use super::observe::{ATTEMPTS, Refusal};
+use super::refusal::{ATTEMPTS, Refusal};
 use crate::mesh::Mesh;
 use crate::workloads::{Pki, TRUST_DOMAIN};
 

@@ -3,14 +3,16 @@
 mod cases;
 mod logfmt;
 mod observe;
+mod refusal;
 mod table;
 
 use std::fmt::Write as _;
 
 pub use cases::{Case, cases};
-pub use observe::{ATTEMPTS, Turn};
+pub use observe::Turn;
+pub use refusal::ATTEMPTS;
 
-use observe::Refusal;
+use refusal::Refusal;
 use testbed::Style;
 
 /// The table of all refusals, in the order of the cases; `trust_domain` is left out of the
@@ -63,7 +65,7 @@ pub fn verdict(turns: &[Turn]) -> (bool, String) {
 mod tests {
     use anyhow::Result;
 
-    use super::observe::Report;
+    use super::refusal::Report;
     use super::*;
     use crate::workloads::Pki;
 

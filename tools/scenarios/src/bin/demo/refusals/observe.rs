@@ -4,8 +4,6 @@
 //! As with the peers, the cases have their turns one after another: what is counted and logged
 //! during a turn belongs to its case.
 
-use std::fmt;
-
 use anyhow::{Result, ensure};
 use testbed::Stats;
 use testbed::progress::{Progress, check_interrupt, was_interrupted};
@@ -13,60 +11,10 @@ use testbed::stats::{DEADLINE, Series, eventually};
 
 use super::cases::Case;
 use super::logfmt;
+use super::refusal::{Refusal, Report};
 use crate::mesh::Mesh;
-use crate::table::UNKNOWN;
-
-/// How often each case tries.
-pub const ATTEMPTS: u64 = 3;
 
 const FAILURES: &str = "mtls_handshake_failures_total";
-
-/// Refused handshakes of one kind.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// `inbound`, `outbound`.
-    pub direction: String,
-    /// The layer of the certificate at fault.
-    pub layer: String,
-    /// Why.
-    pub reason: String,
-    /// How many there were.
-    pub count: u64,
-    /// The series that counted them.
-    pub series: String,
-    /// What the log says of them; a line is not repeated for each.
-    pub report: Option<Report>,
-}
-
-/// A log line about a refused handshake.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
-    /// The peer's identity, or else its address.
-    pub who: String,
-    /// What to change.
-    pub hint: String,
-    /// The whole line.
-    pub line: String,
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            direction,
-            layer,
-            reason,
-            count,
-            report,
-            ..
-        } = self;
-        let report = report.as_ref();
-        let (who, hint) = report.map_or((UNKNOWN, UNKNOWN), |r| (&r.who, &r.hint));
-        write!(
-            f,
-            "{direction} {reason} of {layer}, {count} times, {who}: {hint}"
-        )
-    }
-}
 
 /// A case and what was seen of it.
 pub struct Turn<'a> {

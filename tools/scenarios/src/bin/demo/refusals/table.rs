@@ -1,6 +1,6 @@
 //! The table of refusals, for people: who, why, how often; and below each what to change.
 
-use super::observe::Refusal;
+use super::refusal::Refusal;
 use testbed::Style;
 
 use crate::table::{GAP, UNKNOWN, WIDTH, aligned, heading, widest};
@@ -69,7 +69,7 @@ fn hanging(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::observe::Report;
+    use super::super::refusal::Report;
     use super::*;
 
     fn refusal(who: &str, hint: &str) -> Refusal {

@@ -14,7 +14,9 @@ const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
 const FUZZER: &str = "fuzz/Cargo.toml";
 
 fn project(file: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(file)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .join(file)
 }
 
 fn metadata(manifest: &str) -> Metadata {
