@@ -8,7 +8,7 @@ use testbed::progress::Progress;
 use testbed::servers::ServerTls;
 use testbed::{Client, Envoy, Sample, Server};
 
-use crate::workloads::{CART, REQUESTS_KEPT_ALIVE, Role, WEB, Workload};
+use crate::workloads::{CART, REQUESTS, REQUESTS_KEPT_ALIVE, Role, WEB, Workload};
 
 /// Worker threads of each Envoy: more than one, as in real life.
 const WORKERS: u32 = 2;

@@ -11,7 +11,7 @@ use testbed::stats::{DEADLINE, Series, eventually};
 
 use super::cases::Case;
 use super::logfmt;
-use super::refusal::{Refusal, Report};
+use super::refusal::{ATTEMPTS, Refusal, Report};
 use crate::mesh::Mesh;
 
 const FAILURES: &str = "mtls_handshake_failures_total";
