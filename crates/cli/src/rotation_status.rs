@@ -5,7 +5,6 @@
 //! ([`gate`]). Only [`source`] reads anything.
 
 mod ancestry;
-mod exposition;
 mod fleet;
 mod gate;
 mod proxy;

@@ -1,13 +1,11 @@
-//! Envoy's `/stats/prometheus`, parsed, and waiting until it says what a test expects.
-//!
-//! The parser is our own because the values of our labels hold `=`, `,` and `}`, on which the
-//! crates for it stumble.
+//! Envoy's `/stats/prometheus`, and waiting until it says what a test expects.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow};
+pub use exposition::Sample as Series;
+use exposition::Sample;
 
 use crate::Envoy;
 
@@ -15,41 +13,10 @@ use crate::Envoy;
 pub const DEADLINE: Duration = Duration::from_secs(10);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// One sample of a scrape.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Series {
-    /// The metric's name; for histograms with its `_bucket`, `_sum` or `_count`.
-    pub name: String,
-    /// The labels.
-    pub labels: BTreeMap<String, String>,
-    /// The value.
-    pub value: f64,
-}
-
-impl Series {
-    /// The value of a label; empty, as in PromQL, if the series does not have it.
-    pub fn label(&self, key: &str) -> &str {
-        self.labels.get(key).map_or("", String::as_str)
-    }
-
-    fn matches(&self, name: &str, labels: &[(&str, &str)]) -> bool {
-        let has = |(key, value): &(&str, &str)| self.labels.get(*key).is_some_and(|v| v == value);
-        self.name == name && labels.iter().all(has)
-    }
-}
-
-impl fmt::Display for Series {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let pair = |(key, value)| format!("{key}={value:?}");
-        let labels: Vec<String> = self.labels.iter().map(pair).collect();
-        write!(f, "{}{{{}}} {}", self.name, labels.join(","), self.value)
-    }
-}
-
 /// One scrape.
 #[derive(Clone, Debug, Default)]
 pub struct Stats {
-    series: Vec<Series>,
+    series: Vec<Sample>,
     kinds: BTreeMap<String, String>,
 }
 
@@ -59,13 +26,16 @@ impl Stats {
     /// # Errors
     /// If a line is malformed; the error shows it.
     pub fn parse(text: &str) -> Result<Self> {
-        let mut stats = Self::default();
-        for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
-            stats
-                .line(line)
-                .with_context(|| format!("bad line: {line}"))?;
-        }
-        Ok(stats)
+        let series = exposition::parse(text.as_bytes()).map_err(|malformed| {
+            let line = text.lines().nth(malformed.line - 1).unwrap_or_default();
+            anyhow!("{malformed}: {line}")
+        })?;
+        let kinds = exposition::types(text).into_iter();
+        let kinds = kinds.map(|(name, kind)| (name.to_owned(), kind.to_owned()));
+        Ok(Self {
+            series,
+            kinds: kinds.collect(),
+        })
     }
 
     /// The value of the one series of this name that has at least these labels; `None` if there
@@ -88,13 +58,13 @@ impl Stats {
     }
 
     /// All series of this name.
-    pub fn series(&self, name: &str) -> Vec<&Series> {
+    pub fn series(&self, name: &str) -> Vec<&Sample> {
         self.matching(name, &[]).collect()
     }
 
     /// All series whose name begins with `prefix`. A histogram counts with each of its buckets.
-    pub fn with_prefix(&self, prefix: &str) -> Vec<&Series> {
-        let begins = |series: &&Series| series.name.starts_with(prefix);
+    pub fn with_prefix(&self, prefix: &str) -> Vec<&Sample> {
+        let begins = |series: &&Sample| series.name.starts_with(prefix);
         self.series.iter().filter(begins).collect()
     }
 
@@ -109,68 +79,14 @@ impl Stats {
     }
 
     /// All series of this name that have at least these labels.
-    pub fn matching(&self, name: &str, labels: &[(&str, &str)]) -> impl Iterator<Item = &Series> {
-        self.series.iter().filter(move |s| s.matches(name, labels))
-    }
-
-    fn line(&mut self, line: &str) -> Result<()> {
-        if let Some(declaration) = line.strip_prefix("# TYPE ") {
-            let (name, kind) = declaration.split_once(' ').context("no type")?;
-            self.kinds.insert(name.to_owned(), kind.to_owned());
-        } else if !line.starts_with('#') {
-            self.series.push(parse_series(line)?);
-        }
-        Ok(())
+    pub fn matching(&self, name: &str, labels: &[(&str, &str)]) -> impl Iterator<Item = &Sample> {
+        self.series.iter().filter(move |s| matches(s, name, labels))
     }
 }
 
-fn parse_series(line: &str) -> Result<Series> {
-    let end = line.find(['{', ' ']).context("no value")?;
-    let (name, rest) = line.split_at(end);
-    let (labels, value) = match rest.strip_prefix('{') {
-        Some(rest) => parse_labels(rest)?,
-        None => (BTreeMap::new(), rest),
-    };
-    // A timestamp may follow the value.
-    let value = value.split_whitespace().next().context("no value")?;
-    Ok(Series {
-        name: name.to_owned(),
-        labels,
-        value: value.parse()?,
-    })
-}
-
-/// Reads labels up to the closing brace; returns them and what follows.
-fn parse_labels(mut rest: &str) -> Result<(BTreeMap<String, String>, &str)> {
-    let mut labels = BTreeMap::new();
-    loop {
-        rest = rest.trim_start_matches([',', ' ']);
-        if let Some(after) = rest.strip_prefix('}') {
-            return Ok((labels, after));
-        }
-        let (key, after) = rest.split_once("=\"").context("label without a value")?;
-        let (value, after) = parse_quoted(after)?;
-        labels.insert(key.to_owned(), value);
-        rest = after;
-    }
-}
-
-/// Reads an escaped string up to its closing quote; returns it and what follows.
-fn parse_quoted(text: &str) -> Result<(String, &str)> {
-    let mut value = String::new();
-    let mut characters = text.char_indices();
-    while let Some((at, character)) = characters.next() {
-        match character {
-            '"' => return Ok((value, &text[at + 1..])),
-            '\\' => match characters.next().map(|(_, escaped)| escaped) {
-                Some('n') => value.push('\n'),
-                Some(escaped) => value.push(escaped),
-                None => break,
-            },
-            other => value.push(other),
-        }
-    }
-    bail!("label value without an end")
+fn matches(sample: &Sample, name: &str, labels: &[(&str, &str)]) -> bool {
+    let has = |(key, value): &(&str, &str)| sample.find_label(key) == Some(value);
+    sample.name == name && labels.iter().all(has)
 }
 
 /// Tries until it succeeds.

@@ -9,9 +9,11 @@ use cargo_metadata::{Metadata, MetadataCommand};
 use syn::visit::{self, Visit};
 
 /// Every crate of the workspace, each above all that it may use. docs/architecture.md has the picture.
-const FLOORS: [&str; 14] = [
+const FLOORS: [&str; 15] = [
     // Certificates for tests.
     "pki",
+    // A reader of what Prometheus reads.
+    "exposition",
     // The product.
     "mtls-watch-x509",
     "mtls-watch-core",

@@ -8,7 +8,7 @@ use mtls_watch_core::metrics::{
 };
 use mtls_watch_x509::time::UnixTime;
 
-use super::exposition::Sample;
+use exposition::Sample;
 
 /// The label value of all CAs beyond the module's limit.
 const FOLDED: &str = "other";
@@ -114,13 +114,15 @@ impl Proxy {
         let rows: Vec<Row<'_>> = of(samples, &OWN_PRESENT).filter_map(Row::new).collect();
         let anchors = of(samples, &OWN_TRUST_ANCHOR).filter(|sample| sample.value > 0.0);
         let anchors: Vec<(&str, &str)> = anchors
-            .filter_map(|sample| Some((sample.label("secret")?, sample.label("ca")?)))
+            .filter_map(|sample| Some((sample.find_label("secret")?, sample.find_label("ca")?)))
             .collect();
         let mut proxy = Self {
             name: name.to_owned(),
             blind: blind(samples),
             bundle: of(samples, &TRUST_BUNDLE_CA)
-                .filter_map(|sample| Some((sample.label("ca")?.to_owned(), sample.value > 0.0)))
+                .filter_map(|sample| {
+                    Some((sample.find_label("ca")?.to_owned(), sample.value > 0.0))
+                })
                 .collect(),
             nameless_in_bundle: unreadable(samples, "root_ca"),
             chains: chains(&rows, &anchors),
@@ -128,7 +130,7 @@ impl Proxy {
             roots: named(rows.iter().filter(|row| row.layer == "root_ca")),
             left: named(rows.iter().filter(|row| row.is_ca() && !row.present)),
             unknown_ca_failures: of(samples, &HANDSHAKE_FAILURES)
-                .filter(|sample| sample.label("reason") == Some("unknown_ca"))
+                .filter(|sample| sample.find_label("reason") == Some("unknown_ca"))
                 .map(|sample| sample.value as u64)
                 .fold(0, u64::saturating_add),
             ..Self::default()
@@ -146,7 +148,7 @@ impl Proxy {
 
     fn add_seen(&mut self, samples: &[Sample]) {
         for sample in of(samples, &ISSUER_LAST_SEEN) {
-            let (Some(issuer), Some(at)) = (sample.label("issuer"), time(sample)) else {
+            let (Some(issuer), Some(at)) = (sample.find_label("issuer"), time(sample)) else {
                 continue;
             };
             if issuer == FOLDED {
@@ -154,7 +156,7 @@ impl Proxy {
                 continue;
             }
             let seen = self.seen.entry(issuer.to_owned()).or_default();
-            let side = match sample.label("direction") {
+            let side = match sample.find_label("direction") {
                 Some("outbound") => &mut seen.outbound,
                 _ => &mut seen.inbound,
             };
@@ -204,9 +206,9 @@ impl Chain {
 impl<'a> Row<'a> {
     fn new(sample: &'a Sample) -> Option<Self> {
         Some(Self {
-            layer: sample.label("layer")?,
-            secret: sample.label("secret")?,
-            identity: sample.label("identity")?,
+            layer: sample.find_label("layer")?,
+            secret: sample.find_label("secret")?,
+            identity: sample.find_label("identity")?,
             present: sample.value > 0.0,
         })
     }
@@ -236,7 +238,7 @@ fn blind(samples: &[Sample]) -> Option<Blind> {
             .iter()
             .any(|metric| ends_in(&sample.name, metric.name))
     };
-    if of(samples, &TRUST_BUNDLE_CA).any(|sample| sample.label("ca").is_some()) {
+    if of(samples, &TRUST_BUNDLE_CA).any(|sample| sample.find_label("ca").is_some()) {
         None
     } else if samples.iter().any(is_untagged) {
         Some(Blind::Untagged)
@@ -297,10 +299,10 @@ fn not_before(samples: &[Sample]) -> BTreeMap<String, UnixTime> {
     let all = of(samples, &OWN_NOT_BEFORE).chain(of(samples, &NOT_BEFORE));
     let cas = all.filter(|sample| {
         sample
-            .label("layer")
+            .find_label("layer")
             .is_some_and(|layer| layer != "workload")
     });
-    cas.filter_map(|sample| Some((sample.label("identity")?.to_owned(), time(sample)?)))
+    cas.filter_map(|sample| Some((sample.find_label("identity")?.to_owned(), time(sample)?)))
         .collect()
 }
 
@@ -308,8 +310,8 @@ fn not_before(samples: &[Sample]) -> BTreeMap<String, UnixTime> {
 /// `root_ca`, those of chains as `issuing_ca`.
 fn unreadable(samples: &[Sample], layer: &str) -> bool {
     of(samples, &OWN_FINDINGS).any(|sample| {
-        sample.label("finding") == Some("unreadable")
-            && sample.label("layer") == Some(layer)
+        sample.find_label("finding") == Some("unreadable")
+            && sample.find_label("layer") == Some(layer)
             && sample.value > 0.0
     })
 }

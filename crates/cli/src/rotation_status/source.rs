@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::exposition::{self, Malformed, Sample};
+use exposition::{Malformed, Sample};
 
 /// Envoy's path of Prometheus text, for a URL without one.
 const STATS: &str = "/stats/prometheus";

@@ -1,33 +1,52 @@
 //! Prometheus text, as Envoy's `/stats/prometheus` writes it.
 //!
-//! The parser is our own because label values here hold `=`, `,` and `}`, and because a mistake must be
-//! told with its line.
+//! The parser is our own because label values here hold `=`, `,` and `}`, on which the crates for it stumble, and
+//! because a mistake must be told with its line.
 
+#![deny(missing_docs, unsafe_code, unreachable_pub)]
+
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// One sample of a scrape.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Sample {
-    /// The metric's name.
-    pub(super) name: String,
-    labels: Vec<(String, String)>,
+pub struct Sample {
+    /// The metric's name; for histograms with its `_bucket`, `_sum` or `_count`.
+    pub name: String,
+    /// The labels.
+    pub labels: BTreeMap<String, String>,
     /// The value.
-    pub(super) value: f64,
+    pub value: f64,
 }
 
 impl Sample {
+    /// The value of a label; empty, as in PromQL, if it is not there.
+    #[must_use]
+    pub fn label(&self, name: &str) -> &str {
+        self.find_label(name).unwrap_or_default()
+    }
+
     /// The value of a label, if it is there.
-    pub(super) fn label(&self, name: &str) -> Option<&str> {
-        let label = self.labels.iter().find(|(known, _)| known == name);
-        label.map(|(_, value)| value.as_str())
+    #[must_use]
+    pub fn find_label(&self, name: &str) -> Option<&str> {
+        self.labels.get(name).map(String::as_str)
+    }
+}
+
+/// As it is written, with the labels in alphabetical order.
+impl fmt::Display for Sample {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pair = |(key, value)| format!("{key}={value:?}");
+        let labels: Vec<String> = self.labels.iter().map(pair).collect();
+        write!(f, "{}{{{}}} {}", self.name, labels.join(","), self.value)
     }
 }
 
 /// A line that is no Prometheus text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Malformed {
+pub struct Malformed {
     /// Its number, from 1.
-    pub(super) line: usize,
+    pub line: usize,
     problem: Problem,
 }
 
@@ -54,11 +73,21 @@ impl fmt::Display for Malformed {
 }
 
 /// Reads the samples of a scrape. Comments are passed over.
-pub(super) fn parse(text: &[u8]) -> Result<Vec<Sample>, Malformed> {
+///
+/// # Errors
+/// [`Malformed`] names the first line that is no Prometheus text.
+pub fn parse(text: &[u8]) -> Result<Vec<Sample>, Malformed> {
     let lines = text.split(|byte| *byte == b'\n').enumerate();
     lines
         .filter_map(|(index, line)| line_of(index, line))
         .collect()
+}
+
+/// The types that a scrape declares (`# TYPE name counter`), by the names of the metrics.
+#[must_use]
+pub fn types(text: &str) -> BTreeMap<&str, &str> {
+    let declarations = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    declarations.filter_map(|it| it.split_once(' ')).collect()
 }
 
 fn line_of(index: usize, line: &[u8]) -> Option<Result<Sample, Malformed>> {
@@ -78,7 +107,7 @@ fn sample(line: &str) -> Result<Sample, Problem> {
     let (name, rest) = name(line).ok_or(Problem::Name)?;
     let (labels, rest) = match rest.strip_prefix('{') {
         Some(rest) => labels(rest).ok_or(Problem::Labels)?,
-        None => (Vec::new(), rest),
+        None => (Labels::new(), rest),
     };
     // OpenMetrics appends exemplars as a comment.
     let mut words = rest.split('#').next().unwrap_or("").split_whitespace();
@@ -104,7 +133,7 @@ fn name(text: &str) -> Option<(&str, &str)> {
     (starts_well && !name.is_empty()).then_some((name, rest))
 }
 
-type Labels = Vec<(String, String)>;
+type Labels = BTreeMap<String, String>;
 
 /// The labels behind an opening brace, and what follows the closing one.
 fn labels(mut text: &str) -> Option<(Labels, &str)> {
@@ -117,7 +146,7 @@ fn labels(mut text: &str) -> Option<(Labels, &str)> {
         let (name, rest) = name(text)?;
         let rest = rest.trim_start().strip_prefix('=')?.trim_start();
         let (value, rest) = quoted(rest.strip_prefix('"')?)?;
-        labels.push((name.to_owned(), value));
+        labels.insert(name.to_owned(), value);
         let rest = rest.trim_start();
         text = match rest.strip_prefix(',') {
             Some(rest) => rest,
@@ -162,15 +191,18 @@ mod tests {
         let text = "# TYPE a counter\na{} 3\n\nb{x=\"1\",y=\"2\"} 4.5 1700000000000\nc NaN\n";
         let samples = parse(text.as_bytes()).unwrap();
         assert_eq!(samples.len(), 3);
-        assert_eq!(samples[1].label("y"), Some("2"));
-        assert_eq!(samples[1].label("z"), None);
+        assert_eq!(samples[1].label("y"), "2");
+        assert_eq!(samples[1].label("z"), "");
+        assert_eq!(samples[1].find_label("z"), None);
         assert!(samples[2].value.is_nan());
+        assert_eq!(types(text), BTreeMap::from([("a", "counter")]));
+        assert_eq!(samples[1].to_string(), r#"b{x="1",y="2"} 4.5"#);
     }
 
     #[test]
     fn label_values_may_hold_delimiters() {
         let sample = one(r#"a{ca = "x=}, \"y\"\\n\n", } +Inf # {t="1"} 1"#);
-        assert_eq!(sample.label("ca"), Some("x=}, \"y\"\\n\n"));
+        assert_eq!(sample.label("ca"), "x=}, \"y\"\\n\n");
         assert_eq!(sample.value, f64::INFINITY);
     }
 
