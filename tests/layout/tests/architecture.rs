@@ -9,11 +9,12 @@ use cargo_metadata::{Metadata, MetadataCommand};
 use syn::visit::{self, Visit};
 
 /// Every crate of the workspace, each above all that it may use. docs/architecture.md has the picture.
-const FLOORS: [&str; 15] = [
+const FLOORS: [&str; 16] = [
     // Certificates for tests.
     "pki",
-    // A reader of what Prometheus reads.
+    // A reader of Prometheus text, and text in columns.
     "exposition",
+    "columns",
     // The product.
     "mtls-watch-x509",
     "mtls-watch-core",

@@ -182,23 +182,22 @@ fn gate_lines(gate: &Gate) -> String {
     text
 }
 
-/// Columns of equal width, two spaces apart. A line that is shorter than the others is a note.
+/// Columns two spaces apart. A line that is shorter than the others is a note, behind the first column.
 fn align(lines: &[Line]) -> String {
     let columns = lines.first().map_or(0, Vec::len);
-    let width = |column: usize| {
-        let full = lines
-            .iter()
-            .filter(|line| line.len() == columns || column == 0);
-        let cells = full.filter_map(|line| line.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let counted = lines.iter().map(|line| match line.len() == columns {
+        true => line.as_slice(),
+        false => line.get(..1).unwrap_or_default(),
+    });
+    let widths = columns::widest(counted);
     let mut text = String::new();
     for line in lines {
-        let cells = line.iter().zip(&widths);
-        let cells: Vec<String> = cells
-            .map(|(cell, width)| format!("{cell:width$}"))
-            .collect();
+        let (in_columns, note) = match line.len() == columns {
+            true => (line.as_slice(), &[][..]),
+            false => line.split_at_checked(1).unwrap_or_default(),
+        };
+        let mut cells = columns::aligned(in_columns, &widths, &[]);
+        cells.extend_from_slice(note);
         text.push_str(printable(&cells.join("  ")).trim_end());
         text.push('\n');
     }

@@ -1,5 +1,6 @@
 //! The table, for people: most urgent first, 120 columns wide at most.
 
+use columns::{aligned, widest};
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -140,9 +141,9 @@ pub fn render(rows: &[Row], now: i64, trust_domain: &str, style: Style) -> Strin
         .collect();
     let headings = HEADINGS.map(str::to_owned);
     let widths = widths(lines.iter().map(|(_, cells)| cells).chain([&headings]));
-    let mut table = heading(&headings, widths, &NUMBERS, style);
+    let mut table = heading(&headings, &widths, &NUMBERS, style);
     for (status, cells) in lines {
-        let mut cells = aligned(&cells, widths, &NUMBERS);
+        let mut cells = aligned(&cells, &widths, &NUMBERS);
         for column in [STATUS, FINDINGS] {
             cells[column] = style.status(status, &cells[column]);
         }
@@ -153,8 +154,8 @@ pub fn render(rows: &[Row], now: i64, trust_domain: &str, style: Style) -> Strin
 }
 
 /// As wide as the widest cell; names are cut where that is more than there is.
-fn widths<'a>(lines: impl Iterator<Item = &'a Cells>) -> [usize; HEADINGS.len()] {
-    let mut widths = widest(lines);
+fn widths<'a>(lines: impl Iterator<Item = &'a Cells>) -> Vec<usize> {
+    let mut widths = widest(lines.map(Cells::as_slice));
     let gaps = GAP.len() * (HEADINGS.len() - 1);
     while widths.iter().sum::<usize>() + gaps > WIDTH {
         let wider = match widths[IDENTITY] > widths[ISSUER] {
@@ -169,55 +170,11 @@ fn widths<'a>(lines: impl Iterator<Item = &'a Cells>) -> [usize; HEADINGS.len()]
     widths
 }
 
-/// The width of the widest cell of each column.
-pub fn widest<'a, const N: usize>(lines: impl Iterator<Item = &'a [String; N]>) -> [usize; N] {
-    let mut widths = [0; N];
-    for cells in lines {
-        for (width, cell) in widths.iter_mut().zip(cells) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    widths
-}
-
 /// The headings, and a line below them.
-pub fn heading<const N: usize>(
-    headings: &[String; N],
-    widths: [usize; N],
-    numbers: &[usize],
-    style: Style,
-) -> String {
-    let ruler = widths.map(|width| "─".repeat(width)).join(GAP);
+pub fn heading(headings: &[String], widths: &[usize], numbers: &[usize], style: Style) -> String {
+    let rulers: Vec<String> = widths.iter().map(|width| "─".repeat(*width)).collect();
     let heading = style.bold(&aligned(headings, widths, numbers).join(GAP));
-    format!("{heading}\n{ruler}\n")
-}
-
-/// Cells as wide as their columns; those of the columns `numbers` stand to the right.
-pub fn aligned<const N: usize>(
-    cells: &[String; N],
-    widths: [usize; N],
-    numbers: &[usize],
-) -> [String; N] {
-    std::array::from_fn(|column| {
-        let width = widths[column];
-        let cell = shortened(&cells[column], width);
-        match numbers.contains(&column) {
-            true => format!("{cell:>width$}"),
-            false => format!("{cell:width$}"),
-        }
-    })
-}
-
-/// Cut in the middle: what tells names apart is at their ends.
-fn shortened(text: &str, width: usize) -> String {
-    let length = text.chars().count();
-    if length <= width {
-        return text.to_owned();
-    }
-    let kept = width.saturating_sub(1);
-    let head: String = text.chars().take(kept / 2).collect();
-    let tail: String = text.chars().skip(length - (kept - kept / 2)).collect();
-    format!("{head}…{tail}")
+    format!("{heading}\n{}\n", rulers.join(GAP))
 }
 
 /// A duration in its two largest units: `6d 4h`.
@@ -270,13 +227,6 @@ mod tests {
         for (seconds, expected) in cases {
             assert_eq!(duration(seconds), expected);
         }
-    }
-
-    #[test]
-    fn names_are_cut_in_the_middle() {
-        assert_eq!(shortened("ns/shop/sa/web", 14), "ns/shop/sa/web");
-        assert_eq!(shortened("ns/shop/sa/web", 8), "ns/…/web");
-        assert_eq!(shortened("éééééé", 3), "é…é");
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use super::refusal::Refusal;
 use testbed::Style;
 
-use crate::table::{GAP, UNKNOWN, WIDTH, aligned, heading, widest};
+use columns::{aligned, widest};
+
+use crate::table::{GAP, UNKNOWN, WIDTH, heading};
 
 const HEADINGS: [&str; 5] = ["who", "direction", "layer", "reason", "count"];
 const WHO: usize = 0;
@@ -21,12 +23,12 @@ pub fn render(refusals: &[&Refusal], trust_domain: &str, style: Style) -> String
         .map(|row| cells(row, trust_domain))
         .collect();
     let headings = HEADINGS.map(str::to_owned);
-    let mut widths = widest(rows.iter().chain([&headings]));
+    let mut widths = widest(rows.iter().chain([&headings]).map(|cells| cells.as_slice()));
     let others: usize = widths.iter().skip(1).map(|width| GAP.len() + width).sum();
     widths[WHO] = widths[WHO].min(WIDTH.saturating_sub(others));
-    let mut table = heading(&headings, widths, &NUMBERS, style);
+    let mut table = heading(&headings, &widths, &NUMBERS, style);
     for (row, refusal) in rows.iter().zip(refusals) {
-        let mut cells = aligned(row, widths, &NUMBERS);
+        let mut cells = aligned(row, &widths, &NUMBERS);
         cells[REASON] = style.verdict(false, &cells[REASON]);
         table += cells.join(GAP).trim_end();
         table.push('\n');
