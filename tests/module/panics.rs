@@ -82,7 +82,7 @@ fn become_fewer() {
     for (file, count) in places() {
         println!("{count:4} {file}");
         let group = match file {
-            file if file.starts_with("src/") => &mut ours,
+            file if file.starts_with("src/") || file.starts_with("crates/") => &mut ours,
             file if file.contains("proxy-wasm-") => &mut of_the_sdk,
             _ => &mut others,
         };
