@@ -8,7 +8,7 @@
 use proxy_wasm::traits::{Context, HttpContext, RootContext, StreamContext};
 use proxy_wasm::types::ContextType;
 
-use crate::host::Proxy;
+use crate::host::{self, Proxy};
 use mtls_watch_core::host::Host;
 
 /// Any context: of a plugin, of an HTTP stream, of a connection.
@@ -20,8 +20,9 @@ impl StreamContext for Unfinished {}
 
 impl RootContext for Unfinished {
     fn on_configure(&mut self, _plugin_configuration_size: usize) -> bool {
-        log::error!(
-            "mtls-watch: this module is unfinished and watches nothing: `make build` finishes it"
+        host::write_log(
+            log::Level::Error,
+            "mtls-watch: this module is unfinished and watches nothing: `make build` finishes it",
         );
         true
     }
