@@ -1,10 +1,12 @@
 //! `mtls-watch check-config`.
 
-use mtls_watch_core::config::Config;
+use mtls_watch_core::config::{Config, ConfigError};
 
 use crate::{Error, FOUND, GOOD, Outcome, read};
 
-/// Check a plugin configuration: prints the message that Envoy would log.
+/// Check a plugin configuration: prints every error that the module would log
+///
+/// The module itself loads with any configuration: what is wrong has its default there.
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     /// The JSON of pluginConfig (Istio) or configuration (Envoy); - for standard input
@@ -17,9 +19,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Error> {
             text: "configuration accepted".to_owned(),
             code: GOOD,
         },
-        Err(error) => Outcome {
-            text: format!("mtls-watch: configuration refused: {error}"),
-            code: FOUND,
-        },
+        Err(errors) => {
+            let lines: Vec<String> = errors.iter().map(ConfigError::log_line).collect();
+            Outcome {
+                text: lines.join("\n"),
+                code: FOUND,
+            }
+        }
     })
 }

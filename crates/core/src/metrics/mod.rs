@@ -247,6 +247,13 @@ pub const INFO: Metric = Metric {
     labels: &[Label::Version],
     help: "1; the version of the module that is loaded",
 };
+/// Errors of the plugin configuration.
+pub const CONFIGURATION_ERRORS: Metric = Metric {
+    name: "mtls_watch_configuration_errors",
+    kind: Gauge,
+    labels: &[],
+    help: "Errors in the plugin configuration that was loaded last, each with a log line; what is wrong has its default. Of several plugin configurations in one proxy, only the last one loaded is told",
+};
 /// Certificates read.
 pub const INSPECTIONS: Metric = Metric {
     name: "mtls_watch_inspections_total",
@@ -270,7 +277,7 @@ pub const SERIES_OVERFLOW: Metric = Metric {
 };
 
 /// Every metric of this version.
-pub const CATALOGUE: [Metric; 23] = [
+pub const CATALOGUE: [Metric; 24] = [
     CONNECTIONS,
     REQUESTS,
     CONNECTION_FINDINGS,
@@ -291,6 +298,7 @@ pub const CATALOGUE: [Metric; 23] = [
     OWN_TRUST_ANCHOR,
     TRUST_BUNDLE_CA,
     INFO,
+    CONFIGURATION_ERRORS,
     INSPECTIONS,
     HIERARCHY_POLLS,
     SERIES_OVERFLOW,

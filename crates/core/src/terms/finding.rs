@@ -3,7 +3,8 @@
 use super::Status;
 
 /// What is wrong, or soon will be, with one certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum Finding {
     /// After not-after.

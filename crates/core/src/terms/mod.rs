@@ -118,7 +118,8 @@ impl Security {
 }
 
 /// Where a certificate was read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Source {
     /// Envoy's own attribute (`connection.peer_certificate`, `upstream.peer_certificate`; Envoy 1.38
     /// or later).
@@ -128,6 +129,7 @@ pub enum Source {
     /// The header `x-forwarded-client-cert`, of which only the last element is this hop's.
     Xfcc,
     /// The admin interface: this proxy's own certificates.
+    #[serde(skip_deserializing)]
     Hierarchy,
 }
 
