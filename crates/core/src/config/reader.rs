@@ -175,10 +175,16 @@ impl Reader {
 /// error has both already.
 fn expectation(error: &dyn fmt::Display) -> String {
     let text = error.to_string();
-    let start = text.rfind("expected ").unwrap_or_default();
-    let text = text.get(start..).unwrap_or_default();
-    let (text, _) = text.split_once(" at line ").unwrap_or((text, ""));
-    text.to_owned()
+    let (_, expected) = cut_at_last(&text, "expected ").unwrap_or(("", &text));
+    let (expectation, _) = cut_at_last(expected, " at line ").unwrap_or((expected, ""));
+    expectation.to_owned()
+}
+
+/// Cuts before the last `word`. The standard library's search for a word has places that could panic.
+fn cut_at_last<'a>(text: &'a str, word: &str) -> Option<(&'a str, &'a str)> {
+    let cuts = text.char_indices().rev();
+    let mut cuts = cuts.filter_map(|(index, _)| text.split_at_checked(index));
+    cuts.find(|(_, rest)| rest.starts_with(word))
 }
 
 /// An object as it is written.
