@@ -13,7 +13,7 @@ use crate::host::path;
 /// could borrow again, and a cut of a text that is ASCII by then.
 const OURS: usize = 33;
 const OF_THE_SDK: usize = 33;
-/// Of these, 17 are in `serde_json` and `serde`, which look for a line and a column in the text of an error;
+/// Of these, 18 are in `serde_json` and `serde`, which look for a line and a column in the text of an error;
 /// 10 in the search of the standard library that they use for it.
 const OTHERS: usize = 57;
 

@@ -494,8 +494,8 @@ fn a_configuration_is_accepted_or_every_error_is_told_in_the_words_of_envoy_s_lo
     assert_eq!(run.code, 1);
     let lines: Vec<&str> = run.stdout.lines().collect();
     let starts = [
-        r#"mtls-watch: configuration error: thresholds.issuing_ca.warning[1]: "16 %": "#,
         "mtls-watch: configuration error: treshold: 1: ",
+        r#"mtls-watch: configuration error: thresholds.issuing_ca.warning[1]: "16 %": "#,
     ];
     assert_eq!(lines.len(), starts.len(), "{}", run.stdout);
     for (line, start) in lines.iter().zip(starts) {
