@@ -1,6 +1,6 @@
 //! `mtls-watch check-config`.
 
-use mtls_watch_core::config::{Config, ConfigError};
+use mtls_watch_core::config::{Config, ConfigError, ConfigErrors};
 
 use crate::{Error, FOUND, GOOD, Outcome, read};
 
@@ -19,7 +19,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Error> {
             text: "configuration accepted".to_owned(),
             code: GOOD,
         },
-        Err(errors) => {
+        Err(ConfigErrors(errors)) => {
             let lines: Vec<String> = errors.iter().map(ConfigError::log_line).collect();
             Outcome {
                 text: lines.join("\n"),

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use mtls_watch_core::config::{Config, ConfigError};
+use mtls_watch_core::config::Config;
 use mtls_watch_core::policy;
 use mtls_watch_core::source::xfcc;
 use mtls_watch_core::terms::{Direction, Finding, Findings, Status};
@@ -73,10 +73,8 @@ struct Key {
 
 pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Error> {
     let config = match &arguments.config {
-        Some(file) => {
-            let config = Config::parse(&read(file)?);
-            config.map_err(|errors| Error::Content(listed(file, &errors)))?
-        }
+        Some(file) => Config::parse(&read(file)?)
+            .map_err(|errors| Error::Content(format!("{file}: {errors}")))?,
         None => Config::default(),
     };
     let direction = arguments.direction.into();
@@ -93,11 +91,6 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Error> {
         _ => FOUND,
     };
     Ok(Outcome { text, code })
-}
-
-fn listed(file: &str, errors: &[ConfigError]) -> String {
-    let lines = errors.iter().map(|error| format!("{file}: {error}"));
-    lines.collect::<Vec<_>>().join("\n")
 }
 
 fn now() -> UnixTime {

@@ -14,7 +14,7 @@ use crate::terms::{Finding, Findings, Layer, Source, Threshold, Thresholds};
 use reader::{Field, Reader};
 use value::{Count, Duration, HeaderName, Interval, Name};
 
-pub use error::{ConfigError, MAX_ERRORS, Problem};
+pub use error::{ConfigError, ConfigErrors, MAX_ERRORS, Problem};
 
 /// Everything an operator can set. [`Config::default`] is what an empty configuration means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,10 +146,10 @@ impl Config {
     ///
     /// # Errors
     /// Everything that is wrong.
-    pub fn parse(text: &[u8]) -> Result<Config, Vec<ConfigError>> {
+    pub fn parse(text: &[u8]) -> Result<Config, ConfigErrors> {
         match Config::read(text) {
             (config, errors) if errors.is_empty() => Ok(config),
-            (_, errors) => Err(errors),
+            (_, errors) => Err(ConfigErrors(errors)),
         }
     }
 

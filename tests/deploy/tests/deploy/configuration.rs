@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::LazyLock;
 
 use jsonschema::Validator;
-use mtls_watch_core::config::{Config, ConfigError, Problem};
+use mtls_watch_core::config::{Config, ConfigError, ConfigErrors, Problem};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -22,8 +22,9 @@ static SCHEMA: LazyLock<Validator> = LazyLock::new(|| {
 fn parser_accepts(configuration: &Value) -> Option<bool> {
     match Config::parse(configuration.to_string().as_bytes()) {
         Ok(_) => Some(true),
-        Err(errors) => {
-            let inexpressible = |error: &ConfigError| error.problem == Problem::CriticalExceedsWarning;
+        Err(ConfigErrors(errors)) => {
+            let inexpressible =
+                |error: &ConfigError| error.problem == Problem::CriticalExceedsWarning;
             (!errors.iter().all(inexpressible)).then_some(false)
         }
     }
