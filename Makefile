@@ -87,7 +87,7 @@ test: build envoy kubectl ## Unit, property, module (wasmtime) and real-Envoy te
 # The releases of the README's table. What Envoy does not tell before 1.38 is asserted in tests/failures and
 # shown in the table; of tests/envoy, most of which reads the certificate attribute, this is what holds there.
 MATRIX_VERSIONS := 1.36.4 1.37.0 1.38.2 1.39.3 1.40.0
-MATRIX_CORE     := configuration::is_refused connections::count_outbound connections::count_without_a_byte \
+MATRIX_CORE     := configuration::that_is_wrong connections::count_outbound connections::count_without_a_byte \
                    directions::decides_whether directions::outbound_listeners requests::count_a_certificate \
                    samples::let_traffic sources::xfcc_goes_on sources::xfcc_of
 

@@ -103,21 +103,19 @@ pub(crate) struct Root(pub(crate) u32);
 impl Context for Root {}
 
 impl RootContext for Root {
+    /// Never refuses: a filter without configuration is a hole in Envoy's filter chain, in which every
+    /// request and connection fails.
     fn on_configure(&mut self, _plugin_configuration_size: usize) -> bool {
         log::set_max_level(host::log_level());
-        match Config::parse(&host::plugin_configuration()) {
-            Ok(config) => {
-                let inspector = new_inspector(config);
-                inspector.start(&Proxy);
-                configure(self.0, inspector);
-                host::set_tick_period(TICK_MILLISECONDS);
-                true
-            }
-            Err(error) => {
-                log::error!("mtls-watch: configuration refused: {error}");
-                false
-            }
+        let (config, errors) = Config::read(&host::plugin_configuration());
+        for error in &errors {
+            log::error!("{}", error.log_line());
         }
+        let inspector = new_inspector(config);
+        inspector.start(&Proxy, errors.len());
+        configure(self.0, inspector);
+        host::set_tick_period(TICK_MILLISECONDS);
+        true
     }
 
     fn on_tick(&mut self) {

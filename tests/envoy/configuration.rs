@@ -1,46 +1,85 @@
 //! What Envoy does with a configuration of the module.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use testbed::{Client, Envoy};
 
-use crate::setup::{CONNECTIONS, INBOUND, Pki, Proxy, REQUESTS};
+use crate::setup::{CONFIGURATION_ERRORS, CONNECTIONS, INBOUND, Pki, Proxy, REQUESTS};
 
-/// Envoy neither starts with it nor finds it valid, `FAIL_OPEN` or not, and says once where the
-/// mistake is and what stands there.
+/// Wrong configurations, the number of their errors, and the beginning of the first one.
+const WRONG: [(&str, f64, &str); 6] = [
+    (r#"{"treshold": 1}"#, 1.0, "treshold: 1: unknown key"),
+    (
+        r#"{"thresholds": {"issuing_ca": {"warning": ["30d", "16 %"]}}}"#,
+        1.0,
+        r#"thresholds.issuing_ca.warning[1]: "16 %": expected a duration"#,
+    ),
+    // What would refuse every client if it applied: a list with a wrong item does not, not even in part.
+    (
+        r#"{"deny": ["leaf_is_ca", "expire"], "hierarchy": {"interval": "1s"}, "identity_series": 1.5}"#,
+        3.0,
+        r#"deny[1]: "expire": expected one of"#,
+    ),
+    (
+        r#"{"deny": 1, "deny": []}"#,
+        1.0,
+        "deny: []: the key is given twice",
+    ),
+    (
+        "identity_series: 7",
+        1.0,
+        "configuration: identity_series: 7: not JSON",
+    ),
+    ("{", 1.0, "configuration: {: not JSON"),
+];
+
+/// Envoy would leave a hole in the filter chain in place of a filter that refuses: every request would fail.
 #[test]
-fn is_refused_with_the_path_and_the_value() -> Result<()> {
+fn that_is_wrong_loads_and_lets_every_request_pass() -> Result<()> {
     let pki = Pki::new()?;
-    for (file, configuration, complaint) in [
-        ("http.yaml", r#"{"treshold": 1}"#, "treshold: 1: "),
-        (
-            "http.yaml",
-            r#"{"thresholds": {"issuing_ca": {"warning": ["30d", "16 %"]}}}"#,
-            r#"thresholds.issuing_ca.warning[1]: "16 %": "#,
-        ),
-        (
-            "network.yaml",
-            r#"{"deny": ["expire"]}"#,
-            r#"deny[0]: "expire": "#,
-        ),
-        ("network.yaml", "identity_series: 7", "identity_series: 7: "),
-    ] {
-        let sample = pki.sample(file)?.configuration(configuration);
-        let started = sample.start(1).map(drop);
-        for outcome in [started, Envoy::validate(&sample.yaml()?)] {
-            let Err(error) = outcome else {
-                bail!("{configuration} was accepted");
-            };
-            let error = format!("{error:#}");
-            let lines: Vec<&str> = error
-                .lines()
-                .filter(|line| line.contains("mtls-watch"))
-                .collect();
-            assert_eq!(lines.len(), 1, "{error}");
-            assert!(lines[0].contains("[error]"), "{error}");
-            assert!(lines[0].contains(complaint), "{error}");
+    let client = Client::mtls(&pki.pay().ca_flag().issue()?);
+    for (configuration, errors, complaint) in WRONG {
+        let sample = pki.sample("http.yaml")?.configuration(configuration);
+        Envoy::validate(&sample.yaml()?)?;
+        let proxy = Proxy::http(sample)?;
+        for _ in 0..3 {
+            proxy.get(&client).context(configuration)?;
         }
+        let critical = [INBOUND, ("status", "critical")];
+        assert_eq!(proxy.stats()?.value(REQUESTS, &critical), Some(3.0));
+        is_told(&proxy, errors, complaint)?;
     }
+    Ok(())
+}
+
+#[test]
+fn that_is_wrong_loads_and_lets_every_connection_pass() -> Result<()> {
+    let pki = Pki::new()?;
+    let client = Client::mtls(&pki.pay().ca_flag().issue()?);
+    for (configuration, errors, complaint) in WRONG {
+        let sample = pki.sample("network.yaml")?.configuration(configuration);
+        Envoy::validate(&sample.yaml()?)?;
+        let proxy = Proxy::tcp(sample)?;
+        for _ in 0..3 {
+            proxy.echo(&client).context(configuration)?;
+        }
+        let mtls = [INBOUND, ("security", "mtls")];
+        assert_eq!(proxy.stats()?.value(CONNECTIONS, &mtls), Some(3.0));
+        is_told(&proxy, errors, complaint)?;
+    }
+    Ok(())
+}
+
+/// The gauge has the number of errors, and the log has each at level error.
+fn is_told(proxy: &Proxy, errors: f64, complaint: &str) -> Result<()> {
+    let stats = proxy.stats()?;
+    assert_eq!(stats.value(CONFIGURATION_ERRORS, &[]), Some(errors));
+    let line = proxy
+        .envoy
+        .wait_for_log("mtls-watch: configuration error: ")?;
+    ensure!(line.contains("[error]"), "{line}");
+    ensure!(line.contains(complaint), "{line}");
+    ensure!(line.contains("; the default applies"), "{line}");
     Ok(())
 }
 
@@ -74,6 +113,7 @@ fn may_be_absent() -> Result<()> {
         proxy.get(&pki.client()?)?;
         let ok = [INBOUND, ("status", "ok")];
         assert_eq!(proxy.stats()?.value(REQUESTS, &ok), Some(1.0));
+        assert_eq!(proxy.stats()?.value(CONFIGURATION_ERRORS, &[]), Some(0.0));
     }
     Ok(())
 }

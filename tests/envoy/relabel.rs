@@ -41,7 +41,7 @@ const REFUSED: &str = "spiffe://cluster.local/ns/shop/sa/late";
 fn sidecar(pki: &Pki, app: &Server, tagged: bool) -> Result<Envoy> {
     let sample = pki
         .sample("sidecar.yaml")?
-        .configuration(r#"{"hierarchy": {"interval": "1s"}}"#)
+        .configuration(r#"{"hierarchy": {"interval": "5s"}}"#)
         .upstream("app_http", app.port());
     let sample = sample.edit(|node| {
         if let Some(config) = node.get_mut("stats_config") {

@@ -8,8 +8,9 @@ use testbed::pki::{DAY, Lifetime};
 use testbed::{Client, Envoy, Sample, Server, Stats, workspace_root};
 
 use crate::setup::{
-    BY_ISSUER, CONNECTION_FINDINGS, CONNECTIONS, INBOUND, INSPECTIONS, ISSUER_LAST_SEEN, NOT_AFTER,
-    NOT_BEFORE, OUTBOUND, OVERFLOW, Pki, Proxy, REMAINING, REQUEST_FINDINGS, REQUESTS,
+    BY_ISSUER, CONFIGURATION_ERRORS, CONNECTION_FINDINGS, CONNECTIONS, INBOUND, INSPECTIONS,
+    ISSUER_LAST_SEEN, NOT_AFTER, NOT_BEFORE, OUTBOUND, OVERFLOW, Pki, Proxy, REMAINING,
+    REQUEST_FINDINGS, REQUESTS,
 };
 
 /// All samples that are a whole Envoy; the others are secrets of theirs.
@@ -45,6 +46,7 @@ const METRICS: &[(&str, &str, &[&str])] = &[
     (NOT_BEFORE, "gauge", &["direction", "identity", "layer"]),
     (REMAINING, "histogram", &["direction"]),
     ("mtls_watch_info", "gauge", &["version"]),
+    (CONFIGURATION_ERRORS, "gauge", &[]),
     (INSPECTIONS, "counter", &["result", "source"]),
     ("mtls_watch_hierarchy_polls_total", "counter", &["result"]),
     (OVERFLOW, "counter", &[]),

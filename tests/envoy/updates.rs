@@ -9,15 +9,15 @@ use testbed::envoy::free_port;
 use testbed::stats::{DEADLINE, eventually};
 use testbed::{Client, Sample, Server};
 
-use crate::setup::{CONNECTIONS, INBOUND, Pki, Proxy, REQUESTS};
+use crate::setup::{CONFIGURATION_ERRORS, CONNECTIONS, INBOUND, Pki, Proxy, REQUESTS};
 
 const WORKERS: u32 = 2;
 const CLIENTS: usize = 4;
 /// Requests between two configurations.
 const REQUESTS_BETWEEN: u32 = 100;
 
-/// Three that are taken and one that is refused, after which the last good one goes on. The second one
-/// makes all clients critical: it is seen when it is there.
+/// Good ones, and some that are wrong: the module loads with every one. The second one makes all clients
+/// critical: it is seen when it is there.
 #[test]
 fn lose_no_request_and_no_count() -> Result<()> {
     let pki = Pki::new()?;
@@ -71,14 +71,15 @@ fn load(proxy: &Proxy, client: &Client, sent: &AtomicU32, stop: &AtomicBool) -> 
 
 fn update(sample: &Sample, file: &std::path::Path, proxy: &Proxy, sent: &AtomicU32) -> Result<()> {
     let critical = r#"{"thresholds": {"workload": {"warning": "30000d", "critical": "30000d"}}}"#;
-    for (configuration, outcome) in [
-        (r#"{"identity_series": 7}"#, "update_success"),
-        (critical, "update_success"),
-        (r#"{"treshold": 1}"#, "update_rejected"),
-        ("{}", "update_success"),
+    let stat = "envoy_listener_manager_lds_update_success";
+    for (configuration, errors) in [
+        (r#"{"identity_series": 7}"#, 0.0),
+        (critical, 0.0),
+        (r#"{"treshold": 1, "deny": ["expire"]}"#, 2.0),
+        ("identity_series: 7", 1.0),
+        ("{}", 0.0),
     ] {
-        let stat = format!("envoy_listener_manager_lds_{outcome}");
-        let before = proxy.stats()?.sum(&stat, &[]);
+        let before = proxy.stats()?.sum(stat, &[]);
         let partial = file.with_extension("new");
         fs::write(
             &partial,
@@ -87,11 +88,14 @@ fn update(sample: &Sample, file: &std::path::Path, proxy: &Proxy, sent: &AtomicU
         fs::rename(&partial, file)?;
         let start = sent.load(Ordering::Relaxed);
         eventually(DEADLINE, || {
-            let updates = proxy.stats()?.sum(&stat, &[]);
+            let stats = proxy.stats()?;
+            let updates = stats.sum(stat, &[]);
             ensure!(
                 updates > before,
                 "{stat} is {updates} after {configuration}"
             );
+            let told = stats.value(CONFIGURATION_ERRORS, &[]);
+            ensure!(told == Some(errors), "{told:?} errors in {configuration}");
             let since = sent.load(Ordering::Relaxed) - start;
             ensure!(since >= REQUESTS_BETWEEN, "{since} requests since");
             Ok(())

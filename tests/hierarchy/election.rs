@@ -21,7 +21,7 @@ fn one_vm_polls_for_all_workers_and_plugins() -> Result<()> {
         if node.get("vm_config").is_some() {
             plugins += 1;
             let text =
-                format!(r#"{{"hierarchy": {{"interval": "1s"}}, "identity_series": {plugins}}}"#);
+                format!(r#"{{"hierarchy": {{"interval": "5s"}}, "identity_series": {plugins}}}"#);
             node["configuration"] = yaml(json!({
                 "@type": "type.googleapis.com/google.protobuf.StringValue",
                 "value": text,

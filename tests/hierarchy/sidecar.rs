@@ -13,7 +13,7 @@ use crate::setup::{Pki, Proxy};
 
 /// Polls at every tick.
 pub const POLLING: &str =
-    r#"{"hierarchy": {"admin_cluster": "prometheus_stats", "interval": "1s"}, "log_repeat": "0s"}"#;
+    r#"{"hierarchy": {"admin_cluster": "prometheus_stats", "interval": "5s"}, "log_repeat": "0s"}"#;
 
 /// The identity of the sidecar.
 pub const PROXY: &str = "spiffe://cluster.local/ns/shop/sa/proxy";

@@ -1,11 +1,11 @@
-//! Which configurations are accepted, and what Envoy's log says of the others.
+//! The module loads with every configuration: what Envoy's log and the gauge say of a wrong one.
 
 use std::collections::BTreeSet;
 
 use wasmtime::Result;
 
 use crate::attributes::Attributes;
-use crate::host::{CONTINUE, ERROR, Proxy, Worker};
+use crate::host::{CONTINUE, ERROR, Metric, Proxy, Worker};
 use crate::pki::{DAY, Leaf};
 
 /// The defaults as the documentation states them, with the one part that is off unless given.
@@ -26,6 +26,14 @@ const DOCUMENTED: &str = r#"{
   "log_repeat": "1h"
 }"#;
 
+/// The number of errors, as the gauge has it.
+fn counted(proxy: &Proxy) -> Option<u64> {
+    match proxy.metrics().get("mtls_watch_configuration_errors") {
+        Some(Metric::Gauge(errors)) => *errors,
+        other => panic!("{other:?}"),
+    }
+}
+
 fn errors(worker: &Worker) -> Vec<&str> {
     let errors = worker.logs().iter().filter(|(level, _)| *level >= ERROR);
     errors.map(|(_, text)| text.as_str()).collect()
@@ -40,15 +48,17 @@ fn good_configurations_are_accepted_without_a_complaint() -> Result<()> {
         r#"{"thresholds": {"workload": {"warning": "36h", "critical": "30m"}}}"#,
         r#"{"identity_series": 0, "deny": ["expired"], "log_repeat": "90s"}"#,
     ] {
-        let mut worker = Proxy::new().unconfigured()?;
+        let proxy = Proxy::new();
+        let mut worker = proxy.unconfigured()?;
         assert!(worker.configure(configuration)?, "{configuration}");
         assert_eq!(errors(&worker), [""; 0], "{configuration}");
+        assert_eq!(counted(&proxy), Some(0), "{configuration}");
     }
     Ok(())
 }
 
 #[test]
-fn a_bad_configuration_is_refused_with_one_line_that_says_where_and_what() -> Result<()> {
+fn a_wrong_configuration_loads_with_one_line_that_says_where_and_what() -> Result<()> {
     for (configuration, path, value) in [
         (r#"{"treshold": {}}"#, "treshold", "treshold"),
         (r#"{"thresholds": {"leaf": {}}}"#, "thresholds.leaf", "leaf"),
@@ -105,19 +115,24 @@ fn a_bad_configuration_is_refused_with_one_line_that_says_where_and_what() -> Re
         ),
         (r#"{"log_repeat": "1 hour"}"#, "log_repeat", "1 hour"),
     ] {
-        let mut worker = Proxy::new().unconfigured()?;
-        assert!(!worker.configure(configuration)?, "{configuration}");
+        let proxy = Proxy::new();
+        let mut worker = proxy.unconfigured()?;
+        assert!(worker.configure(configuration)?, "{configuration}");
+        assert_eq!(counted(&proxy), Some(1), "{configuration}");
         let [line] = errors(&worker)[..] else {
             panic!("{configuration}: {:?}", worker.logs());
         };
-        assert!(line.contains(path), "{configuration}: {line}");
+        let start = format!("mtls-watch: configuration error: {path}");
+        assert!(line.starts_with(&start), "{configuration}: {line}");
         assert!(line.contains(value), "{configuration}: {line}");
+        let end = "; the default applies";
+        assert!(line.ends_with(end), "{configuration}: {line}");
     }
     Ok(())
 }
 
 #[test]
-fn what_is_not_a_json_object_is_refused_with_one_line() -> Result<()> {
+fn what_is_not_a_json_object_loads_with_one_line() -> Result<()> {
     let inputs: [&[u8]; 8] = [
         b"[]",
         b"7",
@@ -129,12 +144,54 @@ fn what_is_not_a_json_object_is_refused_with_one_line() -> Result<()> {
         &[b'['; 100_000],
     ];
     for input in inputs {
-        let mut worker = Proxy::new().unconfigured()?;
+        let proxy = Proxy::new();
+        let mut worker = proxy.unconfigured()?;
         let text = String::from_utf8_lossy(&input[..input.len().min(20)]);
-        assert!(!worker.configure(input)?, "{text}");
+        assert!(worker.configure(input)?, "{text}");
+        assert_eq!(counted(&proxy), Some(1), "{text}");
         let errors = errors(&worker);
         assert_eq!(errors.len(), 1, "{text}: {errors:?}");
         assert!(errors[0].len() < 1000, "{text}: {}", errors[0].len());
+    }
+    Ok(())
+}
+
+/// Whatever is wrong, the rest applies: here what `deny` says.
+#[test]
+fn the_rest_of_a_wrong_configuration_applies() -> Result<()> {
+    for (configuration, response) in [
+        (r#"{"deny": ["expired"], "treshold": 1}"#, &[403][..]),
+        (r#"{"deny": ["expired"], "log_repeat": 1}"#, &[403]),
+        (r#"{"deny": ["expired", "expird"]}"#, &[]),
+        (r#"{"deny": ["expired"]"#, &[]),
+    ] {
+        let mut worker = Proxy::new().worker(configuration)?;
+        let expired = Leaf::new("spiffe://d/x").valid(-DAY, -1).sign();
+        let stream = worker.open(&Attributes::http().client(&expired))?;
+        worker.request_headers(stream, Vec::new())?;
+        let responses = worker.finish(stream)?.local_responses;
+        assert_eq!(responses, response, "{configuration}");
+    }
+    Ok(())
+}
+
+/// As after a rollback: the gauge is of the configuration that was loaded last.
+#[test]
+fn the_gauge_of_errors_goes_back() -> Result<()> {
+    let proxy = Proxy::new();
+    let mut worker = proxy.unconfigured()?;
+    for (configuration, errors) in [
+        ("{}", 0),
+        (
+            r#"{"treshold": 1, "identity_series": -1, "deny": ["x"]}"#,
+            3,
+        ),
+        ("", 0),
+        ("nonsense", 1),
+        (r#"{"identity_series": 7}"#, 0),
+    ] {
+        assert!(worker.configure(configuration)?);
+        assert_eq!(counted(&proxy), Some(errors), "{configuration}");
     }
     Ok(())
 }
@@ -193,12 +250,12 @@ fn a_proxy_at_rest_has_few_series() -> Result<()> {
 
 /// The module's stack is a quarter of the usual one (build.rs).
 #[test]
-fn text_nested_as_deep_as_it_likes_is_refused() -> Result<()> {
+fn text_nested_as_deep_as_it_likes_loads() -> Result<()> {
     for depth in [100, 127, 128, 100_000] {
         for (open, close) in [("[", "]"), (r#"{"deny":"#, "}")] {
             let text = open.repeat(depth) + "0" + &close.repeat(depth);
             let mut worker = Proxy::new().unconfigured()?;
-            assert!(!worker.configure(&text)?, "{depth}");
+            assert!(worker.configure(&text)?, "{depth}");
             assert_eq!(errors(&worker).len(), 1, "{depth}");
         }
     }

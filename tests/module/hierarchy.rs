@@ -13,7 +13,7 @@ use crate::host::{CAS_MISMATCH, Fault, Faults, HttpCall, Proxy, Reply, Worker};
 use crate::metrics::series;
 use crate::pki::{Certificate, DAY, Leaf};
 
-pub const CONFIGURATION: &str = r#"{"hierarchy": {"admin_cluster": "admin", "interval": "1s"}}"#;
+pub const CONFIGURATION: &str = r#"{"hierarchy": {"admin_cluster": "admin", "interval": "5s"}}"#;
 pub const TICK: Duration = Duration::from_secs(5);
 const HOUR: Duration = Duration::from_secs(3600);
 const ANCHOR: &str = "mtls_own_trust_anchor";

@@ -60,7 +60,7 @@ fn first_sight(pki: &Hierarchy) -> Case {
     set("xds.listener_direction", &1_u64.to_le_bytes());
     set("connection.mtls", &[1]);
     let inspector = Rc::new(Inspector::new(Config::default(), Rc::default()));
-    inspector.start(&host);
+    inspector.start(&host, 0);
     // Beyond 100 identities there are no new series.
     let connections: Vec<_> = (0..2000_u64)
         .map(|number| {

@@ -74,7 +74,7 @@ struct Key {
 pub(super) fn run(arguments: &Arguments) -> Result<Output, Error> {
     let config = match &arguments.config {
         Some(file) => Config::parse(&read(file)?)
-            .map_err(|error| Error::Content(format!("{file}: {error}")))?,
+            .map_err(|errors| Error::Content(format!("{file}: {errors}")))?,
         None => Config::default(),
     };
     let direction = arguments.direction.into();

@@ -7,7 +7,7 @@ pub mod oracle;
 
 use std::collections::BTreeSet;
 
-use mtls_watch_core::config::Config;
+use mtls_watch_core::config::{Config, MAX_ERRORS};
 use mtls_watch_core::handshake;
 use mtls_watch_core::metrics::name::label_value;
 use mtls_watch_core::own::admin;
@@ -114,25 +114,19 @@ pub fn xfcc(input: &[u8]) {
     assert_eq!(element, Ok(Some(&b"C"[..])));
 }
 
-/// The plugin configuration: it is taken, or refused in one line.
+/// The plugin configuration: whatever it is, there are settings, and a line for each mistake.
 pub fn configuration(input: &[u8]) {
-    match Config::parse(input) {
-        Ok(config) => {
-            for threshold in Layer::ALL
-                .iter()
-                .copied()
-                .map(|layer| config.thresholds.of(layer))
-            {
-                for lifetime in [i64::MIN, 0, 1, 86_400, i64::MAX] {
-                    let _ = threshold.seconds(lifetime);
-                }
-            }
+    let (config, errors) = Config::read(input);
+    for threshold in Layer::ALL.iter().map(|layer| config.thresholds.of(*layer)) {
+        for lifetime in [i64::MIN, 0, 1, 86_400, i64::MAX] {
+            let _ = threshold.seconds(lifetime);
         }
-        Err(error) => {
-            let message = error.to_string();
-            assert!(!message.contains(char::is_control), "{message:?}");
-            assert!(message.len() < 1000, "{} bytes", message.len());
-        }
+    }
+    assert!(errors.len() <= MAX_ERRORS + 1, "{} errors", errors.len());
+    for error in errors {
+        let line = error.log_line();
+        assert!(!line.contains(char::is_control), "{line:?}");
+        assert!(line.len() < 1500, "{} bytes", line.len());
     }
 }
 

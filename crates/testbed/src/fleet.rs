@@ -36,7 +36,7 @@ pub const RULES: [&str; 4] = [
 
 const YEAR: i64 = 365 * DAY;
 
-const POLLING: &str = r#""hierarchy": {"admin_cluster": "prometheus_stats", "interval": "1s"}"#;
+const POLLING: &str = r#""hierarchy": {"admin_cluster": "prometheus_stats", "interval": "5s"}"#;
 
 /// The certificate authorities, some about to end.
 struct Cas {

@@ -482,17 +482,25 @@ fn a_name_in_a_certificate_cannot_move_the_cursor() {
 }
 
 #[test]
-fn a_configuration_is_accepted_or_refused_with_the_words_of_envoy_s_log() {
+fn a_configuration_is_accepted_or_every_error_is_told_in_the_words_of_envoy_s_log() {
     let accepted = file("{}");
     let run_on = |file: &NamedTempFile| run(&["check-config", path(file)], b"");
     assert_eq!(run_on(&accepted).code, 0);
-    let refused =
-        file(json!({"thresholds": {"issuing_ca": {"warning": ["30d", "16 %"]}}}).to_string());
+    let refused = file(
+        json!({"thresholds": {"issuing_ca": {"warning": ["30d", "16 %"]}}, "treshold": 1})
+            .to_string(),
+    );
     let run = run_on(&refused);
     assert_eq!(run.code, 1);
-    let start = "mtls-watch: configuration refused: thresholds.issuing_ca.warning[1]: \"16 %\": ";
-    assert!(run.stdout.starts_with(start), "{}", run.stdout);
-    assert_eq!(run.stdout.lines().count(), 1);
+    let lines: Vec<&str> = run.stdout.lines().collect();
+    let starts = [
+        "mtls-watch: configuration error: treshold: 1: ",
+        r#"mtls-watch: configuration error: thresholds.issuing_ca.warning[1]: "16 %": "#,
+    ];
+    assert_eq!(lines.len(), starts.len(), "{}", run.stdout);
+    for (line, start) in lines.iter().zip(starts) {
+        assert!(line.starts_with(start), "{line}");
+    }
     assert_eq!(self::run(&["check-config", "-"], b"").code, 0);
     assert_eq!(self::run(&["check-config", "-"], b"{").code, 1);
 }

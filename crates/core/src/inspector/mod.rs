@@ -200,9 +200,10 @@ impl Inspector {
         }
     }
 
-    /// The inspector is loaded: defines what exists from then on.
-    pub fn start(&self, host: &dyn Host) {
-        self.registry.define_at_load(host);
+    /// The inspector is loaded, with a configuration that has so many errors: defines what exists from then
+    /// on.
+    pub fn start(&self, host: &dyn Host, configuration_errors: usize) {
+        self.registry.define_at_load(host, configuration_errors);
         admission::prepare(host);
         self.now(host);
         let mut names = [self.connection_number.as_str()]

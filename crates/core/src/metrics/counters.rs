@@ -5,8 +5,9 @@ use std::cell::{Cell, RefCell};
 use strum::VariantArray as _;
 
 use super::{
-    CONNECTION_FINDINGS, CONNECTIONS, HANDSHAKE_FAILURES, HIERARCHY_POLLS, INFO, INSPECTIONS,
-    PollResult, REMAINING, REQUEST_FINDINGS, REQUESTS, ReadResult, SERIES_OVERFLOW, Version,
+    CONFIGURATION_ERRORS, CONNECTION_FINDINGS, CONNECTIONS, HANDSHAKE_FAILURES, HIERARCHY_POLLS,
+    INFO, INSPECTIONS, PollResult, REMAINING, REQUEST_FINDINGS, REQUESTS, ReadResult,
+    SERIES_OVERFLOW, Version,
 };
 use crate::VERSION;
 use crate::handshake::Reason;
@@ -183,12 +184,15 @@ impl Default for Registry {
 }
 
 impl Registry {
-    /// Defines what exists from load on.
-    pub fn define_at_load(&self, host: &dyn Host) {
+    /// Defines what exists from load on. The configuration that is loaded has so many errors.
+    pub fn define_at_load(&self, host: &dyn Host, configuration_errors: usize) {
         for counter in Counter::at_load() {
             self.counter_id(host, counter);
         }
         self.record(host, MetricKind::Gauge, INFO.series((Version(VERSION),)), 1);
+        let errors = u64::try_from(configuration_errors).unwrap_or(u64::MAX);
+        let series = CONFIGURATION_ERRORS.series(());
+        self.record(host, MetricKind::Gauge, series, errors);
     }
 
     /// Adds one.

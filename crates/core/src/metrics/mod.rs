@@ -231,6 +231,11 @@ pub const INFO: Metric<(Version<'static>,)> = Metric::gauge(
     "mtls_watch_info",
     "1; the version of the module that is loaded",
 );
+/// Errors of the plugin configuration.
+pub const CONFIGURATION_ERRORS: Metric<()> = Metric::gauge(
+    "mtls_watch_configuration_errors",
+    "Errors in the plugin configuration that was loaded last, each with a log line; what is wrong has its default. Of several plugin configurations in one proxy, only the last one loaded is told",
+);
 /// Certificates read.
 pub const INSPECTIONS: Metric<(Source, ReadResult)> = Metric::counter(
     "mtls_watch_inspections_total",
@@ -248,7 +253,7 @@ pub const SERIES_OVERFLOW: Metric<()> = Metric::counter(
 );
 
 /// Every metric of this version.
-pub const CATALOGUE: [Description; 23] = [
+pub const CATALOGUE: [Description; 24] = [
     CONNECTIONS.description,
     REQUESTS.description,
     CONNECTION_FINDINGS.description,
@@ -269,6 +274,7 @@ pub const CATALOGUE: [Description; 23] = [
     OWN_TRUST_ANCHOR.description,
     TRUST_BUNDLE_CA.description,
     INFO.description,
+    CONFIGURATION_ERRORS.description,
     INSPECTIONS.description,
     HIERARCHY_POLLS.description,
     SERIES_OVERFLOW.description,

@@ -4,9 +4,12 @@
 //! keys redacted. `/certs` has every certificate that is in use, files included, but of each only
 //! dates, serial number and SANs: what the first reply has in full is left out of the second.
 
+use std::borrow::Cow;
 use std::fmt;
 
-use crate::json::Value;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
 use mtls_watch_x509::pem::{self, PemError};
 use mtls_watch_x509::time::UnixTime;
 use mtls_watch_x509::{self as x509, Certificate, ParseError, describe};
@@ -93,35 +96,116 @@ pub struct Dates {
     pub not_after: UnixTime,
 }
 
+/// A string of a reply. It stays where it is, unless it has escapes.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// `envoy.admin.v3.ConfigDump`, of which [`SECRETS`] asks for one kind of configs only.
+#[derive(Deserialize)]
+struct ConfigDump<'a> {
+    /// A proxy without SDS answers with an empty object.
+    #[serde(borrow, default)]
+    configs: Vec<&'a RawValue>,
+}
+
+/// `envoy.admin.v3.SecretsConfigDump.DynamicSecret`.
+#[derive(Deserialize)]
+struct DynamicSecret<'a> {
+    #[serde(borrow)]
+    name: Option<Text<'a>>,
+    secret: Option<TlsSecret<'a>>,
+}
+
+/// `envoy.extensions.transport_sockets.tls.v3.Secret`.
+#[derive(Deserialize)]
+struct TlsSecret<'a> {
+    #[serde(borrow)]
+    name: Option<Text<'a>>,
+    tls_certificate: Option<TlsCertificate<'a>>,
+    validation_context: Option<ValidationContext<'a>>,
+}
+
+#[derive(Deserialize)]
+struct TlsCertificate<'a> {
+    #[serde(borrow)]
+    certificate_chain: Option<DataSource<'a>>,
+}
+
+#[derive(Deserialize)]
+struct ValidationContext<'a> {
+    #[serde(borrow)]
+    trusted_ca: Option<DataSource<'a>>,
+}
+
+#[derive(Deserialize)]
+struct DataSource<'a> {
+    #[serde(borrow)]
+    inline_string: Option<Text<'a>>,
+    inline_bytes: Option<Text<'a>>,
+}
+
+/// `envoy.admin.v3.Certificates`.
+#[derive(Deserialize)]
+struct Certificates<'a> {
+    #[serde(borrow)]
+    certificates: Vec<ContextCertificates<'a>>,
+}
+
+/// The certificates of one TLS context.
+#[derive(Deserialize)]
+struct ContextCertificates<'a> {
+    #[serde(borrow, default)]
+    ca_cert: Vec<CertificateDetails<'a>>,
+    #[serde(default)]
+    cert_chain: Vec<CertificateDetails<'a>>,
+}
+
+/// `envoy.admin.v3.CertificateDetails`.
+#[derive(Deserialize)]
+struct CertificateDetails<'a> {
+    #[serde(borrow)]
+    path: Option<Text<'a>>,
+    serial_number: Option<Text<'a>>,
+    #[serde(default)]
+    subject_alt_names: Vec<AlternativeName<'a>>,
+    valid_from: Option<Text<'a>>,
+    expiration_time: Option<Text<'a>>,
+}
+
+#[derive(Deserialize)]
+struct AlternativeName<'a> {
+    #[serde(borrow)]
+    uri: Option<Text<'a>>,
+    dns: Option<Text<'a>>,
+}
+
 /// Reads the secrets of a `config_dump`.
 ///
 /// # Errors
 /// [`ReplyError::Json`] if it is none. A secret that cannot be read is passed over; a broken certificate
 /// does not hide the others.
 pub fn secrets(reply: &[u8]) -> Result<Vec<Secret>, ReplyError> {
-    let reply = json(reply)?;
-    // A proxy without SDS answers with an empty object.
-    let configs = reply.get("configs").and_then(Value::as_array);
-    Ok(configs.into_iter().flatten().filter_map(secret).collect())
+    let dump: ConfigDump<'_> = read(reply)?;
+    Ok(dump.configs.into_iter().filter_map(secret).collect())
 }
 
-fn secret(config: &Value<'_>) -> Option<Secret> {
-    let secret = config.get("secret")?;
-    let name = config
-        .get("name")
-        .or_else(|| secret.get("name"))?
-        .as_str()?;
-    let part = |kind, part| secret.get(kind)?.get(part);
-    let chain = part("tls_certificate", "certificate_chain");
-    let bundle = part("validation_context", "trusted_ca");
+fn secret(config: &RawValue) -> Option<Secret> {
+    let config: DynamicSecret<'_> = read(config.get().as_bytes()).ok()?;
+    let secret = config.secret?;
+    let name = config.name.or(secret.name)?;
+    let chain = secret
+        .tls_certificate
+        .and_then(|part| part.certificate_chain);
+    let bundle = secret.validation_context.and_then(|part| part.trusted_ca);
     let (role, source) = match (chain, bundle) {
         (Some(chain), _) => (Role::Chain, chain),
         (None, Some(bundle)) => (Role::Bundle, bundle),
         (None, None) => return None,
     };
-    let pem_text = data_source(source)?;
+    let pem_text = data_source(&source)?;
     let mut found = Secret {
-        name: name.to_owned(),
+        name: name.0.into_owned(),
         role,
         certificates: Vec::new(),
         unreadable: 0,
@@ -181,11 +265,11 @@ fn parse(der: Result<Vec<u8>, PemError>) -> Result<OwnCertificate, Unreadable> {
 }
 
 /// A DataSource with its content inline. One that names a file is read by `/certs`.
-fn data_source(source: &Value<'_>) -> Option<Vec<u8>> {
-    if let Some(text) = source.get("inline_string").and_then(Value::as_str) {
+fn data_source(source: &DataSource<'_>) -> Option<Vec<u8>> {
+    if let Some(Text(text)) = &source.inline_string {
         return Some(text.as_bytes().to_vec());
     }
-    let base64 = source.get("inline_bytes")?.as_str()?;
+    let Text(base64) = source.inline_bytes.as_ref()?;
     pem::decode_base64(base64.as_bytes()).ok()
 }
 
@@ -194,19 +278,15 @@ fn data_source(source: &Value<'_>) -> Option<Vec<u8>> {
 /// # Errors
 /// [`ReplyError::Json`] if it is none.
 pub fn certificates(reply: &[u8], known: &[Secret]) -> Result<Vec<Secret>, ReplyError> {
-    let reply = json(reply)?;
-    let contexts = reply.get("certificates").and_then(Value::as_array);
-    let contexts = contexts.ok_or(ReplyError::Json)?;
+    let reply: Certificates<'_> = read(reply)?;
     let known: Vec<(String, UnixTime)> = known.iter().flat_map(serials).collect();
     let mut secrets: Vec<Secret> = Vec::new();
-    for context in contexts {
-        for (role, key) in [(Role::Bundle, "ca_cert"), (Role::Chain, "cert_chain")] {
-            for entry in context
-                .get(key)
-                .and_then(Value::as_array)
-                .into_iter()
-                .flatten()
-            {
+    for context in &reply.certificates {
+        for (role, entries) in [
+            (Role::Bundle, &context.ca_cert),
+            (Role::Chain, &context.cert_chain),
+        ] {
+            for entry in entries {
                 add(&mut secrets, &known, role, entry);
             }
         }
@@ -215,12 +295,14 @@ pub fn certificates(reply: &[u8], known: &[Secret]) -> Result<Vec<Secret>, Reply
 }
 
 /// Adds an entry of `/certs`, unless it is known or there: several contexts use one certificate.
-fn add(secrets: &mut Vec<Secret>, known: &[(String, UnixTime)], role: Role, entry: &Value<'_>) {
+fn add(
+    secrets: &mut Vec<Secret>,
+    known: &[(String, UnixTime)],
+    role: Role,
+    entry: &CertificateDetails<'_>,
+) {
     let Some(dates) = dates(entry) else { return };
-    let path = entry
-        .get("path")
-        .and_then(Value::as_str)
-        .unwrap_or("inline");
+    let path = entry.path.as_ref().map_or("inline", |path| &*path.0);
     let same = |(serial, not_after): &(String, UnixTime)| {
         *serial == dates.serial && *not_after == dates.not_after
     };
@@ -244,18 +326,15 @@ fn add(secrets: &mut Vec<Secret>, known: &[(String, UnixTime)], role: Role, entr
     }
 }
 
-fn dates(entry: &Value<'_>) -> Option<Dates> {
-    let text = |key| entry.get(key).and_then(Value::as_str);
-    let names = entry.get("subject_alt_names").and_then(Value::as_array);
-    let name = |key| {
-        let mut names = names.into_iter().flatten();
-        names.find_map(|name| name.get(key)?.as_str().map(str::to_owned))
-    };
+fn dates(entry: &CertificateDetails<'_>) -> Option<Dates> {
+    let names = &entry.subject_alt_names;
+    let uri = names.iter().find_map(|name| name.uri.as_ref());
+    let dns = || names.iter().find_map(|name| name.dns.as_ref());
     Some(Dates {
-        serial: text("serial_number")?.to_ascii_lowercase(),
-        identity: name("uri").or_else(|| name("dns")),
-        not_before: text("valid_from")?.parse().ok()?,
-        not_after: text("expiration_time")?.parse().ok()?,
+        serial: entry.serial_number.as_ref()?.0.to_ascii_lowercase(),
+        identity: uri.or_else(dns).map(|name| name.0.to_string()),
+        not_before: entry.valid_from.as_ref()?.0.parse().ok()?,
+        not_after: entry.expiration_time.as_ref()?.0.parse().ok()?,
     })
 }
 
@@ -272,14 +351,15 @@ fn serials(secret: &Secret) -> impl Iterator<Item = (String, UnixTime)> {
         })
 }
 
-fn json(reply: &[u8]) -> Result<Value<'_>, ReplyError> {
+fn read<'a, T: Deserialize<'a>>(reply: &'a [u8]) -> Result<T, ReplyError> {
     if reply.len() > MAX_REPLY_BYTES {
         return Err(ReplyError::TooLarge(reply.len()));
     }
-    match serde_json::from_slice(reply) {
-        Ok(value @ Value::Object(_)) => Ok(value),
-        _ => Err(ReplyError::Json),
+    // The library also reads a list as a struct, by position.
+    if !reply.trim_ascii_start().starts_with(b"{") {
+        return Err(ReplyError::Json);
     }
+    serde_json::from_slice(reply).map_err(|_| ReplyError::Json)
 }
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
 //! What can be wrong with a certificate.
 
 use enumset::{EnumSet, EnumSetType};
+use serde::Deserialize;
 use strum::{IntoStaticStr, VariantArray};
 
 /// What is wrong, or soon will be, with one certificate.
-#[derive(Debug, EnumSetType, Hash, IntoStaticStr, VariantArray)]
+#[derive(Debug, Deserialize, EnumSetType, Hash, IntoStaticStr, VariantArray)]
+#[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 #[enumset(repr = "u64")]
 pub enum Finding {

@@ -6,6 +6,7 @@ mod finding;
 mod status;
 pub(crate) mod threshold;
 
+use serde::Deserialize;
 use strum::{IntoStaticStr, VariantArray};
 
 pub use finding::{Finding, Findings, found};
@@ -60,7 +61,8 @@ impl Security {
 }
 
 /// Where a certificate was read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
+#[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum Source {
     /// Envoy's own attribute (`connection.peer_certificate`, `upstream.peer_certificate`; Envoy 1.38
@@ -71,6 +73,7 @@ pub enum Source {
     /// The header `x-forwarded-client-cert`, of which only the last element is this hop's.
     Xfcc,
     /// The admin interface: this proxy's own certificates.
+    #[serde(skip_deserializing)]
     Hierarchy,
 }
 

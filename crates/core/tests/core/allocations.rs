@@ -61,7 +61,7 @@ impl Host for Silent<'_> {
 
 fn inspector(proxy: &Rc<Proxy>) -> Rc<Inspector> {
     let inspector = Inspector::new(Config::default(), Rc::default());
-    inspector.start(&FakeHost::knowing_nothing(proxy));
+    inspector.start(&FakeHost::knowing_nothing(proxy), 0);
     Rc::new(inspector)
 }
 

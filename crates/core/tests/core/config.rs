@@ -1,6 +1,6 @@
-//! The plugin configuration: what it means, and what is said of one that is refused.
+//! The plugin configuration: what it means, what is said of a mistake, and what applies in its place.
 
-use mtls_watch_core::config::{Config, Flag, Hierarchy};
+use mtls_watch_core::config::{Config, ConfigError, Flag, Hierarchy, MAX_ERRORS, Problem};
 use mtls_watch_core::terms::Source;
 use mtls_watch_core::terms::{Finding, Findings};
 use mtls_watch_x509::chain::Layer;
@@ -30,8 +30,13 @@ fn read(json: &Value) -> Config {
     Config::parse(json.to_string().as_bytes()).unwrap()
 }
 
-fn refusal(json: &[u8]) -> String {
-    Config::parse(json).unwrap_err().to_string()
+/// What is said of a configuration that has one mistake.
+fn complaint(json: &[u8]) -> String {
+    let (_, errors) = Config::read(json);
+    let [error] = &errors[..] else {
+        panic!("{}: {errors:?}", String::from_utf8_lossy(json));
+    };
+    error.to_string()
 }
 
 /// Warning and critical threshold of a leaf, in seconds.
@@ -200,7 +205,7 @@ fn numbers_may_come_as_the_doubles_of_a_protobuf_struct() {
 }
 
 #[test]
-fn a_refusal_names_the_path_and_the_value() {
+fn a_complaint_names_the_path_and_the_value() {
     for (json, start) in [
         // The reference's own example.
         (
@@ -300,11 +305,23 @@ fn a_refusal_names_the_path_and_the_value() {
         ),
         (json!({"log_repeat": 3600}), "log_repeat: 3600: "),
         (json!({"log_repeat": "1h30m"}), r#"log_repeat: "1h30m": "#),
+        (
+            json!({"hierarchy": {"interval": "4s"}}),
+            r#"hierarchy.interval: "4s": "#,
+        ),
+        (
+            json!({"deny": [{"expired": null}]}),
+            r#"deny[0]: {"expired":null}: "#,
+        ),
+        (
+            json!({"deny": ["expired", "weak_key", "expired"]}),
+            r#"deny[2]: "expired": "#,
+        ),
         (json!([]), "configuration: []: "),
         (json!("thresholds"), r#"configuration: "thresholds": "#),
         (json!(null), "configuration: null: "),
     ] {
-        let message = refusal(json.to_string().as_bytes());
+        let message = complaint(json.to_string().as_bytes());
         let problem = message.strip_prefix(start);
         assert!(
             problem.is_some_and(|text| text.len() > 5),
@@ -314,21 +331,21 @@ fn a_refusal_names_the_path_and_the_value() {
 }
 
 #[test]
-fn a_refusal_says_what_would_do() {
-    let unknown_key = refusal(br#"{"hierarchy": {"cluster": "a"}}"#);
+fn a_complaint_says_what_would_do() {
+    let unknown_key = complaint(br#"{"hierarchy": {"cluster": "a"}}"#);
     assert!(
-        unknown_key.contains("admin_cluster, interval"),
+        unknown_key.contains("`admin_cluster` or `interval`"),
         "{unknown_key}"
     );
-    let unknown_word = refusal(br#"{"deny": ["old"]}"#);
+    let unknown_word = complaint(br#"{"deny": ["old"]}"#);
     for &finding in Finding::ALL {
         assert!(unknown_word.contains(finding.as_str()), "{unknown_word}");
     }
-    let duration = refusal(br#"{"log_repeat": "soon"}"#);
+    let duration = complaint(br#"{"log_repeat": "soon"}"#);
     for example in ["90s", "30m", "36h", "21d"] {
         assert!(duration.contains(example), "{duration}");
     }
-    let bound = refusal(br#"{"thresholds": {"workload": {"warning": "soon"}}}"#);
+    let bound = complaint(br#"{"thresholds": {"workload": {"warning": "soon"}}}"#);
     assert!(bound.contains("21d") && bound.contains("25%"), "{bound}");
 }
 
@@ -366,7 +383,7 @@ fn durations_and_shares_are_written_in_one_way_only() {
     ] {
         let workload = json!({"warning": bound, "critical": "0s"});
         let json = json!({"thresholds": {"workload": workload}}).to_string();
-        let message = refusal(json.as_bytes());
+        let message = complaint(json.as_bytes());
         let start = format!("thresholds.workload.warning: {}: expected", json!(bound));
         assert!(message.starts_with(&start), "{message}");
     }
@@ -392,7 +409,7 @@ fn critical_must_not_exceed_warning_bound_by_bound() {
         (json!({"critical": "22d"}), "critical: \"22d\""),
     ] {
         let json = json!({"thresholds": {"workload": workload}}).to_string();
-        let message = refusal(json.as_bytes());
+        let message = complaint(json.as_bytes());
         let start = format!("thresholds.workload.{blamed}: ");
         assert!(message.starts_with(&start), "{message}");
         assert!(
@@ -411,7 +428,7 @@ fn critical_must_not_exceed_warning_bound_by_bound() {
 }
 
 #[test]
-fn what_is_not_json_is_refused() {
+fn of_what_is_not_json_nothing_applies() {
     let deep = "[".repeat(100_000);
     for text in [
         &b"thresholds: {}"[..],
@@ -422,14 +439,15 @@ fn what_is_not_json_is_refused() {
         b"\0",
         deep.as_bytes(),
     ] {
-        let message = refusal(text);
+        let message = complaint(text);
         assert!(message.starts_with("configuration: "), "{message}");
         assert!(message.contains("not JSON"), "{message}");
+        assert_eq!(Config::read(text).0, Config::default());
     }
 }
 
 #[test]
-fn a_refusal_is_one_line_of_bounded_length_whatever_was_written() {
+fn a_complaint_is_one_line_of_bounded_length_whatever_was_written() {
     let long = "x".repeat(100_000);
     for json in [
         json!({"a\nb": 1}),
@@ -440,11 +458,11 @@ fn a_refusal_is_one_line_of_bounded_length_whatever_was_written() {
         json!({"log_repeat": long}),
         json!({"log_repeat": "é\u{301}".repeat(1000)}),
     ] {
-        let message = refusal(json.to_string().as_bytes());
+        let message = complaint(json.to_string().as_bytes());
         assert!(!message.contains(char::is_control), "{message:?}");
-        assert!(message.len() < 1000, "{} bytes", message.len());
+        assert!(message.len() < 1500, "{} bytes", message.len());
     }
-    let message = refusal(b"{\"deny\":\n\n oops}");
+    let message = complaint(b"{\"deny\":\n\n oops}");
     assert!(!message.contains(char::is_control), "{message:?}");
 }
 
@@ -455,11 +473,11 @@ fn unicode_is_taken_where_a_name_is_free() {
 }
 
 #[test]
-fn a_poll_every_second_is_the_shortest() {
-    let config = read(&json!({"hierarchy": {"interval": "1s"}}));
+fn a_poll_at_every_tick_is_the_shortest() {
+    let config = read(&json!({"hierarchy": {"interval": "5s"}}));
     assert_eq!(
         config.hierarchy.map(|hierarchy| hierarchy.interval),
-        Some(1)
+        Some(5)
     );
 }
 
@@ -470,4 +488,236 @@ fn a_hierarchy_of_null_is_none() {
         read(&json!({"hierarchy": {}})).hierarchy,
         Some(Hierarchy::default())
     );
+}
+
+/// Every key with another value than its default.
+fn changed() -> Value {
+    json!({
+        "thresholds": {
+            "workload": {"warning": ["22d", "26%"], "critical": ["6d", "12%"]},
+            "issuing_ca": {"warning": "31d", "critical": ["6d"]},
+            "intermediate_ca": {"warning": ["61d", "17%"], "critical": ["29d", "7%"]},
+            "root_ca": {"warning": ["181d", "17%"], "critical": ["89d", "7%"]},
+        },
+        "identity_series": 7,
+        "certificate_sources": ["xfcc"],
+        "filter_state_key": "k",
+        "strip_xfcc_certificates": false,
+        "hierarchy": {"admin_cluster": "admin", "interval": "5m"},
+        "flag": {"request_header": "x-peer", "response_header": "x-server"},
+        "deny": ["expired", "weak_key"],
+        "log_repeat": "90s",
+    })
+}
+
+/// Paths of all keys, as they are in a JSON pointer.
+fn keys(value: &Value, path: &str) -> Vec<String> {
+    let Some(object) = value.as_object() else {
+        return Vec::new();
+    };
+    let inner = object.iter().flat_map(|(key, value)| {
+        let path = format!("{path}/{key}");
+        let inner = keys(value, &path);
+        [path].into_iter().chain(inner)
+    });
+    inner.collect()
+}
+
+/// The configuration without one of its keys.
+fn without(mut configuration: Value, pointer: &str) -> Value {
+    let (parent, key) = pointer.rsplit_once('/').unwrap();
+    let parent = configuration.pointer_mut(parent).unwrap();
+    parent.as_object_mut().unwrap().remove(key).unwrap();
+    configuration
+}
+
+/// The paths of the errors start with the path of the key that is wrong.
+fn are_in(errors: &[ConfigError], pointer: &str) -> bool {
+    let path = pointer[1..].replace('/', ".");
+    !errors.is_empty() && errors.iter().all(|error| error.path.starts_with(&path))
+}
+
+#[test]
+fn a_key_that_is_wrong_has_its_default_and_no_other_key_does() {
+    let kinds = [
+        json!(null),
+        json!(true),
+        json!(-1),
+        json!(1.5),
+        json!(1e99),
+        json!("?\n"),
+        json!(""),
+        json!([]),
+        json!([null]),
+        json!([[]]),
+        json!(["?"]),
+        json!({"?": 1}),
+    ];
+    for pointer in keys(&changed(), "") {
+        let default = read(&without(changed(), &pointer));
+        let mut wrong = 0;
+        for kind in &kinds {
+            let mut configuration = changed();
+            *configuration.pointer_mut(&pointer).unwrap() = kind.clone();
+            let (config, errors) = Config::read(configuration.to_string().as_bytes());
+            if errors.is_empty() {
+                continue;
+            }
+            wrong += 1;
+            assert!(are_in(&errors, &pointer), "{pointer}: {kind}: {errors:?}");
+            // `hierarchy` with a key that is unknown is still wanted.
+            if pointer == "/hierarchy" && kind.is_object() {
+                assert_eq!(config.hierarchy, Some(Hierarchy::default()));
+                continue;
+            }
+            assert_eq!(config, default, "{pointer}: {kind}");
+        }
+        // Each key takes a value or two of the list: `""`, `[]`, `true`, `null`.
+        assert!(wrong >= kinds.len() - 2, "{pointer}: {wrong}");
+    }
+}
+
+#[test]
+fn an_unknown_key_changes_nothing() {
+    let expected = read(&changed());
+    for pointer in [
+        "",
+        "/thresholds",
+        "/thresholds/root_ca",
+        "/hierarchy",
+        "/flag",
+    ] {
+        let mut configuration = changed();
+        configuration.pointer_mut(pointer).unwrap()["nonsense"] = json!(1);
+        let (config, errors) = Config::read(configuration.to_string().as_bytes());
+        assert_eq!(config, expected, "{pointer}");
+        let [error] = &errors[..] else {
+            panic!("{errors:?}");
+        };
+        assert!(error.path.ends_with("nonsense"), "{error}");
+        assert!(matches!(error.problem, Problem::UnknownKey(_)), "{error}");
+    }
+}
+
+#[test]
+fn a_list_with_one_wrong_item_does_not_apply_in_part() {
+    for (key, list) in [
+        ("deny", json!(["expired", "old"])),
+        ("deny", json!(["expired", "expired"])),
+        ("certificate_sources", json!(["xfcc", "header"])),
+    ] {
+        let (config, errors) = Config::read(json!({key: list}).to_string().as_bytes());
+        assert_eq!((config, errors.len()), (Config::default(), 1), "{list}");
+    }
+}
+
+#[test]
+fn where_critical_exceeds_warning_both_have_their_defaults() {
+    let thresholds = json!({
+        "workload": {"warning": "1d", "critical": "2d"},
+        "root_ca": {"warning": "200d", "critical": "100d"},
+    });
+    let (config, errors) = Config::read(json!({"thresholds": thresholds}).to_string().as_bytes());
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    let defaults = Config::default().thresholds;
+    let (workload, root) = (Layer::Workload, Layer::RootCa);
+    assert_eq!(config.thresholds.of(workload), defaults.of(workload));
+    let long = 10_000 * DAY;
+    assert_eq!(
+        config.thresholds.of(root).seconds(long),
+        (200 * DAY, 100 * DAY)
+    );
+}
+
+/// The default that stands in for one of them is compared with the other.
+#[test]
+fn a_threshold_that_does_not_fit_the_default_of_a_wrong_one_is_an_error_too() {
+    let workload = json!({"warning": "60 d", "critical": "30d"});
+    let json = json!({"thresholds": {"workload": workload}}).to_string();
+    let (config, errors) = Config::read(json.as_bytes());
+    assert_eq!(config, Config::default());
+    let paths: Vec<&str> = errors.iter().map(|error| &*error.path).collect();
+    let expected = [
+        "thresholds.workload.warning",
+        "thresholds.workload.critical",
+    ];
+    assert_eq!(paths, expected);
+}
+
+#[test]
+fn a_key_that_is_given_twice_has_its_default() {
+    for (json, path, others) in [
+        (
+            r#"{"identity_series": 7, "log_repeat": "5s", "identity_series": 8}"#,
+            "identity_series",
+            r#"{"log_repeat": "5s"}"#,
+        ),
+        (
+            r#"{"flag": {"request_header": "a", "request_header": "a"}, "deny": ["expired"]}"#,
+            "flag.request_header",
+            r#"{"deny": ["expired"]}"#,
+        ),
+        (r#"{"deny": [], "d\u0065ny": ["expired"]}"#, "deny", "{}"),
+        (r#"{"hierarchy": {}, "hierarchy": {}}"#, "hierarchy", "{}"),
+    ] {
+        let (config, errors) = Config::read(json.as_bytes());
+        assert_eq!(config, Config::parse(others.as_bytes()).unwrap(), "{json}");
+        let [error] = &errors[..] else {
+            panic!("{errors:?}");
+        };
+        assert_eq!(
+            (&*error.path, &error.problem),
+            (path, &Problem::KeyRepeated)
+        );
+    }
+}
+
+#[test]
+fn every_mistake_is_told_up_to_a_limit() {
+    let configuration = |count: usize| {
+        let keys = (0..count).map(|number| format!(r#""k{number}": 1"#));
+        let keys: Vec<String> = keys.collect();
+        format!(r#"{{{}, "identity_series": 7}}"#, keys.join(","))
+    };
+    for (count, told) in [
+        (1, 1),
+        (MAX_ERRORS, MAX_ERRORS),
+        (MAX_ERRORS + 1, MAX_ERRORS + 1),
+        (20_000, MAX_ERRORS + 1),
+    ] {
+        let (config, errors) = Config::read(configuration(count).as_bytes());
+        assert_eq!((config.identity_series, errors.len()), (7, told));
+        let last = errors.last().unwrap();
+        if count > MAX_ERRORS {
+            assert_eq!(last.problem, Problem::More(count - MAX_ERRORS));
+            let expected = format!("{} more errors", count - MAX_ERRORS);
+            assert!(last.to_string().ends_with(&expected), "{last}");
+        }
+    }
+}
+
+#[test]
+fn the_line_of_the_log_says_that_the_default_applies() {
+    let json = json!({"thresholds": {"issuing_ca": {"warning": ["30d", "16 %"]}}});
+    let (_, errors) = Config::read(json.to_string().as_bytes());
+    assert_eq!(
+        errors[0].log_line(),
+        "mtls-watch: configuration error: thresholds.issuing_ca.warning[1]: \"16 %\": expected a duration \
+         such as \"21d\" or a share of the lifetime such as \"25%\"; the default applies"
+    );
+}
+
+/// The text of a value is kept as it was written: numbers, escapes.
+#[test]
+fn a_value_is_quoted_as_it_was_written() {
+    for (json, expected) in [
+        (r#"{"identity_series": 1e999}"#, "identity_series: 1e999: "),
+        (r#"{"identity_series": 0.10}"#, "identity_series: 0.10: "),
+        (r#"{"log_repeat": "\u0041"}"#, r#"log_repeat: "\u0041": "#),
+        (r#"{"log_repeat": "\ud800"}"#, r#"log_repeat: "\ud800": "#),
+        (r#"{"deny": [ "expired" , { } ]}"#, "deny[1]: { }: "),
+    ] {
+        let message = complaint(json.as_bytes());
+        assert!(message.starts_with(expected), "{message}");
+    }
 }

@@ -136,6 +136,7 @@ fn a_proxy_at_rest_has_these_series_and_no_more() {
             "result=.=ok;.;mtls_watch_hierarchy_polls_total".to_owned(),
             "result=.=error;.;mtls_watch_hierarchy_polls_total".to_owned(),
             "mtls_watch_series_overflow_total".to_owned(),
+            "mtls_watch_configuration_errors".to_owned(),
             format!("version=.={VERSION};.;mtls_watch_info"),
         ],
     ];

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use mtls_watch_core::config::Config;
+use mtls_watch_core::config::{Config, MAX_ERRORS, Problem};
 use mtls_watch_core::metrics::name::label_value;
 use mtls_watch_core::metrics::{
     CATALOGUE, Description, Identity, Label, NOT_AFTER, tag_regex, write_label,
@@ -128,15 +128,17 @@ proptest! {
     }
 
     #[test]
-    fn any_configuration_is_read_or_refused_in_one_line(
+    fn any_text_is_a_configuration_and_its_errors_are_lines(
         text in near(JSON_PARTS),
         bytes in any::<Vec<u8>>(),
     ) {
         for text in [text.as_bytes(), &bytes] {
-            if let Err(error) = Config::parse(text) {
-                let message = error.to_string();
+            let (_, errors) = Config::read(text);
+            prop_assert!(errors.len() <= MAX_ERRORS + 1);
+            for error in errors {
+                let message = error.log_line();
                 prop_assert!(!message.contains(char::is_control), "{message:?}");
-                prop_assert!(message.len() < 1000);
+                prop_assert!(message.len() < 1500);
             }
         }
     }
@@ -149,7 +151,11 @@ proptest! {
         let mut text = REFERENCE.as_bytes().to_vec();
         let end = (at + bytes.len()).min(text.len());
         text.splice(at..end, bytes);
-        let _ = Config::parse(&text).map_err(|error| error.to_string());
+        let (config, errors) = Config::read(&text);
+        prop_assert!(errors.len() <= MAX_ERRORS + 1);
+        if errors.iter().any(|error| matches!(error.problem, Problem::NotJson(_))) {
+            prop_assert_eq!((config, errors.len()), (Config::default(), 1));
+        }
     }
 }
 

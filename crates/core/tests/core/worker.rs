@@ -83,6 +83,6 @@ impl Worker {
 fn start(proxy: &Rc<Proxy>, registry: &Rc<Registry>, configuration: Value) -> Rc<Inspector> {
     let config = Config::parse(configuration.to_string().as_bytes()).unwrap();
     let inspector = Rc::new(Inspector::new(config, Rc::clone(registry)));
-    inspector.start(&FakeHost::knowing_nothing(proxy));
+    inspector.start(&FakeHost::knowing_nothing(proxy), 0);
     inspector
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::LazyLock;
 
 use jsonschema::Validator;
-use mtls_watch_core::config::{Config, Problem};
+use mtls_watch_core::config::{Config, ConfigError, ConfigErrors, Problem};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -22,8 +22,11 @@ static SCHEMA: LazyLock<Validator> = LazyLock::new(|| {
 fn parser_accepts(configuration: &Value) -> Option<bool> {
     match Config::parse(configuration.to_string().as_bytes()) {
         Ok(_) => Some(true),
-        Err(error) if error.problem == Problem::CriticalExceedsWarning => None,
-        Err(_) => Some(false),
+        Err(ConfigErrors(errors)) => {
+            let inexpressible =
+                |error: &ConfigError| error.problem == Problem::CriticalExceedsWarning;
+            (!errors.iter().all(inexpressible)).then_some(false)
+        }
     }
 }
 
@@ -58,6 +61,10 @@ fn scalar() -> BoxedStrategy<Value> {
         "0s",
         "00s",
         "1s",
+        "4s",
+        "5s",
+        "007s",
+        "60s",
         "007h",
         "90",
         "d",

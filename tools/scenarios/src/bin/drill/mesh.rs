@@ -20,7 +20,7 @@ const WORKERS: u32 = 2;
 /// Polls the admin interface at every tick of the module (5 s), and finds a leaf that is not renewed at
 /// half of its lifetime.
 const CONFIGURATION: &str = r#"{
-  "hierarchy": {"admin_cluster": "prometheus_stats", "interval": "1s"},
+  "hierarchy": {"admin_cluster": "prometheus_stats", "interval": "5s"},
   "thresholds": {"workload": {"warning": "50%", "critical": "25%"}}
 }"#;
 

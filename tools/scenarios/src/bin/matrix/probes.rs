@@ -224,7 +224,7 @@ fn refusals_of_this_proxy(pki: &Pki) -> Result<Vec<Row>> {
 }
 
 fn own_certificates(pki: &Pki) -> Result<Row> {
-    let polled = json!({"hierarchy": {"admin_cluster": "prometheus_stats", "interval": "1s"}});
+    let polled = json!({"hierarchy": {"admin_cluster": "prometheus_stats", "interval": "5s"}});
     let sample = pki.sample("sidecar.yaml")?;
     let envoy = sample.configuration(&polled.to_string()).start(1)?;
     let seen = eventually(PATIENCE, || {

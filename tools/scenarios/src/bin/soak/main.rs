@@ -1,6 +1,6 @@
 //! `make soak`: a sidecar with four workers under steady load, every request a new mTLS handshake with
 //! itself, while its certificate is replaced every few seconds, and its listeners with another
-//! configuration of the module, now and then with one that is refused.
+//! configuration of the module, now and then with one that is wrong.
 //!
 //! `MINUTES` says how long, 3 if not set. The exit code is 0 only if no request was lost, every one was
 //! counted, and neither memory nor series have grown.
@@ -68,8 +68,8 @@ fn run() -> Result<()> {
     sidecar.unharmed()?;
     println!(
         "of {sent} requests none was lost and all were counted, over {} leaves and {} configurations, \
-         {} of them refused",
-        sidecar.leaves, sidecar.configurations, sidecar.refused
+         {} of them wrong",
+        sidecar.leaves, sidecar.configurations, sidecar.wrong
     );
     Ok(())
 }

@@ -17,6 +17,7 @@ const CLIENTS: usize = 16;
 /// which nothing of it would be given back.
 const DRAIN: &str = "10";
 const IDENTITY: &str = "spiffe://cluster.local/ns/shop/sa/pay";
+const HIERARCHY: &str = r#""hierarchy": {"admin_cluster": "prometheus_stats", "interval": "5s"}"#;
 /// Every so many configurations, one is wrong.
 const WRONG: u32 = 4;
 
@@ -25,7 +26,7 @@ pub struct Sidecar {
     pub envoy: Envoy,
     pub leaves: u32,
     pub configurations: u32,
-    pub refused: u32,
+    pub wrong: u32,
     cas: Hierarchy,
     sample: Sample,
     directory: TempDir,
@@ -59,7 +60,7 @@ impl Sidecar {
             envoy,
             leaves: 0,
             configurations: 0,
-            refused: 0,
+            wrong: 0,
             cas,
             sample,
             directory,
@@ -82,33 +83,26 @@ impl Sidecar {
         Ok(())
     }
 
-    /// Gives it another configuration of the module, and waits until Envoy has taken or refused it.
+    /// Gives it another configuration of the module, now and then a wrong one, and waits until Envoy has
+    /// taken it: the module loads with any.
     pub fn configure(&mut self) -> Result<()> {
+        const TAKEN: &str = "envoy_listener_manager_lds_update_success";
+        // The first update is the one of the start.
+        let before = f64::from(self.configurations) + 1.0;
         self.configurations += 1;
         let wrong = self.configurations.is_multiple_of(WRONG);
         let sample = match wrong {
-            true => self.sample.clone().configuration(r#"{"treshold": 1}"#),
+            true => self.sample.clone().configuration(&wrong_configuration()),
             false => configured(&self.sample, self.configurations),
         };
-        let (stat, before) = match wrong {
-            true => (
-                "envoy_listener_manager_lds_update_rejected",
-                f64::from(self.refused),
-            ),
-            // The first update is the one of the start.
-            false => {
-                let taken = self.configurations - self.refused;
-                (
-                    "envoy_listener_manager_lds_update_success",
-                    f64::from(taken),
-                )
-            }
-        };
-        self.refused += u32::from(wrong);
+        self.wrong += u32::from(wrong);
         self.move_in("listeners.yaml", &sample.listeners()?)?;
         eventually(testbed::stats::DEADLINE, || {
-            let updates = self.envoy.stats()?.sum(stat, &[]);
-            ensure!(updates > before, "{stat} is {updates}");
+            let stats = self.envoy.stats()?;
+            let updates = stats.sum(TAKEN, &[]);
+            ensure!(updates > before, "{TAKEN} is {updates}");
+            let errors = stats.sum("mtls_watch_configuration_errors", &[]);
+            ensure!((errors > 0.0) == wrong, "{errors} configuration errors");
             Ok(())
         })
     }
@@ -144,8 +138,6 @@ impl Sidecar {
     /// Checks that nothing was logged that should not be.
     pub fn unharmed(&self) -> Result<()> {
         let log = self.envoy.log();
-        // What Envoy says of a configuration that the module refuses.
-        let refused = |line: &&str| line.contains("Failed to configure base Wasm plugin");
         let bad = [
             "bug, please report",
             "panic",
@@ -153,8 +145,7 @@ impl Sidecar {
             "Function: ",
         ];
         let is_bad = |line: &&str| bad.iter().any(|word| line.contains(word));
-        let mut lines = log.lines().filter(|line| !refused(line));
-        let line = lines.find(is_bad);
+        let line = log.lines().find(is_bad);
         ensure!(line.is_none(), "logged: {}", line.unwrap_or_default());
         Ok(())
     }
@@ -164,10 +155,15 @@ impl Sidecar {
     }
 }
 
+/// What is right in it applies, so that the sidecar is watched as before.
+fn wrong_configuration() -> String {
+    format!(r#"{{"treshold": 1, {HIERARCHY}}}"#)
+}
+
 /// The configurations differ in what makes no series.
 fn configured(sample: &Sample, number: u32) -> Sample {
     sample.clone().configuration(&format!(
-        r#"{{"hierarchy": {{"admin_cluster": "prometheus_stats", "interval": "1s"}}, "log_repeat": "{}s"}}"#,
+        r#"{{{HIERARCHY}, "log_repeat": "{}s"}}"#,
         3600 + number
     ))
 }

@@ -18,7 +18,7 @@ pub struct State {
     leaves: u32,
     rotations: u64,
     configurations: u32,
-    refused: u32,
+    wrong: u32,
     resident: u64,
     allocated: u64,
     series: usize,
@@ -26,7 +26,7 @@ pub struct State {
 }
 
 impl State {
-    pub const HEADER: &str = "  time  requests  lost  leaves  seen  configurations  refused  resident  \
+    pub const HEADER: &str = "  time  requests  lost  leaves  seen  configurations    wrong  resident  \
                               allocated  series  errors";
 
     pub fn of(sidecar: &Sidecar, sent: u64, lost: usize) -> Result<Self> {
@@ -42,7 +42,7 @@ impl State {
             leaves: sidecar.leaves,
             rotations: stats.sum("mtls_own_rotations_total", &[]) as u64,
             configurations: sidecar.configurations,
-            refused: sidecar.refused,
+            wrong: sidecar.wrong,
             resident: sidecar.envoy.resident_memory()?,
             allocated: allocated.context("no allocated memory")? as u64,
             series: stats.count("mtls_"),
@@ -59,7 +59,7 @@ impl State {
             self.leaves,
             self.rotations,
             self.configurations,
-            self.refused,
+            self.wrong,
             self.resident / MIB,
             self.allocated / MIB,
             self.series,
