@@ -43,7 +43,7 @@ fn part<'a>(text: &'a str, begin: &str, end: &str) -> &'a str {
 }
 
 #[test]
-fn the_readme_lists_the_metrics() {
+fn the_metrics_are_listed() {
     let rows = CATALOGUE.iter().map(|metric| {
         let kind = match metric.kind {
             MetricKind::Counter => "counter",
@@ -62,11 +62,11 @@ fn the_readme_lists_the_metrics() {
         "| metric | type | labels | what |\n|---|---|---|---|\n{}",
         rows.collect::<String>()
     );
-    check_generated("README.md", "metrics", &table);
+    check_generated("docs/metrics.md", "metrics", &table);
 }
 
 #[test]
-fn the_readme_lists_the_findings() {
+fn the_findings_are_listed() {
     let rows = Finding::ALL.iter().copied().map(|finding| {
         format!(
             "| `{}` | {} | {} |\n",
@@ -79,7 +79,7 @@ fn the_readme_lists_the_findings() {
         "| finding | makes the status | what to do |\n|---|---|---|\n{}",
         rows.concat()
     );
-    check_generated("README.md", "findings", &table);
+    check_generated("docs/findings.md", "findings", &table);
 }
 
 #[test]
@@ -156,10 +156,10 @@ fn refused_leaf() -> Certificate {
 }
 
 #[test]
-fn the_readme_shows_the_defaults() {
-    let readme = fs::read_to_string(project("README.md")).unwrap();
+fn the_defaults_are_shown() {
+    let page = fs::read_to_string(project("docs/configuration.md")).unwrap();
     let block = part(
-        &readme,
+        &page,
         "<!-- configuration:begin -->",
         "<!-- configuration:end -->",
     );
