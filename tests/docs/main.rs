@@ -1,5 +1,7 @@
 //! The documentation says what the code says. `make docs` rewrites the generated parts.
 
+mod contributing;
+mod crates;
 mod reference;
 
 use std::fs;
