@@ -21,7 +21,15 @@ const RECIPES: [(&str, &[&str]); 5] = [
             "OWN_ROTATION_MARGIN",
         ],
     ),
-    ("label", &["Label::Secret", "tag_name: secret", "- secret"]),
+    (
+        "label",
+        &[
+            "Label::Secret",
+            "Self::Secret",
+            "tag_name: secret",
+            "- secret",
+        ],
+    ),
     ("key", &["filter_state_key"]),
     ("reason", &["bad_signature", "BadSignature"]),
 ];

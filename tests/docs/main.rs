@@ -12,7 +12,7 @@ use mtls_watch_core::handshake::{Failure, Reason};
 use mtls_watch_core::host::MetricKind;
 use mtls_watch_core::metrics::{CATALOGUE, HANDSHAKE_FAILURES};
 use mtls_watch_core::report::failure_line;
-use mtls_watch_core::terms::{Direction, Finding};
+use mtls_watch_core::terms::{Direction, Finding, Status};
 use mtls_watch_x509::chain::Layer;
 use mtls_watch_x509::spiffe::Svid;
 use mtls_watch_x509::{Certificate, KeyAlgorithm, Links, PublicKey, SignatureDigest};
@@ -73,13 +73,13 @@ fn the_findings_are_listed() {
         format!(
             "| `{}` | {} | {} |\n",
             finding.as_str(),
-            finding.status().as_str(),
+            Status::of_finding(finding).as_str(),
             finding.hint()
         )
     });
     let table = format!(
         "| finding | makes the status | what to do |\n|---|---|---|\n{}",
-        rows.concat()
+        rows.collect::<String>()
     );
     check_generated("docs/findings.md", "findings", &table);
 }
@@ -98,7 +98,7 @@ fn every_reason_is_documented() {
     });
     let table = format!(
         "| reason | meaning | symptom | first check | fix |\n|---|---|---|---|---|\n{}",
-        rows.concat()
+        rows.collect::<String>()
     );
     check_generated("docs/handshake-failures.md", "reasons", &table);
 }
@@ -127,7 +127,11 @@ fn every_reason_has_its_series_and_its_line() {
         let line = failure_line(direction, &failure, leaf, Some("10.0.0.7:43512"));
         format!("```\n{series}\n{line}\n```\n")
     });
-    check_generated("docs/handshake-failures.md", "lines", &lines.concat());
+    check_generated(
+        "docs/handshake-failures.md",
+        "lines",
+        &lines.collect::<String>(),
+    );
 }
 
 /// A certificate as an operator would meet it, for the examples.

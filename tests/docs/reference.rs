@@ -21,17 +21,9 @@ const SCHEMA: &str = "docs/configuration.schema.json";
 /// The values of a label, where they are a closed set.
 fn values(label: Label) -> Option<Vec<&'static str>> {
     Some(match label {
-        Label::Direction => Direction::ALL
-            .iter()
-            .map(|it| it.as_str())
-            .collect::<Vec<_>>()
-            .collect(),
+        Label::Direction => Direction::ALL.iter().map(|it| it.as_str()).collect(),
         Label::Layer => Layer::ALL.iter().copied().map(Layer::as_str).collect(),
-        Label::Security => Security::ALL
-            .iter()
-            .map(|it| it.as_str())
-            .collect::<Vec<_>>()
-            .collect(),
+        Label::Security => Security::ALL.iter().map(|it| it.as_str()).collect(),
         Label::Status => Status::ALL.iter().copied().map(Status::as_str).collect(),
         Label::Finding => Finding::ALL.iter().copied().map(Finding::as_str).collect(),
         Label::Reason => Reason::ALL.iter().copied().map(Reason::as_str).collect(),
