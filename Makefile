@@ -6,6 +6,8 @@ ENVOY_VERSION ?= 1.40.0
 WASM_TARGET  := wasm32-wasip1
 TARGET_DIR   := $(or $(CARGO_TARGET_DIR),target)
 WASM         := $(TARGET_DIR)/$(WASM_TARGET)/release/mtls_watch.wasm
+# As the linker leaves it. Cargo links it to $(WASM) in every build, so every build finishes it again.
+LINKED       := $(TARGET_DIR)/$(WASM_TARGET)/release/deps/mtls_watch.wasm
 ENVOY_DIR    := target/envoy/$(ENVOY_VERSION)
 CARGO_HOME   ?= $(HOME)/.cargo
 # Panic messages carry the path of the source: as it is everywhere, so that everybody's build of one
@@ -27,7 +29,7 @@ help: ## List the targets
 build: toolchain ## Build the module: target/wasm32-wasip1/release/mtls_watch.wasm
 	CARGO_PROFILE_RELEASE_STRIP=debuginfo CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS="$(WASM_FLAGS)" \
 	  $(CARGO) build --release --lib --target $(WASM_TARGET)
-	$(CARGO) run --quiet --release -p postlink -- $(WASM) $(WASM)
+	$(CARGO) run --quiet --release -p postlink -- $(LINKED) $(WASM)
 
 .PHONY: cli
 cli: ## Build the command line: target/release/mtls-watch

@@ -2,18 +2,16 @@
 //!
 //! The SDK's own wrappers panic at any status they do not expect, and read it into an enum that lacks
 //! some of the codes. A panic here is an outage of the worker, so the calls are declared again, with
-//! the status as the number it is. With `guard`, the only file of the project with unsafe code.
+//! the status as the number it is. With `guard`, the only file of the module with unsafe code.
 
 #![allow(unsafe_code)]
 
 use std::ptr;
-use std::time::Duration;
 
 use mtls_watch_core::host::{Host, MetricId, MetricKind, Shared, Version};
 use mtls_watch_x509::time::UnixTime;
 
-pub(crate) const OK: u32 = 0;
-const NOT_FOUND: u32 = 1;
+const OK: u32 = 0;
 const BAD_ARGUMENT: u32 = 2;
 const CAS_MISMATCH: u32 = 8;
 
@@ -26,7 +24,7 @@ const STREAM_DOWNSTREAM: u32 = 2;
 const NO_GRPC_STATUS: i32 = -1;
 
 /// The admin interface answers in milliseconds, unless the main thread is busy.
-const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+const CALL_TIMEOUT_MILLISECONDS: u32 = 5_000;
 
 #[link(wasm_import_module = "env")]
 unsafe extern "C" {
@@ -96,6 +94,18 @@ unsafe extern "C" {
         grpc_status: i32,
     ) -> u32;
     fn proxy_close_stream(stream: u32) -> u32;
+    fn proxy_http_call(
+        cluster: *const u8,
+        cluster_size: usize,
+        headers: *const u8,
+        headers_size: usize,
+        body: *const u8,
+        body_size: usize,
+        trailers: *const u8,
+        trailers_size: usize,
+        timeout: u32,
+        token: *mut u32,
+    ) -> u32;
     fn proxy_call_foreign_function(
         name: *const u8,
         name_size: usize,
@@ -229,9 +239,24 @@ impl Host for Proxy {
     }
 
     fn call(&self, cluster: &str, path: &str) -> Option<u32> {
-        // The SDK's own call: its dispatcher must know the token to hand over the reply. See `guard`.
-        let headers = vec![(":method", "GET"), (":path", path), (":authority", cluster)];
-        proxy_wasm::hostcalls::dispatch_http_call(cluster, headers, None, vec![], CALL_TIMEOUT).ok()
+        let headers = pairs(&[(":method", "GET"), (":path", path), (":authority", cluster)])?;
+        let mut token = 0;
+        // SAFETY: cluster, headers and token are valid for the call; there is no body and no trailer.
+        let status = unsafe {
+            proxy_http_call(
+                cluster.as_ptr(),
+                cluster.len(),
+                headers.as_ptr(),
+                headers.len(),
+                ptr::null(),
+                0,
+                ptr::null(),
+                0,
+                CALL_TIMEOUT_MILLISECONDS,
+                &mut token,
+            )
+        };
+        (status == OK).then_some(token)
     }
 
     fn share(&self, key: &str, value: &[u8], version: Version) -> Shared {
@@ -250,22 +275,6 @@ impl Host for Proxy {
             CAS_MISMATCH => Shared::Conflict,
             _ => Shared::Refused,
         }
-    }
-}
-
-/// Whether an attribute is there; `None` if Envoy does not say.
-pub(crate) fn has_property(path: &[&str]) -> Option<bool> {
-    let path = path.join("\0");
-    let mut status = OK;
-    let value = received(|value, size| unsafe {
-        // SAFETY: the path is valid for the call; the result is handled by `received`.
-        status = proxy_get_property(path.as_ptr(), path.len(), value, size);
-        status
-    });
-    match (status, value) {
-        (OK, value) => Some(value.is_some_and(|value| !value.is_empty())),
-        (NOT_FOUND, _) => Some(false),
-        _ => None,
     }
 }
 
@@ -354,6 +363,22 @@ pub(crate) fn write_log(level: log::Level, line: &str) {
     };
     // SAFETY: the line is valid for the call.
     unsafe { proxy_log(level, line.as_ptr(), line.len()) };
+}
+
+/// Headers as the ABI has them: their number, the sizes of each name and value, then these, each with a 0
+/// behind it.
+fn pairs(headers: &[(&str, &str)]) -> Option<Vec<u8>> {
+    let size = |length: usize| Some(u32::try_from(length).ok()?.to_le_bytes());
+    let mut bytes = size(headers.len())?.to_vec();
+    for (name, value) in headers {
+        bytes.extend_from_slice(&size(name.len())?);
+        bytes.extend_from_slice(&size(value.len())?);
+    }
+    for text in headers.iter().flat_map(|(name, value)| [name, value]) {
+        bytes.extend_from_slice(text.as_bytes());
+        bytes.push(0);
+    }
+    Some(bytes)
 }
 
 fn set_header(map: u32, name: &str, value: Option<&[u8]>) {

@@ -1,7 +1,7 @@
-//! The module that runs in Envoy: the Proxy-Wasm contexts over the core.
+//! The module that runs in Envoy: its callbacks and host calls, over the core.
 //!
 //! Thin: what happens is decided in [`mtls_watch_core::inspector`]. The only part of the project that knows
-//! Proxy-Wasm. See docs/architecture.md.
+//! Proxy-Wasm. See docs/architecture.md, and docs/module-link.md for how Envoy's events get here.
 
 #![cfg(target_arch = "wasm32")]
 #![deny(unsafe_code, unreachable_pub)]
@@ -22,10 +22,9 @@
 
 mod guard;
 mod host;
-mod http;
-mod network;
 mod root;
 mod streams;
+mod unfinished;
 
 use std::rc::Rc;
 
@@ -61,5 +60,10 @@ proxy_wasm::main! {{
     std::panic::set_hook(Box::new(|panic| {
         host::write_log(log::Level::Error, &format!("mtls-watch: bug, please report: {panic}"));
     }));
-    proxy_wasm::set_root_context(|context| -> Box<dyn RootContext> { Box::new(root::Root::new(context)) });
+    proxy_wasm::set_root_context(|context| -> Box<dyn RootContext> {
+        match guard::has_root(context) {
+            true => Box::new(root::Root(context)),
+            false => Box::new(unfinished::Unfinished),
+        }
+    });
 }}

@@ -3,13 +3,10 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use proxy_wasm::traits::{Context, HttpContext, RootContext, StreamContext};
-use proxy_wasm::types::ContextType;
+use proxy_wasm::traits::{Context, RootContext};
 
+use crate::REGISTRY;
 use crate::host::{self, Proxy};
-use crate::http::HttpFilter;
-use crate::network::NetworkFilter;
-use crate::{REGISTRY, streams};
 use mtls_watch_core::config::Config;
 use mtls_watch_core::host::TICK_MILLISECONDS;
 use mtls_watch_core::inspector::Inspector;
@@ -82,40 +79,28 @@ fn drop_silent(ticking: u32) {
     });
 }
 
-/// The SDK's root context.
-pub(crate) struct Root {
-    context: u32,
-    /// Whether the last context was an HTTP stream.
-    http: Cell<bool>,
+/// A reply has come to a call that was made on behalf of a root context.
+pub(crate) fn on_reply(root: u32, token: u32, headers: usize, body: usize) {
+    let Some(inspector) = inspector(root) else {
+        return;
+    };
+    // A call that failed or timed out comes back without headers.
+    let status = (headers > 0).then(host::reply_status).flatten();
+    let content = match status {
+        None => Err(ReplyError::None),
+        Some(status) if status != b"200" => Err(ReplyError::Status(
+            String::from_utf8_lossy(&status).into_owned(),
+        )),
+        Some(_) if body > MAX_REPLY_BYTES => Err(ReplyError::TooLarge(body)),
+        Some(_) => Ok(host::reply_body(body)),
+    };
+    inspector.on_reply(&Proxy, token, content.as_deref().map_err(Clone::clone));
 }
 
-impl Root {
-    pub(crate) fn new(context: u32) -> Self {
-        Self {
-            context,
-            http: Cell::default(),
-        }
-    }
-}
+/// The SDK's root context, by its number.
+pub(crate) struct Root(pub(crate) u32);
 
-impl Context for Root {
-    fn on_http_call_response(&mut self, token: u32, headers: usize, body: usize, _trailers: usize) {
-        let Some(inspector) = inspector(self.context) else {
-            return;
-        };
-        // A call that failed or timed out comes back without headers.
-        let status = (headers > 0).then(host::reply_status).flatten();
-        let content = match status {
-            None => Err(ReplyError::None),
-            Some(status) if status != b"200" => Err(ReplyError::Status(
-                String::from_utf8_lossy(&status).into_owned(),
-            )),
-            Some(_) if body > MAX_REPLY_BYTES => Err(ReplyError::TooLarge(body)),
-            Some(_) => Ok(host::reply_body(body)),
-        };
-        inspector.on_reply(&Proxy, token, content.as_deref().map_err(Clone::clone));
-    }
-}
+impl Context for Root {}
 
 impl RootContext for Root {
     fn on_configure(&mut self, _plugin_configuration_size: usize) -> bool {
@@ -124,7 +109,7 @@ impl RootContext for Root {
             Ok(config) => {
                 let inspector = new_inspector(config);
                 inspector.start(&Proxy);
-                configure(self.context, inspector);
+                configure(self.0, inspector);
                 host::set_tick_period(TICK_MILLISECONDS);
                 true
             }
@@ -137,32 +122,9 @@ impl RootContext for Root {
 
     fn on_tick(&mut self) {
         log::set_max_level(host::log_level());
-        drop_silent(self.context);
-        if let Some(inspector) = inspector(self.context) {
+        drop_silent(self.0);
+        if let Some(inspector) = inspector(self.0) {
             inspector.tick(&Proxy);
         }
-    }
-
-    /// Whether the new context is an HTTP stream or a connection: asked by a module without guards only.
-    /// As measured, `request.protocol` is there at creation of the one, and not of the other. Where
-    /// Envoy does not say, it is what the last one was.
-    fn get_type(&self) -> Option<ContextType> {
-        if let Some(http) = host::has_property(&["request", "protocol"]) {
-            self.http.set(http);
-        }
-        Some(match self.http.get() {
-            true => ContextType::HttpContext,
-            false => ContextType::StreamContext,
-        })
-    }
-
-    fn create_http_context(&self, context: u32) -> Option<Box<dyn HttpContext>> {
-        streams::on_create(context, self.context);
-        Some(Box::new(HttpFilter(context)))
-    }
-
-    fn create_stream_context(&self, context: u32) -> Option<Box<dyn StreamContext>> {
-        streams::on_create(context, self.context);
-        Some(Box::new(NetworkFilter(context)))
     }
 }

@@ -1,8 +1,8 @@
 //! From Envoy's events to the watches over requests and connections.
 //!
 //! What a context is, its first event tells: that of a request is its headers, that of a connection
-//! anything else. The SDK would have to be told when the context is created, so `guard` leads the events
-//! past it; in a module without guards the SDK's contexts hand them on.
+//! anything else. The SDK has to be told when the context is created, which takes a host call and an
+//! object for each request. So the events come from [`guard`](crate::guard), and not through the SDK.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;

@@ -182,7 +182,6 @@ fn a_day_calls_every_host_function_that_matters() -> Result<()> {
         "proxy_log",
         "proxy_record_metric",
         "proxy_send_local_response",
-        "proxy_set_effective_context",
         "proxy_set_property",
         "proxy_set_shared_data",
         "proxy_set_tick_period_milliseconds",
@@ -244,19 +243,29 @@ fn a_reply_to_no_call_is_passed_over() -> Result<()> {
     Ok(())
 }
 
-/// Two calls under one token: the second one has failed, for nobody could tell the replies apart.
+/// A host that says of every call that it was made, and makes none: the token is always 0.
 #[test]
-fn a_token_given_twice_is_a_failed_call() -> Result<()> {
+fn a_call_that_was_never_made_is_a_failed_call() -> Result<()> {
     let proxy = Proxy::new();
     let mut worker = proxy.worker(CONFIGURATION)?;
     let errors = "result=.=error;.;mtls_watch_hierarchy_polls_total";
-    // The host does nothing, and the token stays 0.
     worker.host().faults = Faults::from([("proxy_http_call", Fault::Lie(Vec::new()))]);
     worker.tick()?;
     assert_eq!(proxy.counter(errors), 0);
     proxy.advance(Duration::from_secs(3600));
     worker.tick()?;
     assert!(proxy.counter(errors) > 0);
+    Ok(())
+}
+
+/// The root context of a plugin is made once, whatever the host says.
+#[test]
+fn a_root_context_that_is_created_twice_is_one() -> Result<()> {
+    let proxy = Proxy::new();
+    let mut worker = proxy.worker(CONFIGURATION)?;
+    worker.enter::<_, ()>(1, "proxy_on_context_create", (1_u32, 0_u32))?;
+    worker.exchange(&Attributes::http().client(&Certificate::workload("spiffe://d/x")))?;
+    assert_eq!(proxy.total("mtls_requests_total"), 1);
     Ok(())
 }
 

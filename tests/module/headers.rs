@@ -1,11 +1,10 @@
 //! What the module does to the headers of a request and its response.
 
-use rcgen::ExtendedKeyUsagePurpose;
 use wasmtime::Result;
 
 use crate::attributes::Attributes;
 use crate::host::{CONTINUE, Headers, Proxy, Worker};
-use crate::pki::{Certificate, Leaf};
+use crate::pki::{Certificate, ExtendedKeyUsage, Leaf};
 
 const PAY: &str = "spiffe://cluster.local/ns/shop/sa/pay";
 const XFCC: &str = "x-forwarded-client-cert";
@@ -35,7 +34,7 @@ fn forwarded(worker: &mut Worker, peer: &Attributes, headers: Headers) -> Result
 #[test]
 fn the_flag_says_how_the_client_stands() -> Result<()> {
     let client = Leaf::new(PAY)
-        .usages(&[ExtendedKeyUsagePurpose::ServerAuth])
+        .usages(&[ExtendedKeyUsage::ServerAuth])
         .sign();
     let mut worker = Proxy::new().worker(FLAGS)?;
     let request = worker.open(&Attributes::http().client(&client))?;

@@ -44,15 +44,25 @@ const ROOT: u32 = 1;
 const PEER_REMOTE: u32 = 2;
 
 /// The module under test, compiled once for all tests.
-static MODULE: LazyLock<Module> = LazyLock::new(|| {
+static MODULE: LazyLock<Module> = LazyLock::new(|| compile(&path()));
+
+/// The same as the linker left it, before tools/postlink finished it. Cargo keeps it.
+static LINKED: LazyLock<Module> =
+    LazyLock::new(|| compile(&path().with_file_name("deps").join("mtls_watch.wasm")));
+
+fn compile(path: &Path) -> Module {
     let mut config = Config::new();
     config.wasm_backtrace(true).consume_fuel(true);
     let engine = Engine::new(&config).expect("a wasmtime engine");
-    Module::from_file(&engine, path()).expect("a valid module")
-});
+    Module::from_file(&engine, path).expect("a valid module")
+}
 
 pub fn module() -> &'static Module {
     &MODULE
+}
+
+pub fn linked() -> &'static Module {
+    &LINKED
 }
 
 /// Where the module is: `MTLS_WATCH_WASM`, or where the build leaves it.
@@ -112,12 +122,17 @@ impl Proxy {
 
     /// A worker whose VM has started, but has no plugin configuration yet.
     pub fn unconfigured(&self) -> Result<Worker> {
-        Worker::start(self.clone(), BTreeMap::new())
+        self.unconfigured_with(BTreeMap::new())
     }
 
     /// The same, with host calls that fail from the very first on.
     pub fn unconfigured_with(&self, faults: Faults) -> Result<Worker> {
-        Worker::start(self.clone(), faults)
+        Worker::start(module(), self.clone(), faults)
+    }
+
+    /// A worker that has loaded the module as the linker left it.
+    pub fn unfinished_worker(&self) -> Result<Worker> {
+        Worker::start(linked(), self.clone(), BTreeMap::new())
     }
 
     pub fn advance(&self, by: Duration) {
@@ -299,11 +314,11 @@ pub struct Worker {
 }
 
 impl Worker {
-    fn start(proxy: Proxy, faults: Faults) -> Result<Self> {
-        let engine = module().engine();
+    fn start(module: &Module, proxy: Proxy, faults: Faults) -> Result<Self> {
+        let engine = module.engine();
         let mut linker = Linker::new(engine);
         linker.allow_shadowing(true);
-        offered::forbid(&mut linker, module())?;
+        offered::forbid(&mut linker, module)?;
         imports::define(&mut linker)?;
         wasi::define(&mut linker)?;
         let seed = {
@@ -337,7 +352,7 @@ impl Worker {
         };
         let mut store = Store::new(engine, host);
         store.set_fuel(u64::MAX)?;
-        let instance = linker.instantiate(&mut store, module())?;
+        let instance = linker.instantiate(&mut store, module)?;
         let mut worker = Self {
             store,
             instance,
@@ -382,7 +397,7 @@ impl Worker {
     }
 
     /// The same on behalf of a context.
-    fn enter<P: WasmParams, R: WasmResults>(
+    pub fn enter<P: WasmParams, R: WasmResults>(
         &mut self,
         context: u32,
         name: &str,

@@ -3,12 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use rcgen::SanType;
 use wasmtime::Result;
 
 use crate::attributes::{Attributes, INBOUND};
 use crate::host::{Headers, Proxy, Worker};
-use crate::pki::{Certificate, Leaf, dns, uri, url_encode};
+use crate::pki::{Certificate, Leaf, url_encode};
 
 const PAY: &str = "spiffe://cluster.local/ns/shop/sa/pay";
 
@@ -99,32 +98,37 @@ fn is_promised(byte: u8) -> bool {
 
 #[test]
 fn certificates_at_the_limits_of_the_format() -> Result<()> {
-    let names = (0..100).map(|index| dns(format!("host-{index}.example.org")));
-    let uris = (0..100).map(|index| uri(&format!("spiffe://d/{index}")));
-    let address = SanType::IpAddress([192, 0, 2, 1].into());
+    let names = Leaf::nameless()
+        .with(|leaf| (0..100).fold(leaf, |leaf, index| leaf.dns(&format!("host-{index}.test"))));
+    let uris = Leaf::nameless()
+        .with(|leaf| (0..100).fold(leaf, |leaf, index| leaf.uri(&format!("spiffe://d/{index}"))));
+    let address = Leaf::nameless().with(|leaf| leaf.ip([192, 0, 2, 1].into()));
     let long = "x".repeat(60_000);
     let mut watch = Watch::new()?;
     for (case, leaf) in [
-        (
-            "100 names",
-            Leaf::new(PAY).subject_alt_names(names.collect()),
-        ),
-        ("100 URIs", Leaf::new(PAY).subject_alt_names(uris.collect())),
-        (
-            "no SAN, no subject",
-            Leaf::new(PAY).subject_alt_names(vec![]),
-        ),
-        (
-            "an address only",
-            Leaf::new(PAY).subject_alt_names(vec![address]),
-        ),
+        ("100 names", names),
+        ("100 URIs", uris),
+        ("no SAN, no subject", Leaf::nameless()),
+        ("an address only", address),
         ("an empty URI", Leaf::new("")),
         ("64 KB of name", Leaf::new(PAY).common_name(&long)),
         ("64 KB of URI", Leaf::new(&format!("spiffe://d/{long}"))),
-        ("from 1950 to 9999", Leaf::new(PAY).years(1950, 9999)),
-        ("1950", Leaf::new(PAY).years(1950, 1950)),
-        ("9999", Leaf::new(PAY).years(9999, 9999)),
-        ("ends before it begins", Leaf::new(PAY).years(2030, 2020)),
+        (
+            "from 1950 to 9999",
+            Leaf::new(PAY).between("1950-01-01T00:00:00Z", "9999-12-31T00:00:00Z"),
+        ),
+        (
+            "1950",
+            Leaf::new(PAY).between("1950-01-01T00:00:00Z", "1950-12-31T00:00:00Z"),
+        ),
+        (
+            "9999",
+            Leaf::new(PAY).between("9999-01-01T00:00:00Z", "9999-12-31T00:00:00Z"),
+        ),
+        (
+            "ends before it begins",
+            Leaf::new(PAY).between("2030-01-01T00:00:00Z", "2020-12-31T00:00:00Z"),
+        ),
         (
             "newline in the name",
             Leaf::new("").common_name("a\nlevel=error b"),

@@ -21,4 +21,5 @@ mod memory;
 mod metrics;
 mod panics;
 mod pki;
+mod unfinished;
 mod workers;

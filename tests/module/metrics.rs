@@ -1,11 +1,10 @@
 //! Every metric that a peer can move, by the name a dashboard knows it by.
 
-use rcgen::ExtendedKeyUsagePurpose;
 use wasmtime::Result;
 
 use crate::attributes::{Attributes, INBOUND};
 use crate::host::{Metric, Proxy};
-use crate::pki::{Certificate, DAY, Leaf, issuer_label};
+use crate::pki::{Certificate, DAY, ExtendedKeyUsage, Leaf, issuer_label};
 
 const PAY: &str = "spiffe://cluster.local/ns/shop/sa/pay";
 
@@ -173,7 +172,7 @@ fn connections_to_a_server_count_as_outbound() -> Result<()> {
 #[test]
 fn findings_count_by_filter() -> Result<()> {
     let client = Leaf::new(PAY)
-        .usages(&[ExtendedKeyUsagePurpose::ServerAuth])
+        .usages(&[ExtendedKeyUsage::ServerAuth])
         .sign();
     let labels = [
         ("direction", "inbound"),
@@ -342,7 +341,7 @@ fn refused_handshakes_count_by_cause() -> Result<()> {
     let purpose = format!("{verify}unsupported certificate purpose:TLS_error_end");
     let expired = format!("{verify}certificate has expired:TLS_error_end");
     let server_only = Leaf::new(PAY)
-        .usages(&[ExtendedKeyUsagePurpose::ServerAuth])
+        .usages(&[ExtendedKeyUsage::ServerAuth])
         .sign();
     for (certificate, text, layer, reason) in [
         (

@@ -10,10 +10,11 @@ use crate::host::path;
 
 /// How many places there may be: in this project, in the SDK, in all else. It may only fall: who lowers
 /// one lowers the number. Those here are borrows of a `RefCell`, none of which outlives a statement that
-/// could borrow again, and a cut of a text that is ASCII by then.
-const OURS: usize = 34;
-const OF_THE_SDK: usize = 33;
-const OTHERS: usize = 51;
+/// could borrow again, a cut of a text that is ASCII by then, and log lines, which carry their place in the
+/// source in the same way and do not panic. Here is src/ and crates/.
+const OURS: usize = 33;
+const OF_THE_SDK: usize = 21;
+const OTHERS: usize = 33;
 
 /// File, and how many places of it code refers to.
 fn places() -> BTreeMap<String, usize> {
@@ -82,7 +83,7 @@ fn become_fewer() {
     for (file, count) in places() {
         println!("{count:4} {file}");
         let group = match file {
-            file if file.starts_with("src/") => &mut ours,
+            file if file.starts_with("src/") || file.starts_with("crates/") => &mut ours,
             file if file.contains("proxy-wasm-") => &mut of_the_sdk,
             _ => &mut others,
         };

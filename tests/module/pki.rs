@@ -1,46 +1,36 @@
-//! Certificates, good and bad.
+//! Certificates around the moment at which these tests begin.
 
 use std::sync::LazyLock;
 
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, SanType,
-};
+use pki::fixtures::hex;
+use pki::{Ca, Key, KeyKind, LeafBuilder, Lifetime, to_pem};
+pub use pki::{DAY, ExtendedKeyUsage};
 use sha2::{Digest, Sha256};
-use time::OffsetDateTime;
 
 use crate::host::START;
-
-pub const DAY: i64 = 86_400;
 
 /// The CN of the CA that signs every leaf here.
 const ISSUER: &str = "Issuing CA";
 
-static CA: LazyLock<CertifiedIssuer<'static, KeyPair>> = LazyLock::new(|| {
-    let mut params = CertificateParams::default();
-    params.distinguished_name = name(ISSUER);
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    (params.not_before, params.not_after) = (at(-100 * DAY), at(3650 * DAY));
-    CertifiedIssuer::self_signed(params, key()).expect("a CA")
+static CA: LazyLock<Ca> = LazyLock::new(|| {
+    let ca = Ca::root(ISSUER).lifetime(from_start(-100 * DAY, 3650 * DAY));
+    ca.issue().expect("a CA")
 });
 
 /// One key for all leaves: making a key is what takes time, and no test looks at it.
-static KEY: LazyLock<KeyPair> = LazyLock::new(key);
-
-fn key() -> KeyPair {
-    KeyPair::generate().expect("a P-256 key")
-}
+static KEY: LazyLock<Key> = LazyLock::new(|| Key::generate(KeyKind::P256).expect("a P-256 key"));
 
 /// That CA as a label value: its name and the beginning of its key identifier.
 pub fn issuer_label() -> String {
     let name = ISSUER.replace(' ', "_");
-    format!("{name}:{}", hexadecimal(&issuer_key()[..4]))
+    format!("{name}:{}", &CA.key_identifier()[..8])
 }
 
 /// That CA's key identifier.
 pub fn issuer_key() -> Vec<u8> {
-    CertificateParams::default().key_identifier(CA.key())
+    let digits = CA.key_identifier();
+    let byte = |at| u8::from_str_radix(&digits[at..at + 2], 16).expect("hex digits");
+    (0..digits.len()).step_by(2).map(byte).collect()
 }
 
 #[derive(Clone)]
@@ -67,11 +57,7 @@ impl Certificate {
     }
 
     pub fn pem(&self) -> String {
-        let block = pem::Pem::new("CERTIFICATE", self.der.clone());
-        pem::encode_config(
-            &block,
-            pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF),
-        )
+        to_pem([&self.der.clone().into()])
     }
 
     /// As in XFCC and filter state.
@@ -81,7 +67,7 @@ impl Certificate {
 
     /// SHA-256 in hexadecimal, as Envoy has it.
     pub fn digest(&self) -> String {
-        hexadecimal(&Sha256::digest(&self.der))
+        hex(&Sha256::digest(&self.der))
     }
 
     /// Another certificate of the same length: `bytes` replaced wherever they are.
@@ -105,71 +91,67 @@ impl Certificate {
 
 /// A leaf to be signed. What is not said is as in a mesh workload's certificate.
 pub struct Leaf {
-    params: CertificateParams,
+    builder: LeafBuilder,
+    lifetime: Lifetime,
 }
 
 impl Leaf {
     /// With one URI SAN.
     pub fn new(identity: &str) -> Self {
-        let mut params = CertificateParams::default();
-        params.distinguished_name = DistinguishedName::new();
-        params.subject_alt_names = vec![uri(identity)];
-        params.use_authority_key_identifier_extension = true;
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![
-            ExtendedKeyUsagePurpose::ClientAuth,
-            ExtendedKeyUsagePurpose::ServerAuth,
-        ];
-        Self { params }.valid(0, 90 * DAY)
+        Self::nameless().with(|leaf| leaf.uri(identity))
+    }
+
+    /// Without any name.
+    pub fn nameless() -> Self {
+        Self {
+            builder: CA.leaf().key(&KEY),
+            lifetime: from_start(0, 90 * DAY),
+        }
+    }
+
+    /// With what else the builder can do.
+    pub fn with(mut self, set: impl FnOnce(LeafBuilder) -> LeafBuilder) -> Self {
+        self.builder = set(self.builder);
+        self
     }
 
     /// Validity in seconds from the start of the tests.
     pub fn valid(mut self, from: i64, to: i64) -> Self {
-        (self.params.not_before, self.params.not_after) = (at(from), at(to));
+        self.lifetime = from_start(from, to);
         self
     }
 
-    pub fn years(mut self, from: i32, to: i32) -> Self {
-        self.params.not_before = rcgen::date_time_ymd(from, 1, 1);
-        self.params.not_after = rcgen::date_time_ymd(to, 12, 31);
+    /// Validity from and to such times (RFC 3339).
+    pub fn between(mut self, from: &str, to: &str) -> Self {
+        let seconds = |time: &str| {
+            time.parse::<mtls_watch_x509::time::UnixTime>()
+                .expect("a time")
+                .0
+        };
+        self.lifetime = Lifetime {
+            not_before: seconds(from),
+            not_after: seconds(to),
+        };
         self
     }
 
-    pub fn common_name(mut self, common_name: &str) -> Self {
-        self.params.distinguished_name = name(common_name);
-        self
+    pub fn common_name(self, common_name: &str) -> Self {
+        self.with(|leaf| leaf.common_name(common_name))
     }
 
-    pub fn subject_alt_names(mut self, names: Vec<SanType>) -> Self {
-        self.params.subject_alt_names = names;
-        self
-    }
-
-    pub fn usages(mut self, usages: &[ExtendedKeyUsagePurpose]) -> Self {
-        self.params.extended_key_usages = usages.to_vec();
-        self
+    pub fn usages(self, usages: &[ExtendedKeyUsage]) -> Self {
+        self.with(|leaf| leaf.extended_key_usages(usages))
     }
 
     pub fn sign(self) -> Certificate {
-        let signed = self.params.signed_by(&*KEY, &CA).expect("a signed leaf");
+        let signed = self.builder.lifetime(self.lifetime).issue();
+        let gauge = |seconds| u64::try_from(seconds).unwrap_or(0);
         Certificate {
-            der: signed.der().to_vec(),
-            not_before: seconds(self.params.not_before),
-            not_after: seconds(self.params.not_after),
+            der: signed.expect("a signed leaf").der().to_vec(),
+            not_before: gauge(self.lifetime.not_before),
+            not_after: gauge(self.lifetime.not_after),
         }
     }
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-pub fn uri(uri: &str) -> SanType {
-    SanType::URI(uri.try_into().expect("ASCII"))
-}
-
-pub fn dns(name: String) -> SanType {
-    SanType::DnsName(name.try_into().expect("ASCII"))
 }
 
 /// Percent-encodes all but letters and digits, of which Envoy encodes a part.
@@ -182,17 +164,10 @@ pub fn url_encode(text: &str) -> String {
         .collect()
 }
 
-fn name(common_name: &str) -> DistinguishedName {
-    let mut name = DistinguishedName::new();
-    name.push(DnType::CommonName, common_name);
-    name
-}
-
-fn at(offset: i64) -> OffsetDateTime {
+fn from_start(from: i64, to: i64) -> Lifetime {
     let start = i64::try_from(START).expect("a date of this age");
-    OffsetDateTime::from_unix_timestamp(start + offset).expect("a date")
-}
-
-fn seconds(time: OffsetDateTime) -> u64 {
-    u64::try_from(time.unix_timestamp()).unwrap_or(0)
+    Lifetime {
+        not_before: start + from,
+        not_after: start + to,
+    }
 }

@@ -6,6 +6,7 @@ pub mod handmade;
 mod key;
 
 use std::io::Write;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -318,6 +319,7 @@ pub struct LeafBuilder {
 enum Name {
     Uri(String),
     Dns(String),
+    Ip(IpAddr),
 }
 
 impl LeafBuilder {
@@ -368,6 +370,12 @@ impl LeafBuilder {
     /// One more DNS SAN.
     pub fn dns(mut self, name: &str) -> Self {
         self.names.push(Name::Dns(name.to_owned()));
+        self
+    }
+
+    /// One more IP SAN.
+    pub fn ip(mut self, address: IpAddr) -> Self {
+        self.names.push(Name::Ip(address));
         self
     }
 
@@ -616,6 +624,7 @@ fn san_types(names: &[Name]) -> Result<Vec<SanType>> {
         Ok(match name {
             Name::Uri(uri) => SanType::URI(uri.as_str().try_into()?),
             Name::Dns(dns) => SanType::DnsName(dns.as_str().try_into()?),
+            Name::Ip(address) => SanType::IpAddress(*address),
         })
     };
     names.iter().map(san_type).collect()

@@ -61,7 +61,9 @@ fn linked() -> BTreeMap<String, BTreeSet<String>> {
         }
         macro_above = package.contains("(proc-macro)").then_some(depth);
         let (name, version) = package.split_once(' ').unwrap();
-        if macro_above.is_none() && depth > 0 {
+        // Crates of this workspace have a path behind their version.
+        let is_foreign = !version.contains("(/");
+        if macro_above.is_none() && depth > 0 && is_foreign {
             linked
                 .entry(name.to_owned())
                 .or_default()

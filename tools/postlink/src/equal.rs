@@ -3,12 +3,13 @@
 
 use std::collections::HashMap;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use walrus::ir::{VisitorMut, dfs_pre_order_mut};
 use walrus::{ElementItems, ExportItem, FunctionId, Module, ModuleConfig};
 use wasmparser::{Parser, Payload};
 
-/// The module with one of each. What calls them is equal then, too, and so on.
+/// The module with one of each. What calls them is equal then, too, and so on: round by round, of which
+/// each leaves fewer functions than there were.
 pub(crate) fn merge(mut wasm: Vec<u8>, config: &ModuleConfig) -> Result<Vec<u8>> {
     loop {
         let mut module = config.parse(&wasm)?;
@@ -16,8 +17,13 @@ pub(crate) fn merge(mut wasm: Vec<u8>, config: &ModuleConfig) -> Result<Vec<u8>>
         if copies.0.is_empty() {
             return Ok(wasm);
         }
+        let before = module.funcs.iter_local().count();
         replace(&mut module, copies);
         walrus::passes::gc::run(&mut module);
+        ensure!(
+            module.funcs.iter_local().count() < before,
+            "equal functions stay: something refers to them that is no call, table or export"
+        );
         wasm = module.emit_wasm();
     }
 }
@@ -104,5 +110,21 @@ mod tests {
             (func (export "e") (param i32) (local.set 0 (i32.const 1)))
             (func (export "f") (param i32) (local i32) (local.set 1 (i32.const 1))))"#;
         assert_eq!(functions(wat), 6);
+    }
+
+    /// A start function, a global and a table of expressions refer to functions, too. No linker of Rust
+    /// leaves these, so they are not followed; but nor are they tried for ever.
+    #[test]
+    fn a_copy_that_cannot_be_replaced_is_an_error() {
+        for reference in [
+            "(start $b)",
+            "(global (export \"g\") funcref (ref.func $b))",
+            "(table (export \"t\") 1 funcref) (elem (i32.const 0) funcref (ref.func $b))",
+        ] {
+            let wat = format!("(module {reference} (func $a (export \"a\")) (func $b))");
+            let merged = merge(wat::parse_str(&wat).unwrap(), &ModuleConfig::new());
+            let error = merged.expect_err(reference).to_string();
+            assert!(error.starts_with("equal functions stay"), "{error}");
+        }
     }
 }
