@@ -84,7 +84,7 @@ drill: build envoy ## A CA rotation on three Envoys under load: safe order, wron
 test: build envoy kubectl ## Unit, property, module (wasmtime) and real-Envoy tests
 	$(CARGO) test --workspace
 
-# The releases of the README's table. What Envoy does not tell before 1.38 is asserted in tests/failures and
+# The releases of the table in docs/versions.md. What Envoy does not tell before 1.38 is asserted in tests/failures and
 # shown in the table; of tests/envoy, most of which reads the certificate attribute, this is what holds there.
 MATRIX_VERSIONS := 1.36.4 1.37.0 1.38.2 1.39.3 1.40.0
 MATRIX_CORE     := configuration::that_is_wrong connections::count_outbound connections::count_without_a_byte \
@@ -92,7 +92,7 @@ MATRIX_CORE     := configuration::that_is_wrong connections::count_outbound conn
                    samples::let_traffic sources::xfcc_goes_on sources::xfcc_of
 
 .PHONY: test-matrix
-test-matrix: build ## The real-Envoy tests on five releases, and the README's table (UPDATE=1 rewrites it)
+test-matrix: build ## The real-Envoy tests on five releases, and the table in docs/versions.md (UPDATE=1 rewrites it)
 	@set -e; for version in $(MATRIX_VERSIONS); do \
 	  echo "Envoy $$version"; export ENVOY_VERSION=$$version; \
 	  $(MAKE) --no-print-directory envoy ENVOY_VERSION=$$version; \
@@ -173,7 +173,7 @@ SCREENSHOT_DIR := target/screenshot
 SCREENSHOT_PACKAGES := chromium fonts-inter npm pngquant prometheus
 
 .PHONY: screenshot
-screenshot: build envoy ## The README's picture of the dashboard, from real Envoys (four minutes)
+screenshot: build envoy ## The picture of the dashboard in docs/monitoring.md, from real Envoys (four minutes)
 	@for tool in chromium npm pngquant prometheus; do command -v $$tool >/dev/null || \
 	  { echo "$$tool is missing: apt-get install -y --no-install-recommends $(SCREENSHOT_PACKAGES)" >&2; exit 1; }; done
 	mkdir -p $(SCREENSHOT_DIR)

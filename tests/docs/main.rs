@@ -1,5 +1,7 @@
 //! The documentation says what the code says. `make docs` rewrites the generated parts.
 
+mod contributing;
+mod crates;
 mod reference;
 
 use std::fs;
@@ -10,7 +12,7 @@ use mtls_watch_core::handshake::{Failure, Reason};
 use mtls_watch_core::host::MetricKind;
 use mtls_watch_core::metrics::{CATALOGUE, HANDSHAKE_FAILURES};
 use mtls_watch_core::report::failure_line;
-use mtls_watch_core::terms::{Direction, Finding};
+use mtls_watch_core::terms::{Direction, Finding, Status};
 use mtls_watch_x509::chain::Layer;
 use mtls_watch_x509::spiffe::Svid;
 use mtls_watch_x509::{Certificate, KeyAlgorithm, Links, PublicKey, SignatureDigest};
@@ -43,7 +45,7 @@ fn part<'a>(text: &'a str, begin: &str, end: &str) -> &'a str {
 }
 
 #[test]
-fn the_readme_lists_the_metrics() {
+fn the_metrics_are_listed() {
     let rows = CATALOGUE.iter().map(|metric| {
         let kind = match metric.kind {
             MetricKind::Counter => "counter",
@@ -62,24 +64,24 @@ fn the_readme_lists_the_metrics() {
         "| metric | type | labels | what |\n|---|---|---|---|\n{}",
         rows.collect::<String>()
     );
-    check_generated("README.md", "metrics", &table);
+    check_generated("docs/metrics.md", "metrics", &table);
 }
 
 #[test]
-fn the_readme_lists_the_findings() {
+fn the_findings_are_listed() {
     let rows = Finding::ALL.iter().copied().map(|finding| {
         format!(
             "| `{}` | {} | {} |\n",
             finding.as_str(),
-            finding.status().as_str(),
+            Status::of_finding(finding).as_str(),
             finding.hint()
         )
     });
     let table = format!(
         "| finding | makes the status | what to do |\n|---|---|---|\n{}",
-        rows.concat()
+        rows.collect::<String>()
     );
-    check_generated("README.md", "findings", &table);
+    check_generated("docs/findings.md", "findings", &table);
 }
 
 #[test]
@@ -96,7 +98,7 @@ fn every_reason_is_documented() {
     });
     let table = format!(
         "| reason | meaning | symptom | first check | fix |\n|---|---|---|---|---|\n{}",
-        rows.concat()
+        rows.collect::<String>()
     );
     check_generated("docs/handshake-failures.md", "reasons", &table);
 }
@@ -125,7 +127,11 @@ fn every_reason_has_its_series_and_its_line() {
         let line = failure_line(direction, &failure, leaf, Some("10.0.0.7:43512"));
         format!("```\n{series}\n{line}\n```\n")
     });
-    check_generated("docs/handshake-failures.md", "lines", &lines.concat());
+    check_generated(
+        "docs/handshake-failures.md",
+        "lines",
+        &lines.collect::<String>(),
+    );
 }
 
 /// A certificate as an operator would meet it, for the examples.
@@ -156,10 +162,10 @@ fn refused_leaf() -> Certificate {
 }
 
 #[test]
-fn the_readme_shows_the_defaults() {
-    let readme = fs::read_to_string(project("README.md")).unwrap();
+fn the_defaults_are_shown() {
+    let page = fs::read_to_string(project("docs/configuration.md")).unwrap();
     let block = part(
-        &readme,
+        &page,
         "<!-- configuration:begin -->",
         "<!-- configuration:end -->",
     );

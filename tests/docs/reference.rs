@@ -1,5 +1,5 @@
-//! docs/reference, and what the README has of it: from the catalogue of metrics, and from the schema of
-//! the configuration, whose agreement with the parser is tested in tests/deploy.
+//! docs/metrics.md and docs/configuration.md: from the catalogue of metrics, and from the schema of the
+//! configuration, whose agreement with the parser is tested in tests/deploy.
 
 use std::fs;
 
@@ -14,23 +14,16 @@ use serde_json::{Value, json};
 
 use crate::{check_generated, project};
 
-const METRICS: &str = "docs/reference/metrics.md";
-const CONFIGURATION: &str = "docs/reference/configuration.md";
+const METRICS: &str = "docs/metrics.md";
+const CONFIGURATION: &str = "docs/configuration.md";
+const SCHEMA: &str = "docs/configuration.schema.json";
 
 /// The values of a label, where they are a closed set.
 fn values(label: Label) -> Option<Vec<&'static str>> {
     Some(match label {
-        Label::Direction => Direction::ALL
-            .iter()
-            .map(|it| it.as_str())
-            .collect::<Vec<_>>()
-            .collect(),
+        Label::Direction => Direction::ALL.iter().map(|it| it.as_str()).collect(),
         Label::Layer => Layer::ALL.iter().copied().map(Layer::as_str).collect(),
-        Label::Security => Security::ALL
-            .iter()
-            .map(|it| it.as_str())
-            .collect::<Vec<_>>()
-            .collect(),
+        Label::Security => Security::ALL.iter().map(|it| it.as_str()).collect(),
         Label::Status => Status::ALL.iter().copied().map(Status::as_str).collect(),
         Label::Finding => Finding::ALL.iter().copied().map(Finding::as_str).collect(),
         Label::Reason => Reason::ALL.iter().copied().map(Reason::as_str).collect(),
@@ -71,7 +64,7 @@ fn most(metric: &Description) -> Option<usize> {
 }
 
 #[test]
-fn the_metrics() {
+fn the_number_of_series() {
     let rows = CATALOGUE.iter().map(|metric| {
         let labels: Vec<&str> = metric.labels.iter().map(|label| label.as_str()).collect();
         let labels = if labels.is_empty() {
@@ -86,7 +79,7 @@ fn the_metrics() {
         "| metric | labels | most series |\n|---|---|---|\n{}",
         rows.collect::<String>()
     );
-    check_generated(METRICS, "metrics", &table);
+    check_generated(METRICS, "series", &table);
 }
 
 fn words(values: &[&str]) -> String {
@@ -95,7 +88,7 @@ fn words(values: &[&str]) -> String {
 }
 
 fn schema() -> Value {
-    let text = fs::read_to_string(project("docs/reference/configuration.schema.json")).unwrap();
+    let text = fs::read_to_string(project(SCHEMA)).unwrap();
     serde_json::from_str(&text).unwrap()
 }
 
@@ -105,7 +98,7 @@ fn properties(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {
 
 /// The keys in the order of the schema's text, which a parsed object does not keep.
 fn in_order(keys: impl Iterator<Item = String>) -> Vec<String> {
-    let text = fs::read_to_string(project("docs/reference/configuration.schema.json")).unwrap();
+    let text = fs::read_to_string(project(SCHEMA)).unwrap();
     let mut keys: Vec<String> = keys.collect();
     keys.sort_by_key(|key| text.find(&format!("\"{key}\": {{")));
     keys
@@ -113,20 +106,6 @@ fn in_order(keys: impl Iterator<Item = String>) -> Vec<String> {
 
 fn description(schema: &Value) -> &str {
     schema["description"].as_str().unwrap()
-}
-
-#[test]
-fn the_readme_explains_the_configuration() {
-    let schema = schema();
-    let keys = in_order(properties(&schema).map(|(key, _)| key.clone()));
-    let rows = keys.iter().map(|key| {
-        format!(
-            "| `{key}` | {} |\n",
-            description(&schema["properties"][key])
-        )
-    });
-    let table = format!("| key | meaning |\n|---|---|\n{}", rows.collect::<String>());
-    check_generated("README.md", "keys", &table);
 }
 
 /// What a value must be, in words.
@@ -167,7 +146,7 @@ fn the_configuration() {
         }
     }
     let table = format!("| key | value | default | meaning |\n|---|---|---|---|\n{rows}");
-    check_generated(CONFIGURATION, "configuration", &table);
+    check_generated(CONFIGURATION, "keys", &table);
 }
 
 fn row(path: &str, schema: &Value) -> String {

@@ -6,10 +6,10 @@ use crate::{Error, GOOD, Output, Side, read};
 
 /// Explain why a handshake failed, from the text that says so: reason, layer, meaning, what to do.
 ///
-/// Reads Envoy's transport failure reason, and what OpenSSL, Go and rustls say.
+/// Reads Envoy's transport failure reason, and the errors of OpenSSL, Go and rustls.
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// On which side of the proxy the peer is: a purpose that is refused is clientAuth or serverAuth
+    /// On which side of the proxy the peer is: decides whether a refused purpose is clientAuth or serverAuth
     #[arg(long, value_enum, default_value = "inbound")]
     direction: Side,
     /// The text; - for standard input
@@ -23,7 +23,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Output, Error> {
         text => text.to_owned(),
     };
     let failure = handshake::classify(&text, arguments.direction.into())
-        .ok_or_else(|| Error::Content("the text says nothing of a TLS handshake".to_owned()))?;
+        .ok_or_else(|| Error::Content("the text is not about a TLS handshake".to_owned()))?;
     let reason = failure.reason;
     Ok(Output::new(
         &format!(

@@ -41,7 +41,7 @@ const FOUND: u8 = 1;
 /// The input could not be read. Also clap's code for bad usage.
 const UNREADABLE: u8 = 2;
 
-/// Certificates of mTLS peers, judged as the mtls-watch module judges them in Envoy.
+/// Inspect certificates, explain refused handshakes and check CA rotations, as the mtls-watch module does in Envoy.
 #[derive(Parser)]
 #[command(version, max_term_width = 100)]
 struct Arguments {

@@ -26,7 +26,7 @@ use self::report::Report;
 use self::source::Source;
 use crate::{Error, FOUND, GOOD, Output, read};
 
-/// Which CA is trusted, and which signs, in a fleet of proxies; and which step of a CA rotation is safe.
+/// Show which CA is trusted and which signs, in a fleet of proxies, and which step of a CA rotation is safe.
 ///
 /// Reads the Prometheus text of proxies with the module and its "hierarchy". Prints proxies and CAs, the
 /// state of each CA, and whether everything that is signed is trusted by every proxy (the cardinal rule).
@@ -35,7 +35,7 @@ use crate::{Error, FOUND, GOOD, Output, read};
 /// 1  the new CA is trusted by every proxy: it may sign
 /// 2  whatever is signed now is trusted by every proxy (the cardinal rule)
 /// 3  every proxy's own leaf has moved off the old CA
-/// 4  the old CA has not been seen of late, on own leaves or on peers
+/// 4  the old CA has not been seen recently, on own leaves or on peers
 /// 5  the old CA may be removed: gates 1 to 4 are open
 ///
 /// States of a CA: prepared (trusted, signs nothing), active (signs), old (trusted or signing while a newer
@@ -44,11 +44,11 @@ use crate::{Error, FOUND, GOOD, Output, read};
 ///
 /// A CA's name is the value of the labels "ca" and "issuer", such as Root_CA:1f2e3d4c.
 ///
-/// An issuing CA signs leaves: which one signed what is known exactly. It seldom is in a bundle; it is
-/// trusted through the root above it. A root or an intermediate signs through the issuing CAs under it:
-/// known where a proxy's own chain and trust bundle show it, else from the certificates given with --cas.
-/// Give them to be told before the new CA signs, and for chains that end in no bundle. What cannot be told is
-/// unknown, and no gate is open on unknown.
+/// Which issuing CA signed a leaf is known exactly. An issuing CA is rarely in a bundle: it is trusted
+/// through the root above it. A root or an intermediate signs through the issuing CAs under it. Which ones
+/// these are is known where a proxy's own chain and trust bundle show it, else from the certificates given
+/// with --cas. Use --cas to get answers before the new CA signs, and for chains that end in no bundle. What
+/// is unknown opens no gate.
 ///
 /// Exit code 0: the gate is open (without a rotation: nothing is wrong); 1: it is not, or the cardinal rule
 /// is broken; 2: unreadable or bad usage.
@@ -60,16 +60,16 @@ pub(super) struct Arguments {
     /// Look at this CA and those under it only; may be repeated
     #[arg(long = "ca", value_name = "NAME")]
     only: Vec<String>,
-    /// The CA that goes
+    /// The old CA, which will be removed
     #[arg(long, value_name = "NAME", requires = "new")]
     old: Option<String>,
-    /// The CA that comes
+    /// The new CA
     #[arg(long, value_name = "NAME", requires = "old")]
     new: Option<String>,
     /// The gate that decides the exit code; 5 if none is given
     #[arg(long, value_name = "1-5", requires = "old", value_parser = clap::value_parser!(u8).range(1..=5))]
     gate: Option<u8>,
-    /// PEM with certificates of the CAs, old and new: tells which stands under which; may be repeated
+    /// PEM with certificates of the CAs, old and new: shows which CA is under which; may be repeated
     #[arg(long, value_name = "FILE")]
     cas: Vec<String>,
     /// A CA that signed a peer's leaf within this time still signs

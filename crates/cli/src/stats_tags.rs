@@ -5,7 +5,7 @@ use mtls_watch_core::metrics::{Label, tag_regex};
 use crate::relabel::{self, Rule};
 use crate::{GOOD, Output};
 
-/// Print the configuration that makes labels of what the module puts into the names of metrics.
+/// Print the configuration that turns parts of the module's metric names into labels.
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     /// Whose configuration

@@ -241,7 +241,7 @@ fn old_ca_quiet(fleet: &Fleet, old: &str) -> Gate {
     Gate::new(
         4,
         "old_ca_quiet",
-        "has the old CA, own leaves and peers, not been seen of late?",
+        "has the old CA not been seen recently, on own leaves or on peers?",
         because.chain(blind(fleet)).collect(),
     )
 }

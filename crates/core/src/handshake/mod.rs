@@ -76,7 +76,7 @@ impl Reason {
         match self {
             Self::Expired => "alert `certificate_expired`; Envoy: `certificate has expired`",
             Self::NotYetValid => {
-                "alert `certificate_expired` (!); Envoy: `certificate is not yet valid`"
+                "alert `certificate_expired`, as for `expired`; Envoy: `certificate is not yet valid`"
             }
             Self::ClientAuthMissing => {
                 "alert `unsupported_certificate`, in TLS 1.3 often only `connection reset`; Envoy: `unsupported certificate purpose`"
@@ -116,8 +116,8 @@ impl Reason {
     #[must_use]
     pub const fn meaning(self) -> &'static str {
         match self {
-            Self::Expired => "a certificate of the peer's chain is past its not_after",
-            Self::NotYetValid => "a certificate of the peer's chain is before its not_before",
+            Self::Expired => "a certificate of the peer's chain has expired",
+            Self::NotYetValid => "a certificate of the peer's chain is not valid yet",
             Self::ClientAuthMissing => {
                 "the client's certificate has an extendedKeyUsage without clientAuth"
             }
@@ -125,9 +125,7 @@ impl Reason {
                 "the server's certificate has an extendedKeyUsage without serverAuth"
             }
             Self::UnknownCa => "the peer's chain does not lead to a CA of the trust bundle",
-            Self::SelfSigned => {
-                "the peer's certificate is signed by itself, and not trusted itself"
-            }
+            Self::SelfSigned => "the peer's certificate is self-signed and not in the trust bundle",
             Self::BadSignature => "a signature of the chain or of the handshake does not verify",
             Self::Revoked => "a certificate is revoked, or the CRL cannot be used",
             Self::NameMismatch => "the certificate is not for the identity that is expected here",
@@ -135,9 +133,11 @@ impl Reason {
                 "keyUsage or basicConstraints forbid what the certificate is used for"
             }
             Self::PathLength => "the chain is longer than a CA of it allows",
-            Self::NoCertificate => "the peer showed no certificate, but one is required",
-            Self::VerifyFailed => "the chain was refused, and Envoy does not say why",
-            Self::RejectedByPeer => "the other side refused this proxy's certificate or offer",
+            Self::NoCertificate => "the peer sent no certificate, but one is required",
+            Self::VerifyFailed => "the chain was refused, and Envoy gives no cause",
+            Self::RejectedByPeer => {
+                "the other side refused this proxy's certificate or TLS parameters"
+            }
             Self::ProtocolVersion => "the two sides have no TLS version in common",
             Self::NoSharedCipher => {
                 "the two sides have no cipher suite or signature algorithm in common"
@@ -176,9 +176,11 @@ impl Reason {
             Self::NoCertificate => {
                 "give the client a certificate of an accepted key type, or allow plaintext until it has one"
             }
-            Self::VerifyFailed => "look at the peer's certificate; Envoy 1.37 and later say more",
+            Self::VerifyFailed => {
+                "inspect the peer's certificate; Envoy 1.37 and later give the cause"
+            }
             Self::RejectedByPeer => {
-                "look at the other side's log: it knows why; check this proxy's own certificate and chain"
+                "look at the other side's log for the cause; check this proxy's own certificate and chain"
             }
             Self::ProtocolVersion => {
                 "let tls_minimum_protocol_version and tls_maximum_protocol_version of both sides overlap"
@@ -214,8 +216,8 @@ impl Reason {
             Self::VerifyFailed => "`mtls-watch inspect` on the peer's chain",
             Self::RejectedByPeer => "the same metric on the other side's proxy",
             Self::ProtocolVersion | Self::NoSharedCipher => "TLS parameters of both sides",
-            Self::NotTls => "who connects: address in the log line",
-            Self::Reset => "whether it happens with every peer, or one",
+            Self::NotTls => "which client connects: address in the log line",
+            Self::Reset => "whether it happens with every peer or with one",
             Self::Other => "Envoy's text, with `mtls-watch explain`",
         }
     }

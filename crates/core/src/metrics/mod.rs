@@ -179,7 +179,7 @@ pub const NOT_BEFORE: Metric<(Direction, Layer, Identity<'static>)> = Metric::ga
 /// Last sight of an identity.
 pub const LAST_SEEN: Metric<(Direction, Layer, Identity<'static>)> = Metric::gauge(
     "mtls_peer_certificate_last_seen_timestamp_seconds",
-    "Unix time at which a certificate of this identity was last in use; tells a workload that is gone from one about to expire",
+    "Unix time at which a certificate of this identity was last in use; distinguishes a workload that is gone from one about to expire",
 );
 /// Remaining lifetime of leaves.
 pub const REMAINING: Metric<(Direction,)> = Metric::histogram(
@@ -194,7 +194,7 @@ pub const OWN_NOT_AFTER: Metric<(Layer, Secret<'static>, Identity<'static>)> = M
 /// Start of validity of this proxy's own certificates.
 pub const OWN_NOT_BEFORE: Metric<(Layer, Secret<'static>, Identity<'static>)> = Metric::gauge(
     "mtls_own_certificate_not_before_timestamp_seconds",
-    "Not-before (Unix time) of the same certificate: with not-after its lifetime, by which a stalled rotation is told",
+    "Not-before (Unix time) of the same certificate: with not-after it gives the lifetime, by which a stalled rotation is detected",
 );
 /// Whether a certificate of this proxy is still there.
 pub const OWN_PRESENT: Metric<(Layer, Secret<'static>, Identity<'static>)> = Metric::gauge(
@@ -209,7 +209,7 @@ pub const OWN_FINDINGS: Metric<(Layer, Secret<'static>, Finding)> = Metric::gaug
 /// Replacements of this proxy's own leaf.
 pub const OWN_ROTATIONS: Metric<(Secret<'static>,)> = Metric::counter(
     "mtls_own_rotations_total",
-    "Own leaf replaced (needs hierarchy)",
+    "Replacements of the own leaf (needs hierarchy)",
 );
 /// How late the own leaf is replaced.
 pub const OWN_ROTATION_MARGIN: Metric<(Secret<'static>,)> = Metric::histogram(
@@ -219,7 +219,7 @@ pub const OWN_ROTATION_MARGIN: Metric<(Secret<'static>,)> = Metric::histogram(
 /// The anchor of this proxy's own chain.
 pub const OWN_TRUST_ANCHOR: Metric<(Secret<'static>, Ca<'static>)> = Metric::gauge(
     "mtls_own_trust_anchor",
-    "1 for the CA of the trust bundle that stands above this proxy's own chain, 0 once it does no more; ca none: no CA of the bundle does",
+    "1 for the CA of the trust bundle to which this proxy's own chain leads, 0 once it no longer does; ca none: it leads to no CA of the bundle",
 );
 /// CAs of this proxy's trust bundle.
 pub const TRUST_BUNDLE_CA: Metric<(Ca<'static>,)> = Metric::gauge(
@@ -229,7 +229,7 @@ pub const TRUST_BUNDLE_CA: Metric<(Ca<'static>,)> = Metric::gauge(
 /// The module itself.
 pub const INFO: Metric<(Version<'static>,)> = Metric::gauge(
     "mtls_watch_info",
-    "1; the version of the module that is loaded",
+    "1, with the version of the module that is loaded",
 );
 /// Errors of the plugin configuration.
 pub const CONFIGURATION_ERRORS: Metric<()> = Metric::gauge(
@@ -249,7 +249,7 @@ pub const HIERARCHY_POLLS: Metric<(PollResult,)> = Metric::counter(
 /// Identities and CAs without a series of their own.
 pub const SERIES_OVERFLOW: Metric<()> = Metric::counter(
     "mtls_watch_series_overflow_total",
-    "Identities or CAs folded into the series \"other\", at each new certificate of theirs",
+    "Identities or CAs without series of their own, counted in \"other\": one for each of their new certificates",
 );
 
 /// Every metric of this version.

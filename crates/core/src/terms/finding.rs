@@ -70,7 +70,7 @@ impl Finding {
             Self::Expired => "renew the certificate and find out why its rotation did not run",
             Self::ExpiresCritical => "renew now: the usual time of rotation has passed",
             Self::ExpiresWarning => {
-                "check that rotation runs: the certificate should be new by now"
+                "check that rotation works: the certificate should have been renewed by now"
             }
             Self::NotYetValid => "compare the clocks of issuer and proxy, or wait for not_before",
             Self::ClientAuthMissing => "add clientAuth to extendedKeyUsage",
@@ -88,7 +88,7 @@ impl Finding {
                 "give the leaf exactly one valid spiffe://trust-domain/path URI SAN and cA false"
             }
             Self::OutlivesIssuer => {
-                "rotate the CA before its not_after, or issue shorter certificates"
+                "rotate the CA before it expires, or issue certificates with a shorter lifetime"
             }
             Self::WeakKey => "use EC P-256, or RSA of 2048 bits or more",
             Self::WeakSignature => "sign with SHA-256 or better",

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use testbed::workspace_root;
 
 static SCHEMA: LazyLock<Validator> = LazyLock::new(|| {
-    let path = workspace_root().join("docs/reference/configuration.schema.json");
+    let path = workspace_root().join("docs/configuration.schema.json");
     let schema: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
     jsonschema::meta::validate(&schema).unwrap();
     jsonschema::validator_for(&schema).unwrap()
@@ -155,11 +155,11 @@ proptest! {
     }
 }
 
-/// Those that the schema must accept: what the README shows, and the least one can write.
+/// Those that the schema must accept: what docs/configuration.md shows, and the least one can write.
 #[test]
 fn both_accept_what_is_documented() {
-    let readme = fs::read_to_string(workspace_root().join("README.md")).unwrap();
-    let (_, shown) = readme
+    let page = fs::read_to_string(workspace_root().join("docs/configuration.md")).unwrap();
+    let (_, shown) = page
         .split_once("<!-- configuration:begin -->\n```json\n")
         .unwrap();
     let (shown, _) = shown.split_once("```").unwrap();

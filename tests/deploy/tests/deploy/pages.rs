@@ -5,9 +5,14 @@ use std::fs;
 use anyhow::{Result, ensure};
 use testbed::workspace_root;
 
-const PAGES: [&str; 4] = [
+const PAGES: [&str; 9] = [
     "README.md",
+    "CONTRIBUTING.md",
     "SECURITY.md",
+    "docs/install-envoy-gateway.md",
+    "docs/install-envoy.md",
+    "docs/install-istio.md",
+    "docs/monitoring.md",
     "docs/releasing.md",
     "envoy-config/istio/README.md",
 ];

@@ -81,10 +81,7 @@ pub fn write(figures: &Figures, quick: bool) -> Result<()> {
     println!("Every sample is in {FILE}.");
     if env::var_os("UPDATE_DOCS").is_some() {
         update("docs/performance.md", &format!("```\n{tables}```\n"))?;
-        update(
-            "README.md",
-            &summary(figures, &targets).context("no figures")?,
-        )?;
+        update("README.md", &summary(figures).context("no figures")?)?;
     }
     Ok(())
 }
@@ -103,25 +100,18 @@ fn update(document: &str, text: &str) -> Result<()> {
     )?)
 }
 
-/// The paragraph of the README.
-fn summary(figures: &Figures, targets: &[Target]) -> Option<String> {
-    let [empty, lua, network, ..] = targets else {
-        return None;
-    };
+/// The line of the README: memory first, for each proxy pays it whatever its traffic.
+fn summary(figures: &Figures) -> Option<String> {
+    let memory = |variant| Some(figures.summary(Figure::Memory, variant)?.median);
+    let without = memory(Variant::None)?;
+    let module = memory(Variant::Both)? - without;
+    let empty = memory(Variant::Empty)? - without;
     let request = figures.added(ONE_WORKER, Variant::Http)?.median;
     let figure = Figure::Connection { certificates: 100 };
     let connection = figures.added(figure, Variant::Both)?.median;
-    let without = figures.summary(figure, Variant::None)?.median;
-    let memory = figures
-        .summary(Figure::MemoryPerWorker, Variant::Both)?
-        .median;
     Some(format!(
-        "In Envoy 1.40.0 the HTTP filter adds {request:.1} µs of CPU to a request on a keep-alive connection: {:.1} times what an\n\
-         empty filter on the stock SDK adds, {:.1} times what a Lua filter does that only reads digest and expiry. The network filter\n\
-         adds {:.2} times that empty filter. Both together add {connection:.0} µs to the {without:.0} µs of a new mTLS connection, and\n\
-         {memory:.1} MB to a further worker thread. `make bench` measures it on your machine; [docs/performance.md](docs/performance.md)\n\
-         has the whole table.\n",
-        empty.value?, lua.value?, network.value?,
+        "Memory: {module:.0} MB for each Envoy, of which any Wasm filter takes {empty:.0} MB. CPU: {request:.1} µs for a request, \
+         {connection:.0} µs for a new mTLS connection (`make bench`).\n",
     ))
 }
 

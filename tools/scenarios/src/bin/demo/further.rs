@@ -12,8 +12,12 @@ use crate::table::Row;
 
 const SCRAPE: &str = "/stats/prometheus?filter=mtls_";
 
-const DOCUMENTS: [(&str, &str); 3] = [
-    ("README.md", "what it is, how to deploy it, every metric"),
+const DOCUMENTS: [(&str, &str); 4] = [
+    ("README.md", "what it is, and how to install it"),
+    (
+        "docs/README.md",
+        "every metric, finding and configuration key",
+    ),
     (
         "envoy-config/",
         "the configuration that ran here, and others",

@@ -129,7 +129,7 @@ fn way_back(drill: &mut Drill, mark: &Mark, trusted: &Authority) -> Result<()> {
     let switched = Instant::now();
     drill
         .story
-        .tell("the way back: cart gets a leaf of the trusted CA again")?;
+        .tell("roll back: cart gets a leaf of the trusted CA again")?;
     wait_until("no request fails any more", || {
         let since = drill.load.mark();
         eventually(DEADLINE, || {
@@ -165,7 +165,7 @@ fn way_back(drill: &mut Drill, mark: &Mark, trusted: &Authority) -> Result<()> {
     drill.story.quote(&first.to_string())?;
     drill.expected_failures = failures.len();
     drill.story.holds(&format!(
-        "{} requests failed, all to or from cart; the last one {:.1} s after the way back",
+        "{} requests failed, all to or from cart; the last one {:.1} s after the rollback",
         failures.len(),
         last.saturating_duration_since(switched).as_secs_f32()
     ))

@@ -1,11 +1,11 @@
 //! `make test-matrix`: what the module gets to see in each Envoy release, from real traffic, as the
-//! table of the README.
+//! table of docs/versions.md.
 //!
-//! `matrix VERSION…` prints the table, `--check` fails if the README has another, `--update` writes it
+//! `matrix VERSION…` prints the table, `--check` fails if that page has another, `--update` writes it
 //! there. Each version must have been fetched (`make envoy ENVOY_VERSION=…`).
 
+mod page;
 mod probes;
-mod readme;
 
 use std::env;
 use std::process::{Command, ExitCode};
@@ -50,8 +50,8 @@ fn run() -> Result<()> {
     print!("{table}");
     match option {
         None => Ok(()),
-        Some("--check") => readme::check(&table),
-        Some("--update") => readme::update(&table),
+        Some("--check") => page::check(&table),
+        Some("--update") => page::update(&table),
         Some(other) => bail!("unknown option {other}"),
     }
 }

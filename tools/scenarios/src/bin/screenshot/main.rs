@@ -1,4 +1,4 @@
-//! `make screenshot`: the dashboard's picture for the README, from a real Prometheus that scrapes real
+//! `make screenshot`: the dashboard's picture for docs/monitoring.md, from a real Prometheus that scrapes real
 //! Envoys.
 //!
 //! Grafana itself comes from no registry that CI reaches; the libraries that it draws its panels with
@@ -23,7 +23,7 @@ use testbed::{Fleet, Prometheus, pki, workspace_root};
 const TRAFFIC: Duration = Duration::from_secs(180);
 /// When the leaf of `web` is renewed, and a module lost.
 const EVENTS: Duration = Duration::from_secs(90);
-const SOURCES: &str = "tests/testbed/src/bin/screenshot";
+const SOURCES: &str = "tools/scenarios/src/bin/screenshot";
 
 /// The rows of the dashboard that the picture shows, and the size that they have in `page.jsx`.
 const ROWS: [&str; 3] = [

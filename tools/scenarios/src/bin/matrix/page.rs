@@ -1,4 +1,4 @@
-//! The table in the README.
+//! The table in docs/versions.md.
 
 use std::fs;
 use std::path::PathBuf;
@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use testbed::workspace_root;
 
+const PAGE: &str = "docs/versions.md";
 const BEGIN: &str = "<!-- matrix:begin -->\n";
 const END: &str = "<!-- matrix:end -->";
 
@@ -15,7 +16,7 @@ pub fn check(table: &str) -> Result<()> {
     let (_, written, _) = parts(&text)?;
     ensure!(
         written == table,
-        "the table in README.md is not this one; run `make test-matrix UPDATE=1`, and look at the difference"
+        "the table in {PAGE} is not this one; run `make test-matrix UPDATE=1`, and look at the difference"
     );
     Ok(())
 }
@@ -29,14 +30,19 @@ pub fn update(table: &str) -> Result<()> {
 }
 
 fn path() -> PathBuf {
-    workspace_root().join("README.md")
+    workspace_root().join(PAGE)
 }
 
 /// What is before the table, the table, and what is after it.
 fn parts(text: &str) -> Result<(&str, &str, &str)> {
-    let begin = text.find(BEGIN).context("README.md has no matrix:begin")? + BEGIN.len();
+    let begin = text
+        .find(BEGIN)
+        .with_context(|| format!("{PAGE} has no matrix:begin"))?
+        + BEGIN.len();
     let (before, rest) = text.split_at(begin);
-    let end = rest.find(END).context("README.md has no matrix:end")?;
+    let end = rest
+        .find(END)
+        .with_context(|| format!("{PAGE} has no matrix:end"))?;
     let (table, after) = rest.split_at(end);
     Ok((before, table, after))
 }
