@@ -99,7 +99,7 @@ drill: build envoy ## A CA rotation on three Envoys under load: safe order, wron
 	$(CARGO) build --quiet -p mtls-watch-cli
 	$(CARGO) run --quiet -p scenarios --bin drill
 
-# The releases of the README's table. What Envoy does not tell before 1.38 is asserted in tests/failures and
+# The releases of the table in docs/versions.md. What Envoy does not tell before 1.38 is asserted in tests/failures and
 # shown in the table; of tests/envoy, most of which reads the certificate attribute, this is what holds there.
 MATRIX_VERSIONS := 1.36.4 1.37.0 1.38.2 1.39.3 1.40.0
 MATRIX_CORE     := configuration::is_refused connections::count_outbound connections::count_without_a_byte \
@@ -107,7 +107,7 @@ MATRIX_CORE     := configuration::is_refused connections::count_outbound connect
                    samples::let_traffic sources::xfcc_goes_on sources::xfcc_of
 
 .PHONY: test-matrix
-test-matrix: build ## The real-Envoy tests on five releases, and the README's table (UPDATE=1 rewrites it)
+test-matrix: build ## The real-Envoy tests on five releases, and the table in docs/versions.md (UPDATE=1 rewrites it)
 	@set -e; for version in $(MATRIX_VERSIONS); do \
 	  echo "Envoy $$version"; export ENVOY_VERSION=$$version; \
 	  $(MAKE) --no-print-directory envoy ENVOY_VERSION=$$version; \
@@ -142,7 +142,7 @@ $(CARGO_FUZZ):
 
 .PHONY: fuzz
 fuzz: $(CARGO_FUZZ) ## Fuzz each parser for FUZZ_SECONDS=60, against two other X.509 parsers too
-	@command -v c++ >/dev/null || { echo "no C++ compiler for libFuzzer: apt-get install g++"; exit 1; }
+	@$(PYTHON) tools/fetch c++
 	@test -z "$(FUZZ_TOOLCHAIN)" || rustup run $(FUZZ_TOOLCHAIN) rustc --version || \
 	  { echo "no such toolchain: rustup toolchain install $(FUZZ_TOOLCHAIN)"; exit 1; }
 	FUZZ_CORPUS=fuzz/corpus $(CARGO) test --quiet -p fuzz-targets --test differential fuzz::seeds_hold
@@ -193,7 +193,7 @@ SCREENSHOT_DIR := target/screenshot
 SCREENSHOT_PACKAGES := chromium fonts-inter npm pngquant
 
 .PHONY: screenshot
-screenshot: build envoy ## The README's picture of the dashboard, from real Envoys (four minutes)
+screenshot: build envoy ## The picture of the dashboard in docs/monitoring.md, from real Envoys (four minutes)
 	@$(PYTHON) tools/fetch prometheus
 	@for tool in chromium npm pngquant; do command -v $$tool >/dev/null || \
 	  { echo "$$tool is missing: apt-get install -y --no-install-recommends $(SCREENSHOT_PACKAGES)" >&2; exit 1; }; done
