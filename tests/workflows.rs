@@ -45,7 +45,7 @@ fn ci_runs_what_everybody_runs() {
     let script = read(".ci/run");
     assert!(script.contains("\nmake lint test\n"), "{script}");
     // What it takes, make fetches: else a stranger's `make test` fails where CI passes.
-    for installer in ["apt", "pip", "rustup", "cargo install"] {
+    for installer in ["apt-get", "pip install", "rustup", "cargo install"] {
         assert!(!script.contains(installer), "{installer}: {script}");
     }
 }
