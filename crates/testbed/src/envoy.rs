@@ -14,9 +14,10 @@ use tempfile::TempDir;
 
 use crate::process::{self, kill, tail};
 use crate::stats::{self, eventually};
-use crate::{Client, Stats, workspace_root};
+use crate::tools::find;
+use crate::{Client, Stats};
 
-/// The version that `make envoy` installs, unless `ENVOY_VERSION` says otherwise.
+/// The version that `make envoy` fetches, unless `ENVOY_VERSION` says otherwise.
 pub const DEFAULT_VERSION: &str = "1.40.0";
 
 /// Generous, for V8 compiles every module on a machine that is busy with other tests.
@@ -32,23 +33,15 @@ pub struct Envoy {
 }
 
 impl Envoy {
-    /// The Envoy to run: `ENVOY` if set, else the one that `make envoy` installed for
+    /// The Envoy to run: `ENVOY` if set, else the one that `make envoy` fetched for
     /// `ENVOY_VERSION` (default [`DEFAULT_VERSION`]).
     ///
     /// # Errors
-    /// If there is none; the error names the command that installs it.
+    /// If there is none; the error names the command that fetches it.
     pub fn binary() -> Result<PathBuf> {
-        if let Some(path) = env::var_os("ENVOY") {
-            return Ok(path.into());
-        }
         let version = env::var("ENVOY_VERSION").unwrap_or_else(|_| DEFAULT_VERSION.to_owned());
-        let path = workspace_root().join(format!("target/envoy/{version}/envoy/_bin/envoy"));
-        ensure!(
-            path.is_file(),
-            "no Envoy {version} at {}; run `make envoy ENVOY_VERSION={version}`",
-            path.display()
-        );
-        Ok(path)
+        let command = format!("make envoy ENVOY_VERSION={version}");
+        find("ENVOY", &format!("envoy-{version}"), &command)
     }
 
     /// Major and minor version of [`Envoy::binary`], for tests of what only newer ones can do.

@@ -18,6 +18,7 @@ pub mod sample;
 pub mod servers;
 pub mod stats;
 mod style;
+mod tools;
 
 pub use client::Client;
 pub use envoy::Envoy;
@@ -29,6 +30,7 @@ pub use sample::Sample;
 pub use servers::Server;
 pub use stats::Stats;
 pub use style::Style;
+pub use tools::tool;
 
 use std::collections::BTreeSet;
 use std::fs;

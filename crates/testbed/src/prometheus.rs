@@ -1,7 +1,6 @@
-//! A real Prometheus as a child process: the server of the Debian package.
+//! A real Prometheus as a child process.
 
 use std::collections::BTreeMap;
-use std::env;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::Path;
@@ -16,9 +15,8 @@ use tempfile::TempDir;
 use crate::envoy::free_port;
 use crate::process::{kill, read_log, tail};
 use crate::stats::{Series, eventually};
-use crate::{Client, workspace_root};
+use crate::{Client, tool, workspace_root};
 
-const MISSING: &str = "prometheus is missing: apt-get install -y prometheus";
 const START_DEADLINE: Duration = Duration::from_secs(60);
 /// How long [`Prometheus::wait_for`] waits: several scrapes and evaluations of every second.
 pub const DEADLINE: Duration = Duration::from_secs(30);
@@ -34,10 +32,10 @@ pub struct Prometheus {
 impl Prometheus {
     /// Starts Prometheus with this configuration (YAML) and waits until it is ready. `files`, names
     /// with contents, are put beside the configuration, which names them by relative paths
-    /// (`rule_files: [alerts.yaml]`). The binary is `PROMETHEUS` if set, else that of the path.
+    /// (`rule_files: [alerts.yaml]`). The binary is that of [`tool`].
     ///
     /// # Errors
-    /// If it is not installed, exits, or is not ready within a minute; the error ends with the
+    /// If there is none, if it exits, or is not ready within a minute; the error ends with the
     /// tail of its log.
     pub fn start(configuration: &str, files: &[(&str, &str)]) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("prometheus-").tempdir()?;
@@ -69,8 +67,7 @@ impl Prometheus {
     /// Whether there is one on this machine.
     #[must_use]
     pub fn is_installed() -> bool {
-        let version = Command::new(binary()).arg("--version").output();
-        version.is_ok_and(|output| output.status.success())
+        tool("prometheus").is_ok()
     }
 
     /// The port of the web interface and of the API on 127.0.0.1.
@@ -145,17 +142,15 @@ impl Drop for Prometheus {
     }
 }
 
-/// Runs `promtool`, which is part of the same package, in a folder of the project, and returns what it
-/// said.
+/// Runs `promtool` in a folder of the project, and returns what it said.
 ///
 /// # Errors
-/// If it is not installed, or does not succeed; the error is what it printed.
+/// If there is none, or it does not succeed; the error is what it printed.
 pub fn promtool(folder: &str, arguments: &[&str]) -> Result<String> {
-    let output = Command::new("promtool")
+    let output = Command::new(tool("promtool")?)
         .args(arguments)
         .current_dir(workspace_root().join(folder))
-        .output()
-        .context(MISSING)?;
+        .output()?;
     let say = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (said, complained) = (say(&output.stdout), say(&output.stderr));
     ensure!(
@@ -166,25 +161,21 @@ pub fn promtool(folder: &str, arguments: &[&str]) -> Result<String> {
     Ok(said)
 }
 
-fn binary() -> OsString {
-    env::var_os("PROMETHEUS").unwrap_or_else(|| OsString::from("prometheus"))
-}
-
 fn spawn(directory: &Path, port: u16) -> Result<Child> {
     let path = |option: &str, file: &str| {
         let mut argument = OsString::from(option);
         argument.push(directory.join(file));
         argument
     };
-    Command::new(binary())
+    let process = Command::new(tool("prometheus")?)
         .arg(path("--config.file=", "prometheus.yaml"))
         .arg(path("--storage.tsdb.path=", "data"))
         .arg(format!("--web.listen-address=127.0.0.1:{port}"))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(File::create(directory.join("log"))?)
-        .spawn()
-        .context(MISSING)
+        .spawn()?;
+    Ok(process)
 }
 
 /// One sample of the API: `{"__name__": …, …}` and `[time, "value"]`.

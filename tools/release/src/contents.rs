@@ -42,19 +42,21 @@ impl Contents {
         let is_linked = |package: &Package| {
             linked.contains(&(package.name.to_string(), package.version.to_string()))
         };
-        let (mut modules, mut crates): (Vec<_>, Vec<_>) = metadata
+        let (own, mut crates): (Vec<_>, Vec<_>) = metadata
             .packages
             .into_iter()
             .filter(is_linked)
-            .partition(|package| package.name == MODULE);
+            .partition(|package| package.source.is_none());
         ensure!(
-            crates.len() + 1 == linked.len(),
+            own.len() + crates.len() == linked.len(),
             "two sources for one crate of {linked:?}"
         );
         crates.sort_by(|a, b| (&a.name, &a.version).cmp(&(&b.name, &b.version)));
         Ok(Self {
-            module: modules
-                .pop()
+            // The workspace's other crates are parts of it: published with it, under its licence.
+            module: own
+                .into_iter()
+                .find(|package| package.name == MODULE)
                 .context("the module is not in the workspace")?,
             crates,
             toolchain: Toolchain::of_rustc()?,

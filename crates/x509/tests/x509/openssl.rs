@@ -1,7 +1,8 @@
-//! What OpenSSL makes of a certificate: its command line, of which Debian's package is `openssl`.
+//! What OpenSSL makes of a certificate, by its command line.
 
+use std::env;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use mtls_watch_x509::describe::describe;
@@ -183,7 +184,7 @@ pub fn issue(arguments: &[&str]) -> Vec<u8> {
         "/CN=subject",
     ];
     let all = [&request[..], &["-keyout", path(&key)], arguments].concat();
-    let output = Command::new("openssl").args(&all).output().expect(MISSING);
+    let output = openssl().args(&all).output().expect(MISSING);
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{arguments:?}: {error}");
     output.stdout
@@ -193,11 +194,23 @@ fn path(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-const MISSING: &str = "no openssl: apt-get install openssl";
+const MISSING: &str = "no openssl: run `make tools`";
+
+/// `OPENSSL` if set, else what `make tools` has provided, else that of the PATH. The testbed, which knows
+/// all tools, is too large for this crate.
+fn openssl() -> Command {
+    let provided = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tools/openssl");
+    let given = env::var_os("OPENSSL").filter(|path| !path.is_empty());
+    Command::new(match given {
+        Some(path) => path.into(),
+        None if provided.is_file() => provided,
+        None => PathBuf::from("openssl"),
+    })
+}
 
 /// What OpenSSL prints; `None` if it fails.
 fn run(arguments: &[&str], input: &[u8]) -> Option<String> {
-    let mut openssl = Command::new("openssl");
+    let mut openssl = openssl();
     openssl
         .args(arguments)
         .stdin(Stdio::piped())

@@ -1,33 +1,21 @@
 //! Rendering, as `kubectl apply -k` does it.
 
 use std::collections::BTreeSet;
-use std::env;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde::Deserialize as _;
 use serde_json::Value;
-use testbed::{files_below, workspace_root};
-
-/// `KUBECTL` if set, else what `make kubectl` fetched, else that of the path.
-fn kubectl() -> Command {
-    let fetched = workspace_root().join("target/kubectl/kubectl");
-    Command::new(match env::var_os("KUBECTL") {
-        Some(path) => PathBuf::from(path),
-        None if fetched.is_file() => fetched,
-        None => PathBuf::from("kubectl"),
-    })
-}
+use testbed::{files_below, tool, workspace_root};
 
 /// The objects of `envoy-config/<folder>`.
 pub fn render(folder: &str) -> Result<Vec<Value>> {
-    let output = kubectl()
+    let output = Command::new(tool("kubectl")?)
         .arg("kustomize")
         .arg(workspace_root().join("envoy-config").join(folder))
-        .output()
-        .context("kubectl is missing: make kubectl")?;
+        .output()?;
     let error = String::from_utf8_lossy(&output.stderr);
     ensure!(
         output.status.success(),

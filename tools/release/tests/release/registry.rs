@@ -13,7 +13,6 @@ use testbed::stats::eventually;
 use crate::image::{plugin, sha256};
 use crate::run::release;
 
-const MISSING: &str = "missing: apt-get install -y docker-registry skopeo";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// A registry on this machine. Dropping it ends it and removes what was pushed.
@@ -34,14 +33,13 @@ impl Registry {
             root.display()
         );
         fs::write(&configuration, text)?;
-        let process = Command::new("docker-registry")
+        let process = Command::new(testbed::tool("docker-registry")?)
             .arg("serve")
             .arg(&configuration)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            .spawn()
-            .context(MISSING)?;
+            .spawn()?;
         let registry = Self {
             process,
             port,
@@ -69,11 +67,10 @@ impl Drop for Registry {
 }
 
 fn skopeo(arguments: &[&str]) -> Result<()> {
-    let output = Command::new("skopeo")
+    let output = Command::new(testbed::tool("skopeo")?)
         .arg("--insecure-policy")
         .args(arguments)
-        .output()
-        .context(MISSING)?;
+        .output()?;
     let error = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "skopeo {arguments:?}: {error}");
     Ok(())
