@@ -15,17 +15,18 @@ use std::ptr::{self, NonNull};
 
 use proxy_wasm::types::{Action, PeerType};
 
+use crate::context::{RootId, StreamId};
 use crate::{root, streams};
 use mtls_watch_core::inspector::Event;
 
 thread_local! {
     /// The root contexts that the SDK has.
-    static ROOTS: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
+    static ROOTS: RefCell<Vec<RootId>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Whether a root context came by the guards. It does not in a module that `tools/postlink` has not
 /// finished.
-pub(crate) fn has_root(context: u32) -> bool {
+pub(crate) fn has_root(context: RootId) -> bool {
     ROOTS.with_borrow(|roots| roots.contains(&context))
 }
 
@@ -48,9 +49,9 @@ extern "C" fn guarded_proxy_on_context_create(context: u32, root: u32) {
         fn proxy_on_context_create(context: u32, root: u32);
     }
     if root != 0 {
-        streams::on_create(context, root);
-    } else if !has_root(context) {
-        ROOTS.with_borrow_mut(|roots| roots.push(context));
+        streams::on_create(StreamId(context), RootId(root));
+    } else if !has_root(RootId(context)) {
+        ROOTS.with_borrow_mut(|roots| roots.push(RootId(context)));
         // SAFETY: plain numbers.
         unsafe { proxy_on_context_create(context, root) };
     }
@@ -58,7 +59,7 @@ extern "C" fn guarded_proxy_on_context_create(context: u32, root: u32) {
 
 #[unsafe(no_mangle)]
 extern "C" fn guarded_proxy_on_request_headers(
-    context: u32,
+    context: StreamId,
     _headers: usize,
     _end: bool,
 ) -> Action {
@@ -67,7 +68,7 @@ extern "C" fn guarded_proxy_on_request_headers(
 
 #[unsafe(no_mangle)]
 extern "C" fn guarded_proxy_on_response_headers(
-    context: u32,
+    context: StreamId,
     _headers: usize,
     _end: bool,
 ) -> Action {
@@ -75,23 +76,31 @@ extern "C" fn guarded_proxy_on_response_headers(
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn guarded_proxy_on_downstream_data(context: u32, size: usize, end: bool) -> Action {
+extern "C" fn guarded_proxy_on_downstream_data(
+    context: StreamId,
+    size: usize,
+    end: bool,
+) -> Action {
     streams::on_downstream_data(context, size, end)
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn guarded_proxy_on_upstream_data(context: u32, _size: usize, _end: bool) -> Action {
+extern "C" fn guarded_proxy_on_upstream_data(
+    context: StreamId,
+    _size: usize,
+    _end: bool,
+) -> Action {
     streams::on_connection(context, Event::UpstreamData)
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn guarded_proxy_on_downstream_connection_close(context: u32, peer: PeerType) {
+extern "C" fn guarded_proxy_on_downstream_connection_close(context: StreamId, peer: PeerType) {
     let by_client = peer == PeerType::Remote;
     streams::on_connection(context, Event::Close { by_client });
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn guarded_proxy_on_log(context: u32) {
+extern "C" fn guarded_proxy_on_log(context: StreamId) {
     streams::on_log(context);
 }
 
@@ -99,7 +108,7 @@ extern "C" fn guarded_proxy_on_log(context: u32) {
 /// `host`, and who made them knows which reply is his.
 #[unsafe(no_mangle)]
 extern "C" fn guarded_proxy_on_http_call_response(
-    root: u32,
+    root: RootId,
     token: u32,
     headers: usize,
     body: usize,

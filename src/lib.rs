@@ -20,6 +20,7 @@
     clippy::unreachable
 )]
 
+mod context;
 mod guard;
 mod host;
 mod root;
@@ -30,6 +31,7 @@ use std::rc::Rc;
 
 use proxy_wasm::traits::RootContext;
 
+use crate::context::RootId;
 use mtls_watch_core::metrics::counters::Registry;
 
 thread_local! {
@@ -61,8 +63,8 @@ proxy_wasm::main! {{
         host::write_log(log::Level::Error, &format!("mtls-watch: bug, please report: {panic}"));
     }));
     proxy_wasm::set_root_context(|context| -> Box<dyn RootContext> {
-        match guard::has_root(context) {
-            true => Box::new(root::Root(context)),
+        match guard::has_root(RootId(context)) {
+            true => Box::new(root::Root(RootId(context))),
             false => Box::new(unfinished::Unfinished),
         }
     });

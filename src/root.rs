@@ -6,6 +6,7 @@ use std::rc::Rc;
 use proxy_wasm::traits::{Context, RootContext};
 
 use crate::REGISTRY;
+use crate::context::RootId;
 use crate::host::{self, Proxy};
 use mtls_watch_core::config::Config;
 use mtls_watch_core::host::TICK_MILLISECONDS;
@@ -18,7 +19,7 @@ const SILENCE: u32 = 360;
 
 /// A plugin configuration by its root context.
 struct Plugin {
-    root: u32,
+    root: RootId,
     inspector: Rc<Inspector>,
     /// Ticks of others since its own, or since its last stream.
     silence: Cell<u32>,
@@ -30,7 +31,7 @@ thread_local! {
 
 /// Does something with the inspector of a root context. Envoy makes no stream before it has configured
 /// the plugin; for a host that does it is one with the defaults.
-pub(crate) fn with_inspector<T>(root: u32, task: impl FnOnce(&Rc<Inspector>) -> T) -> T {
+pub(crate) fn with_inspector<T>(root: RootId, task: impl FnOnce(&Rc<Inspector>) -> T) -> T {
     PLUGINS.with_borrow(|plugins| match find(plugins, root) {
         Some(plugin) => {
             plugin.silence.set(0);
@@ -40,11 +41,11 @@ pub(crate) fn with_inspector<T>(root: u32, task: impl FnOnce(&Rc<Inspector>) -> 
     })
 }
 
-fn find(plugins: &[Plugin], root: u32) -> Option<&Plugin> {
+fn find(plugins: &[Plugin], root: RootId) -> Option<&Plugin> {
     plugins.iter().find(|plugin| plugin.root == root)
 }
 
-fn inspector(root: u32) -> Option<Rc<Inspector>> {
+fn inspector(root: RootId) -> Option<Rc<Inspector>> {
     PLUGINS.with_borrow(|plugins| Some(Rc::clone(&find(plugins, root)?.inspector)))
 }
 
@@ -52,7 +53,7 @@ fn new_inspector(config: Config) -> Rc<Inspector> {
     Rc::new(Inspector::new(config, REGISTRY.with(Rc::clone)))
 }
 
-fn configure(root: u32, inspector: Rc<Inspector>) {
+fn configure(root: RootId, inspector: Rc<Inspector>) {
     PLUGINS.with_borrow_mut(|plugins| {
         plugins.retain(|plugin| plugin.root != root);
         plugins.push(Plugin {
@@ -65,7 +66,7 @@ fn configure(root: u32, inspector: Rc<Inspector>) {
 
 /// The end of a root context is not among the callbacks that the module exports, for it would be called
 /// at the end of every request too. So it is told by its silence.
-fn drop_silent(ticking: u32) {
+fn drop_silent(ticking: RootId) {
     PLUGINS.with_borrow_mut(|plugins| {
         for plugin in plugins.iter() {
             plugin.silence.set(match plugin.root == ticking {
@@ -80,7 +81,7 @@ fn drop_silent(ticking: u32) {
 }
 
 /// A reply has come to a call that was made on behalf of a root context.
-pub(crate) fn on_reply(root: u32, token: u32, headers: usize, body: usize) {
+pub(crate) fn on_reply(root: RootId, token: u32, headers: usize, body: usize) {
     let Some(inspector) = inspector(root) else {
         return;
     };
@@ -98,7 +99,7 @@ pub(crate) fn on_reply(root: u32, token: u32, headers: usize, body: usize) {
 }
 
 /// The SDK's root context, by its number.
-pub(crate) struct Root(pub(crate) u32);
+pub(crate) struct Root(pub(crate) RootId);
 
 impl Context for Root {}
 

@@ -11,18 +11,19 @@ use std::thread::LocalKey;
 
 use proxy_wasm::types::Action;
 
+use crate::context::{RootId, StreamId};
 use crate::host::{self, Proxy};
 use crate::root;
 use mtls_watch_core::hash::ById;
 use mtls_watch_core::inspector::{ConnectionWatch, Decision, Event, Inspector, RequestWatch};
 
 /// What contexts are to this module, by number.
-type Contexts<T> = RefCell<HashMap<u32, T, ById>>;
+type Contexts<T> = RefCell<HashMap<StreamId, T, ById>>;
 
 /// A context that is not a request, or of which nothing is known yet.
 enum Connection {
     /// Nothing has happened. The root context tells by which configuration it will be watched.
-    New { root: u32 },
+    New { root: RootId },
     /// It is a connection.
     Watched(ConnectionWatch),
 }
@@ -30,7 +31,7 @@ enum Connection {
 thread_local! {
     /// The context created last, and its root context. The headers of a request follow at once: it is
     /// not worth a place among the others.
-    static NEWEST: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
+    static NEWEST: Cell<Option<(StreamId, RootId)>> = const { Cell::new(None) };
     /// The requests that are not over for the module with their headers.
     static REQUESTS: Contexts<RequestWatch> = const {
         RefCell::new(HashMap::with_hasher(ById::new()))
@@ -41,15 +42,14 @@ thread_local! {
 }
 
 /// A context has been created.
-pub(crate) fn on_create(context: u32, root: u32) {
-    let (before, its_root) = NEWEST.replace((context, root));
-    if before != 0 {
-        insert(&CONNECTIONS, before, Connection::New { root: its_root });
+pub(crate) fn on_create(context: StreamId, root: RootId) {
+    if let Some((before, root)) = NEWEST.replace(Some((context, root))) {
+        insert(&CONNECTIONS, before, Connection::New { root });
     }
 }
 
 /// A request's headers are there.
-pub(crate) fn on_request_headers(context: u32) -> Action {
+pub(crate) fn on_request_headers(context: StreamId) -> Action {
     let Some(root) = take_newest(context).or_else(|| take_new(context)) else {
         return Action::Continue;
     };
@@ -66,7 +66,7 @@ pub(crate) fn on_request_headers(context: u32) -> Action {
 }
 
 /// A response's headers are there.
-pub(crate) fn on_response_headers(context: u32) -> Action {
+pub(crate) fn on_response_headers(context: StreamId) -> Action {
     with(&REQUESTS, |requests| {
         let decision = requests.get_mut(&context)?.on_response(&Proxy);
         Some(act_on_request(decision))
@@ -75,7 +75,7 @@ pub(crate) fn on_response_headers(context: u32) -> Action {
 }
 
 /// The client sent data, or will send no more.
-pub(crate) fn on_downstream_data(context: u32, size: usize, end_of_stream: bool) -> Action {
+pub(crate) fn on_downstream_data(context: StreamId, size: usize, end_of_stream: bool) -> Action {
     let mut action = Action::Continue;
     if size > 0 {
         action = on_connection(context, Event::DownstreamData);
@@ -87,7 +87,7 @@ pub(crate) fn on_downstream_data(context: u32, size: usize, end_of_stream: bool)
 }
 
 /// Something has happened on a connection.
-pub(crate) fn on_connection(context: u32, event: Event) -> Action {
+pub(crate) fn on_connection(context: StreamId, event: Event) -> Action {
     if let Some(root) = take_newest(context) {
         insert(&CONNECTIONS, context, Connection::New { root });
     }
@@ -113,7 +113,7 @@ pub(crate) fn on_connection(context: u32, event: Event) -> Action {
 }
 
 /// A context is over, and access logs are about to be written.
-pub(crate) fn on_log(context: u32) {
+pub(crate) fn on_log(context: StreamId) {
     if take_newest(context).is_some() {
         return;
     }
@@ -135,17 +135,15 @@ fn act_on_request(decision: Decision) -> Action {
 }
 
 /// The root context of the newest context, if that is this one. Then it is not the newest any more.
-fn take_newest(context: u32) -> Option<u32> {
-    let (newest, root) = NEWEST.get();
-    (newest == context).then(|| {
-        NEWEST.set((0, 0));
-        root
-    })
+fn take_newest(context: StreamId) -> Option<RootId> {
+    let (_, root) = NEWEST.get().filter(|(newest, _)| *newest == context)?;
+    NEWEST.set(None);
+    Some(root)
 }
 
 /// The root context of a context that was created earlier, if nothing has happened on it: then it is no
 /// connection.
-fn take_new(context: u32) -> Option<u32> {
+fn take_new(context: StreamId) -> Option<RootId> {
     with(&CONNECTIONS, |connections| {
         let Connection::New { root } = *connections.get(&context)? else {
             return None;
@@ -155,12 +153,12 @@ fn take_new(context: u32) -> Option<u32> {
     })
 }
 
-fn insert<T>(contexts: &'static LocalKey<Contexts<T>>, context: u32, value: T) {
+fn insert<T>(contexts: &'static LocalKey<Contexts<T>>, context: StreamId, value: T) {
     with(contexts, |contexts| contexts.insert(context, value));
 }
 
 /// Takes a context out. Mostly there is none, and then this is next to nothing.
-fn remove<T>(contexts: &'static LocalKey<Contexts<T>>, context: u32) -> Option<T> {
+fn remove<T>(contexts: &'static LocalKey<Contexts<T>>, context: StreamId) -> Option<T> {
     with(contexts, |contexts| match contexts.is_empty() {
         true => None,
         false => contexts.remove(&context),
@@ -170,7 +168,7 @@ fn remove<T>(contexts: &'static LocalKey<Contexts<T>>, context: u32) -> Option<T
 /// Nothing else borrows them at that time: a refusal never comes, and costs no panic.
 fn with<T, R>(
     contexts: &'static LocalKey<Contexts<T>>,
-    task: impl FnOnce(&mut HashMap<u32, T, ById>) -> Option<R>,
+    task: impl FnOnce(&mut HashMap<StreamId, T, ById>) -> Option<R>,
 ) -> Option<R> {
     contexts.with(|contexts| task(&mut *contexts.try_borrow_mut().ok()?))
 }

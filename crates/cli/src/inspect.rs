@@ -236,7 +236,7 @@ fn write_entry(text: &mut String, entry: &Entry, now: UnixTime) -> std::fmt::Res
     writeln!(
         text,
         "  valid        {not_before} to {not_after} ({})",
-        remaining(not_after.since(now))
+        remaining(not_after.since(now).0)
     )?;
     let usage = |names: Option<Vec<&str>>| {
         names.map_or("any (no extension)".to_owned(), |names| names.join(", "))

@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mtls_watch_core::metrics::name::label_value;
-use mtls_watch_x509::time::UnixTime;
+use mtls_watch_x509::time::{Seconds, UnixTime};
 use mtls_watch_x509::{self as x509, Certificate, pem};
 
 use self::fleet::{Fleet, Rotation};
@@ -99,7 +99,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Output, Error> {
     let certificates = certificates(&arguments.cas)?;
     let proxies = proxies(arguments)?;
     let now = arguments.at.unwrap_or_else(now);
-    let recent = i64::try_from(arguments.recent.as_secs()).unwrap_or(i64::MAX);
+    let recent = Seconds(i64::try_from(arguments.recent.as_secs()).unwrap_or(i64::MAX));
     let fleet = Fleet::new(proxies, &certificates, now, recent);
     let report = Report::new(&fleet, rotation, arguments.gate, &only);
     let text = match arguments.format {

@@ -7,6 +7,7 @@ mod error;
 mod reader;
 mod value;
 
+use mtls_watch_x509::time::Seconds;
 use serde::Deserialize;
 
 use crate::terms::threshold::{Bound, Bounds};
@@ -36,8 +37,8 @@ pub struct Config {
     pub flag: Flag,
     /// Findings that refuse the request or the connection.
     pub deny: Findings,
-    /// Seconds before the same log line may come again.
-    pub log_repeat: i64,
+    /// Before the same log line may come again.
+    pub log_repeat: Seconds,
 }
 
 impl Default for Config {
@@ -51,7 +52,7 @@ impl Default for Config {
             hierarchy: None,
             flag: Flag::default(),
             deny: Findings::empty(),
-            log_repeat: 3600,
+            log_repeat: Seconds::HOUR,
         }
     }
 }
@@ -61,15 +62,15 @@ impl Default for Config {
 pub struct Hierarchy {
     /// Cluster that leads to this Envoy's admin interface.
     pub admin_cluster: String,
-    /// Seconds between two polls.
-    pub interval: i64,
+    /// Between two polls.
+    pub interval: Seconds,
 }
 
 impl Default for Hierarchy {
     fn default() -> Self {
         Self {
             admin_cluster: "prometheus_stats".to_owned(),
-            interval: 60,
+            interval: Seconds::MINUTE,
         }
     }
 }
@@ -185,8 +186,8 @@ impl Config {
                     }
                 }
                 Setting::LogRepeat => {
-                    if let Some(Duration(seconds)) = reader.value(&field) {
-                        self.log_repeat = seconds;
+                    if let Some(Duration(repeat)) = reader.value(&field) {
+                        self.log_repeat = repeat;
                     }
                 }
             }
@@ -271,8 +272,8 @@ fn read_hierarchy(reader: &mut Reader, field: &Field<'_>) -> Option<Hierarchy> {
                 }
             }
             HierarchyKey::Interval => {
-                if let Some(Interval(seconds)) = reader.value(&field) {
-                    hierarchy.interval = seconds;
+                if let Some(Interval(interval)) = reader.value(&field) {
+                    hierarchy.interval = interval;
                 }
             }
         }

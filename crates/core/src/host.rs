@@ -1,12 +1,12 @@
 //! What the core asks of the proxy around it. `filter` answers with Proxy-Wasm host calls, the tests
 //! with a fake.
 
-use mtls_watch_x509::time::UnixTime;
+use mtls_watch_x509::time::{Seconds, UnixTime};
 
-/// Seconds between two ticks: how late gauges may be, and how stale the clock that data callbacks go by.
-pub const TICK_SECONDS: u32 = 5;
+/// Between two ticks: how late gauges may be, and how stale the clock that data callbacks go by.
+pub const TICK: Seconds = Seconds(5);
 /// The same in milliseconds.
-pub const TICK_MILLISECONDS: u32 = TICK_SECONDS * 1000;
+pub const TICK_MILLISECONDS: u32 = 5000;
 
 /// Handle of a defined metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

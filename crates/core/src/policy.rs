@@ -2,7 +2,7 @@
 
 use mtls_watch_x509::chain::{Layer, Member};
 use mtls_watch_x509::spiffe::Svid;
-use mtls_watch_x509::time::UnixTime;
+use mtls_watch_x509::time::{Seconds, UnixTime};
 use mtls_watch_x509::{Certificate, KeyAlgorithm, SignatureDigest};
 
 use crate::terms::{Direction, Finding, Findings, Thresholds, found};
@@ -47,8 +47,8 @@ impl Judgement {
         layer: Layer,
         thresholds: &Thresholds,
     ) -> Self {
-        let lifetime = not_after.since(not_before).max(0);
-        let (warning, critical) = thresholds.of(layer).seconds(lifetime);
+        let lifetime = not_after.since(not_before).max(Seconds::ZERO);
+        let (warning, critical) = thresholds.of(layer).of_lifetime(lifetime);
         Self {
             lasting: Findings::empty(),
             not_before,
@@ -63,9 +63,9 @@ impl Judgement {
     pub fn next_change(&self, now: UnixTime) -> UnixTime {
         [
             self.not_before,
-            self.warning_from.plus(1),
-            self.critical_from.plus(1),
-            self.not_after.plus(1),
+            self.warning_from.plus(Seconds::ONE),
+            self.critical_from.plus(Seconds::ONE),
+            self.not_after.plus(Seconds::ONE),
         ]
         .into_iter()
         .filter(|moment| *moment > now)

@@ -13,7 +13,7 @@ use crate::terms::Source;
 use crate::terms::{Direction, Finding, Status};
 use mtls_watch_x509::Certificate;
 use mtls_watch_x509::chain::{Layer, Member};
-use mtls_watch_x509::time::UnixTime;
+use mtls_watch_x509::time::{Seconds, UnixTime};
 
 /// Longest value of a peer's in a log line, in bytes.
 const MAX_VALUE_BYTES: usize = 200;
@@ -23,7 +23,6 @@ const MAX_HINT_BYTES: usize = 400;
 const MAX_REMEMBERED: usize = 1024;
 /// Lines per worker in a minute. More are counted, not written.
 const MAX_LINES_A_MINUTE: u32 = 60;
-const MINUTE: i64 = 60;
 
 /// A value of a peer's, quoted: control characters, quotes and backslashes escaped, cut at 200
 /// bytes.
@@ -123,7 +122,7 @@ pub fn failure_line(
 
 /// Writes log lines, each at most once in `log_repeat`, and not more than a few a second.
 pub struct Reporter {
-    repeat: i64,
+    repeat: Seconds,
     subjects: Keyed,
     written: RefCell<HashMap<u64, UnixTime, ById>>,
     minute: Cell<UnixTime>,
@@ -132,9 +131,9 @@ pub struct Reporter {
 }
 
 impl Reporter {
-    /// A line may come again after `repeat` seconds.
+    /// A line may come again after `repeat`.
     #[must_use]
-    pub fn new(repeat: i64) -> Self {
+    pub fn new(repeat: Seconds) -> Self {
         Self {
             repeat,
             subjects: Keyed::default(),
@@ -253,7 +252,7 @@ impl Reporter {
     /// Says how many lines were left out, once the minute in which that happened is over.
     pub fn tick(&self, now: UnixTime) {
         let suppressed = self.suppressed.get();
-        if suppressed > 0 && now.since(self.minute.get()) >= MINUTE {
+        if suppressed > 0 && now.since(self.minute.get()) >= Seconds::MINUTE {
             self.suppressed.set(0);
             log::warn!("mtls-watch: log lines suppressed count={suppressed}");
         }
@@ -279,7 +278,8 @@ impl Reporter {
     /// Whether a line about this subject was not written within `repeat`; if so it counts as written.
     fn is_due(&self, now: UnixTime, subject: &impl Hash) -> bool {
         let key = self.subjects.hash_one(subject);
-        let recent = |written: &UnixTime| (0..self.repeat).contains(&now.since(*written));
+        let recent =
+            |written: &UnixTime| (Seconds::ZERO..self.repeat).contains(&now.since(*written));
         let mut written = self.written.borrow_mut();
         if written.get(&key).is_some_and(recent) {
             return false;
@@ -295,7 +295,7 @@ impl Reporter {
     }
 
     fn has_budget(&self, now: UnixTime) -> bool {
-        if !(0..MINUTE).contains(&now.since(self.minute.get())) {
+        if !(Seconds::ZERO..Seconds::MINUTE).contains(&now.since(self.minute.get())) {
             self.minute.set(now);
             self.lines.set(0);
         }

@@ -18,7 +18,7 @@ use mtls_watch_core::terms::Thresholds;
 use mtls_watch_x509::chain::{self, Layer};
 use mtls_watch_x509::describe::{describe, serial_number};
 use mtls_watch_x509::pem::{self, MAX_CERTIFICATES};
-use mtls_watch_x509::time::UnixTime;
+use mtls_watch_x509::time::{Seconds, UnixTime};
 use mtls_watch_x509::{self as x509, MAX_DER_BYTES, spiffe};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
@@ -89,7 +89,7 @@ fn judge(certificates: Vec<x509::Certificate>) {
                 let next = judgement.next_change(now);
                 assert!(next > now || next == UnixTime::NEVER);
                 // Until then nothing changes. (At 0 the clock was never read.)
-                let last = next.minus(1).max(now);
+                let last = next.minus(Seconds::ONE).max(now);
                 assert!(last == UnixTime::default() || judgement.at(last) == findings);
             }
         }
@@ -119,7 +119,7 @@ pub fn configuration(input: &[u8]) {
     let (config, errors) = Config::read(input);
     for threshold in Layer::ALL.iter().map(|layer| config.thresholds.of(*layer)) {
         for lifetime in [i64::MIN, 0, 1, 86_400, i64::MAX] {
-            let _ = threshold.seconds(lifetime);
+            let _ = threshold.of_lifetime(Seconds(lifetime));
         }
     }
     assert!(errors.len() <= MAX_ERRORS + 1, "{} errors", errors.len());

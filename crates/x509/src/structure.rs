@@ -7,7 +7,7 @@
 //! leaf, that was a fifth of what a new certificate costs.
 
 use crate::error::{MAX_DER_BYTES, ParseError};
-use crate::time::UnixTime;
+use crate::time::{Seconds, UnixTime};
 
 /// A certificate, its extensions not yet looked into.
 pub(crate) struct Structure<'a> {
@@ -140,7 +140,7 @@ fn read_time(element: &Element<'_>) -> Option<UnixTime> {
         [year, decimal(*month)?, decimal(*day)?],
         [decimal(*hour)?, decimal(*minute)?, second],
     )
-    .map(|time| time.minus(offset))
+    .map(|time| time.minus(Seconds(offset)))
 }
 
 /// How much later it is there than in UTC, in seconds.

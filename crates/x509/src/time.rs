@@ -30,25 +30,54 @@ impl UnixTime {
         (civil_from_days(days) == (year, month, day)).then_some(UnixTime(seconds))
     }
 
-    /// This time plus `seconds`, saturating.
+    /// This time plus a duration, saturating.
     #[must_use]
-    pub const fn plus(self, seconds: i64) -> UnixTime {
-        UnixTime(self.0.saturating_add(seconds))
+    pub const fn plus(self, duration: Seconds) -> UnixTime {
+        UnixTime(self.0.saturating_add(duration.0))
     }
 
-    /// This time minus `seconds`, saturating.
+    /// This time minus a duration, saturating.
     #[must_use]
-    pub const fn minus(self, seconds: i64) -> UnixTime {
-        UnixTime(self.0.saturating_sub(seconds))
+    pub const fn minus(self, duration: Seconds) -> UnixTime {
+        UnixTime(self.0.saturating_sub(duration.0))
     }
 
-    /// Seconds from `earlier` to this time; negative if `earlier` is later.
+    /// The duration from `earlier` to this time; negative if `earlier` is later.
     #[must_use]
-    pub const fn since(self, earlier: UnixTime) -> i64 {
-        self.0.saturating_sub(earlier.0)
+    pub const fn since(self, earlier: UnixTime) -> Seconds {
+        Seconds(self.0.saturating_sub(earlier.0))
     }
 
     /// The value of a gauge: Envoy's gauges are unsigned, so a time before 1970 is 0.
+    #[must_use]
+    pub fn gauge(self) -> u64 {
+        u64::try_from(self.0).unwrap_or(0)
+    }
+}
+
+/// A duration in seconds. Negative: back in time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Seconds(pub i64);
+
+impl Seconds {
+    /// Nothing.
+    pub const ZERO: Seconds = Seconds(0);
+    /// A second.
+    pub const ONE: Seconds = Seconds(1);
+    /// A minute.
+    pub const MINUTE: Seconds = Seconds(60);
+    /// An hour.
+    pub const HOUR: Seconds = Seconds::MINUTE.times(60);
+    /// A day.
+    pub const DAY: Seconds = Seconds::HOUR.times(24);
+
+    /// This duration so many times, saturating.
+    #[must_use]
+    pub const fn times(self, number: i64) -> Seconds {
+        Seconds(self.0.saturating_mul(number))
+    }
+
+    /// The value of a gauge or histogram, which are unsigned: a negative duration is 0.
     #[must_use]
     pub fn gauge(self) -> u64 {
         u64::try_from(self.0).unwrap_or(0)
@@ -142,7 +171,7 @@ fn parse_rfc3339(text: &str) -> Option<UnixTime> {
     let zone = time.find(['Z', 'z', '+', '-'])?;
     let (time, zone) = time.split_at_checked(zone)?;
     let time = UnixTime::of(numbers(date, '-')?, numbers(without_fraction(time)?, ':')?)?;
-    Some(time.minus(parse_offset(zone)?))
+    Some(time.minus(Seconds(parse_offset(zone)?)))
 }
 
 fn without_fraction(time: &str) -> Option<&str> {
@@ -239,9 +268,9 @@ mod tests {
 
     #[test]
     fn the_ends_of_the_range_do_not_overflow() {
-        assert_eq!(UnixTime::NEVER.plus(1), UnixTime::NEVER);
+        assert_eq!(UnixTime::NEVER.plus(Seconds::ONE), UnixTime::NEVER);
         assert_eq!(UnixTime(i64::MIN).gauge(), 0);
-        assert_eq!(UnixTime(i64::MIN).since(UnixTime(1)), i64::MIN);
+        assert_eq!(UnixTime(i64::MIN).since(UnixTime(1)), Seconds(i64::MIN));
         let _ = UnixTime(i64::MIN).to_string();
         let _ = UnixTime::NEVER.to_string();
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use mtls_watch_x509::Certificate;
-use mtls_watch_x509::time::UnixTime;
+use mtls_watch_x509::time::{Seconds, UnixTime};
 
 use super::ancestry::Ancestry;
 use super::proxy::{Chain, Proxy};
@@ -18,7 +18,7 @@ pub(super) struct Fleet {
     /// When.
     pub(super) now: UnixTime,
     /// A CA that signed a peer's leaf in the last so many seconds still signs.
-    pub(super) recent: i64,
+    pub(super) recent: Seconds,
 }
 
 /// The change of a CA.
@@ -71,7 +71,7 @@ impl Fleet {
         proxies: Vec<Proxy>,
         certificates: &[Certificate],
         now: UnixTime,
-        recent: i64,
+        recent: Seconds,
     ) -> Self {
         let ancestry = Ancestry::new(&proxies, certificates);
         Self {

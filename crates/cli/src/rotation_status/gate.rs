@@ -261,7 +261,7 @@ fn still(fleet: &Fleet, signature: &Signature<'_>, old: &str) -> Option<Reason> 
         Signed::OwnLeaf(secret) => format!("its leaf ({secret}) is signed by {ca}"),
         Signed::Peer(at) => format!(
             "met a peer with a leaf of {ca} {} ago",
-            super::table::span(fleet.now.since(at))
+            super::table::span(fleet.now.since(at).0)
         ),
     };
     let (verdict, what) = match below {

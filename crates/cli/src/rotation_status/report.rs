@@ -101,7 +101,7 @@ impl Report {
         };
         Self {
             at: fleet.now.0,
-            recent_seconds: fleet.recent,
+            recent_seconds: fleet.recent.0,
             gate: deciding,
             passes: gates.iter().all(holds),
             proxies: fleet

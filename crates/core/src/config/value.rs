@@ -3,7 +3,9 @@
 use serde::de::value::StrDeserializer;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error};
 
-use crate::host::TICK_SECONDS;
+use mtls_watch_x509::time::Seconds;
+
+use crate::host::TICK;
 use crate::terms::threshold::{Bound, parse_duration};
 
 /// Most identities that may be given a series of their own.
@@ -27,8 +29,8 @@ impl<'de> Deserialize<'de> for Count {
     }
 }
 
-/// Seconds.
-pub(super) struct Duration(pub(super) i64);
+/// A duration.
+pub(super) struct Duration(pub(super) Seconds);
 
 impl<'de> Deserialize<'de> for Duration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -39,15 +41,15 @@ impl<'de> Deserialize<'de> for Duration {
     }
 }
 
-/// Seconds between two polls: they are made at a tick.
-pub(super) struct Interval(pub(super) i64);
+/// The duration between two polls: they are made at a tick.
+pub(super) struct Interval(pub(super) Seconds);
 
 impl<'de> Deserialize<'de> for Interval {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let expected = "expected a duration of at least \"5s\"";
         parsed(deserializer, expected, |text| {
-            let seconds = parse_duration(text)?;
-            (seconds >= i64::from(TICK_SECONDS)).then_some(Self(seconds))
+            let interval = parse_duration(text)?;
+            (interval >= TICK).then_some(Self(interval))
         })
     }
 }

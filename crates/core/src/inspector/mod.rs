@@ -214,7 +214,7 @@ impl Inspector {
             .set(names.all(|name| host.declare_connection_state(name)));
     }
 
-    /// Every [`TICK_SECONDS`](crate::host::TICK_SECONDS): the gauges learn who was there.
+    /// Every [`TICK`](crate::host::TICK): the gauges learn who was there.
     pub fn tick(&self, host: &dyn Host) {
         let since = self.last_tick.replace(self.now(host));
         let now = self.clock.get();

@@ -14,13 +14,13 @@ use std::rc::Rc;
 
 use super::peer::{Peer, Posture};
 use crate::host::Host;
-use mtls_watch_x509::time::UnixTime;
+use mtls_watch_x509::time::{Seconds, UnixTime};
 
 /// Requests of a connection in one round from which on it is worth a pass.
 const BUSY: u32 = 16;
 
 /// Seconds that a round lasts at most.
-const ROUND: i64 = 300;
+const ROUND: Seconds = Seconds(300);
 
 /// Names of rounds: as many as there are rounds in [`REST`], and some for rounds that end early.
 const NAMES: usize = 32;
@@ -28,10 +28,10 @@ const NAMES: usize = 32;
 /// Seconds for which a name rests: twice the time after which Envoy, unless told otherwise, closes a
 /// connection without requests. One that was silent for longer could have its old pass honoured for
 /// the rest of a round that happens to have the same name.
-const REST: i64 = 7200;
+const REST: Seconds = Seconds(7200);
 
 /// Seconds by which a round may last longer, because a tick is late.
-const LATE: i64 = 60;
+const LATE: Seconds = Seconds(60);
 
 /// What a pass says once it is void. Anything but nothing.
 const VOID: &[u8] = b"void";
@@ -189,6 +189,6 @@ impl Passes {
     }
 
     fn is_near(&self) -> bool {
-        self.until.get() < self.begun.get().plus(ROUND + LATE)
+        self.until.get() < self.begun.get().plus(ROUND).plus(LATE)
     }
 }

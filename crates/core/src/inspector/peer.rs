@@ -10,7 +10,7 @@ use crate::metrics::sightings::IdentitySeries;
 use crate::policy::Judgement;
 use crate::terms::{Direction, Finding, Findings, Status};
 use mtls_watch_x509::chain::{Layer, Member};
-use mtls_watch_x509::time::UnixTime;
+use mtls_watch_x509::time::{Seconds, UnixTime};
 
 /// A certificate of a peer's chain, with what was made of it.
 pub(super) struct Judged {
@@ -114,8 +114,8 @@ impl Peer {
         &self.chain
     }
 
-    /// Seconds that the leaf has left.
-    pub(super) fn remaining(&self, now: UnixTime) -> Option<i64> {
+    /// What the leaf has left.
+    pub(super) fn remaining(&self, now: UnixTime) -> Option<Seconds> {
         let leaf = self.chain.first()?;
         Some(leaf.member.certificate.not_after.since(now))
     }
@@ -175,7 +175,7 @@ impl Peer {
     }
 
     /// Whether the findings should be reported: when they change, and every `repeat` seconds.
-    pub(super) fn is_report_due(&self, now: UnixTime, repeat: i64) -> bool {
+    pub(super) fn is_report_due(&self, now: UnixTime, repeat: Seconds) -> bool {
         let due_at = self.report_at.get();
         let is_due = now >= due_at || due_at > now.plus(repeat);
         let posture = self.posture.borrow();

@@ -9,6 +9,8 @@ use super::{
     INFO, INSPECTIONS, PollResult, REMAINING, REQUEST_FINDINGS, REQUESTS, ReadResult,
     SERIES_OVERFLOW, Version,
 };
+use mtls_watch_x509::time::Seconds;
+
 use crate::VERSION;
 use crate::handshake::Reason;
 use crate::hash::HashMap;
@@ -202,8 +204,8 @@ impl Registry {
         }
     }
 
-    /// Adds a leaf's remaining lifetime in seconds to its histogram; expired counts as 0.
-    pub fn remaining(&self, host: &dyn Host, direction: Direction, seconds: i64) {
+    /// Adds a leaf's remaining lifetime to its histogram; expired counts as 0.
+    pub fn remaining(&self, host: &dyn Host, direction: Direction, left: Seconds) {
         let handle = match direction {
             Direction::Inbound => &self.remaining_inbound,
             Direction::Outbound => &self.remaining_outbound,
@@ -211,7 +213,7 @@ impl Registry {
         let series = || REMAINING.series((direction,));
         let id = self.remembered(host, handle, MetricKind::Histogram, series);
         if let Some(id) = id {
-            host.record(id, u64::try_from(seconds).unwrap_or(0));
+            host.record(id, left.gauge());
         }
     }
 

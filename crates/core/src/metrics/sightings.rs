@@ -12,14 +12,14 @@ use super::admission::{Admission, Kind, MAX_CAS, OTHER};
 use super::counters::{Counter, Handle, Registry};
 use super::{Identity, LAST_SEEN, NOT_AFTER, NOT_BEFORE, name};
 use crate::hash::{ById, HashMap};
-use crate::host::{Host, MetricKind, Shared, TICK_SECONDS};
+use crate::host::{Host, MetricKind, Shared, TICK};
 use crate::terms::Direction;
 use mtls_watch_x509::chain::Layer;
-use mtls_watch_x509::time::UnixTime;
+use mtls_watch_x509::time::{Seconds, UnixTime};
 
 /// How long a certificate counts after it was last in use: replicas of one identity each connect
 /// within it, and a rotated certificate is gone after it. Seconds.
-pub const WINDOW: i64 = 15 * 60;
+pub const WINDOW: Seconds = Seconds::MINUTE.times(15);
 
 /// Certificates kept per series, those that end first: enough for several replicas in rotation.
 const MAX_SIGHTINGS: usize = 8;
@@ -155,7 +155,7 @@ impl IdentitySeries {
     /// use must not wait for longer than a tick.
     pub fn publish_urgent(&self, host: &dyn Host, registry: &Registry, now: UnixTime) {
         let age = now.since(self.published.get());
-        if self.urgent.get() || !(0..i64::from(TICK_SECONDS)).contains(&age) {
+        if self.urgent.get() || !(Seconds::ZERO..TICK).contains(&age) {
             self.publish(host, registry, now);
         }
     }

@@ -10,17 +10,17 @@ use super::admin::{self, ReplyError, Secret};
 use super::series;
 use crate::config::Hierarchy;
 use crate::hash::Keyed;
-use crate::host::{Host, Shared};
+use crate::host::{Host, Shared, TICK};
 use crate::metrics::PollResult;
 use crate::metrics::counters::{Counter, Registry};
 use crate::report::Quoted;
 use crate::terms::Thresholds;
-use mtls_watch_x509::time::UnixTime;
+use mtls_watch_x509::time::{Seconds, UnixTime};
 
 const LEASE: &str = "mtls_watch/poller";
 
-/// Seconds that a lease lasts without renewal: three ticks.
-const LEASE_SECONDS: i64 = 15;
+/// How long a lease lasts without renewal.
+const LEASE_DURATION: Seconds = TICK.times(3);
 
 /// Polls the admin interface, if its VM is the elected one.
 pub struct Poller {
@@ -68,8 +68,8 @@ impl Poller {
             self.fail(host, registry, &ReplyError::None);
         }
         // The clock has whole seconds: the tick after 5 s may seem to come after 4.
-        let interval = self.config.interval.saturating_sub(1);
-        self.due.set(now.plus(interval));
+        self.due
+            .set(now.plus(self.config.interval).minus(Seconds::ONE));
         match host.call(&self.config.admin_cluster, admin::SECRETS) {
             Some(token) => {
                 self.call.replace(Call::Secrets(token));
@@ -141,11 +141,11 @@ impl Poller {
         let (lease, version) = host.shared(LEASE);
         let (holder, until) = lease.as_deref().and_then(decode_lease).unwrap_or_default();
         // A lease beyond what any holder takes is of a clock that has been set back.
-        let valid = now <= until && until <= now.plus(LEASE_SECONDS);
+        let valid = now <= until && until <= now.plus(LEASE_DURATION);
         if holder != self.id && valid {
             return false;
         }
-        let until = now.plus(LEASE_SECONDS);
+        let until = now.plus(LEASE_DURATION);
         let lease = [self.id.to_le_bytes(), until.0.to_le_bytes()].concat();
         host.share(LEASE, &lease, version) == Shared::Stored
     }

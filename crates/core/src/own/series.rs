@@ -334,7 +334,7 @@ fn note_rotation(
         not_after,
         registry.named(host, MetricKind::Histogram, margin),
     ) {
-        host.record(margin, u64::try_from(not_after.since(now)).unwrap_or(0));
+        host.record(margin, not_after.since(now).gauge());
     }
 }
 

@@ -1,11 +1,8 @@
 //! When remaining time is flagged.
 
-use super::Layer;
+use mtls_watch_x509::time::Seconds;
 
-const SECOND: i64 = 1;
-const MINUTE: i64 = 60 * SECOND;
-const HOUR: i64 = 60 * MINUTE;
-const DAY: i64 = 24 * HOUR;
+use super::Layer;
 
 /// Thresholds of every layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,10 +61,10 @@ impl Threshold {
         }
     }
 
-    /// Warning and critical threshold in seconds for a certificate with that lifetime (seconds).
+    /// Warning and critical threshold for a certificate with that lifetime.
     /// Critical never exceeds warning, also where the two are bounded in different ways.
     #[must_use]
-    pub fn seconds(&self, lifetime: i64) -> (i64, i64) {
+    pub fn of_lifetime(&self, lifetime: Seconds) -> (Seconds, Seconds) {
         let warning = self.warning.smallest(lifetime);
         (warning, self.critical.smallest(lifetime).min(warning))
     }
@@ -76,8 +73,7 @@ impl Threshold {
 /// A list of bounds of which the smallest counts. Of each kind only the smallest matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bounds {
-    /// Seconds.
-    pub(crate) duration: Option<i64>,
+    pub(crate) duration: Option<Seconds>,
     /// Hundredths of a percent of the lifetime.
     pub(crate) share: Option<i64>,
 }
@@ -85,42 +81,48 @@ pub(crate) struct Bounds {
 impl Bounds {
     const fn days_or_share((days, share): (i64, i64)) -> Self {
         Self {
-            duration: Some(days.saturating_mul(DAY)),
+            duration: Some(Seconds::DAY.times(days)),
             share: Some(share),
         }
     }
 
-    fn smallest(&self, lifetime: i64) -> i64 {
+    fn smallest(&self, Seconds(lifetime): Seconds) -> Seconds {
         let share = self.share.map(|share| {
             // Rounded up: less than 21599.75 s is less than 21600 s.
             let (whole, rest) = (lifetime.div_euclid(10_000), lifetime.rem_euclid(10_000));
             let rest = rest.saturating_mul(share).saturating_add(9999) / 10_000;
-            whole.saturating_mul(share).saturating_add(rest)
+            Seconds(whole.saturating_mul(share).saturating_add(rest))
         });
         [self.duration, share]
             .into_iter()
             .flatten()
             .min()
-            .unwrap_or(0)
+            .unwrap_or_default()
     }
 
     pub(crate) fn add(&mut self, bound: Bound) {
-        let (kind, value) = match bound {
-            Bound::Duration(seconds) => (&mut self.duration, seconds),
-            Bound::Share(share) => (&mut self.share, share),
-        };
-        *kind = Some(kind.map_or(value, |smallest| smallest.min(value)));
+        match bound {
+            Bound::Duration(duration) => keep_smallest(&mut self.duration, duration),
+            Bound::Share(share) => keep_smallest(&mut self.share, share),
+        }
     }
 
     pub(crate) fn exceeds(&self, other: &Bounds) -> bool {
-        let more = |a: Option<i64>, b: Option<i64>| a.zip(b).is_some_and(|(a, b)| a > b);
-        more(self.duration, other.duration) || more(self.share, other.share)
+        is_more(self.duration, other.duration) || is_more(self.share, other.share)
     }
+}
+
+fn keep_smallest<T: Copy + Ord>(known: &mut Option<T>, value: T) {
+    *known = Some(known.map_or(value, |smallest| smallest.min(value)));
+}
+
+fn is_more<T: Ord>(a: Option<T>, b: Option<T>) -> bool {
+    a.zip(b).is_some_and(|(a, b)| a > b)
 }
 
 #[derive(Clone, Copy)]
 pub(crate) enum Bound {
-    Duration(i64),
+    Duration(Seconds),
     Share(i64),
 }
 
@@ -133,17 +135,17 @@ impl Bound {
     }
 }
 
-/// `90s`, `30m`, `36h`, `21d` in seconds.
-pub(crate) fn parse_duration(text: &str) -> Option<i64> {
+/// `90s`, `30m`, `36h`, `21d`.
+pub(crate) fn parse_duration(text: &str) -> Option<Seconds> {
     let unit = match text.chars().next_back()? {
-        's' => SECOND,
-        'm' => MINUTE,
-        'h' => HOUR,
-        'd' => DAY,
+        's' => Seconds::ONE,
+        'm' => Seconds::MINUTE,
+        'h' => Seconds::HOUR,
+        'd' => Seconds::DAY,
         _ => return None,
     };
     let (number, _) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    parse_digits(number)?.checked_mul(unit)
+    parse_digits(number)?.checked_mul(unit.0).map(Seconds)
 }
 
 /// `12.5` in hundredths: 1250. At most 100, at most two decimals.

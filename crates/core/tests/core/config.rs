@@ -2,8 +2,9 @@
 
 use mtls_watch_core::config::{Config, ConfigError, Flag, Hierarchy, MAX_ERRORS, Problem};
 use mtls_watch_core::terms::Source;
-use mtls_watch_core::terms::{Finding, Findings};
+use mtls_watch_core::terms::{Finding, Findings, Threshold};
 use mtls_watch_x509::chain::Layer;
+use mtls_watch_x509::time::Seconds;
 use pki::{DAY, HOUR, MINUTE};
 use serde_json::{Value, json};
 
@@ -42,7 +43,12 @@ fn complaint(json: &[u8]) -> String {
 /// Warning and critical threshold of a leaf, in seconds.
 fn workload(threshold: &Value, lifetime: i64) -> (i64, i64) {
     let config = read(&json!({"thresholds": {"workload": threshold}}));
-    config.thresholds.of(Layer::Workload).seconds(lifetime)
+    seconds(config.thresholds.of(Layer::Workload), lifetime)
+}
+
+fn seconds(threshold: &Threshold, lifetime: i64) -> (i64, i64) {
+    let (warning, critical) = threshold.of_lifetime(Seconds(lifetime));
+    (warning.0, critical.0)
 }
 
 #[test]
@@ -67,10 +73,10 @@ fn the_defaults_are_these_values() {
     assert!(defaults.strip_xfcc_certificates);
     assert_eq!(defaults.flag, Flag::default());
     assert_eq!(defaults.deny, Findings::empty());
-    assert_eq!(defaults.log_repeat, HOUR);
+    assert_eq!(defaults.log_repeat, Seconds(HOUR));
     let hierarchy = Hierarchy::default();
     assert_eq!(hierarchy.admin_cluster, "prometheus_stats");
-    assert_eq!(hierarchy.interval, MINUTE);
+    assert_eq!(hierarchy.interval, Seconds(MINUTE));
     for (layer, warning, critical, day_warning, day_critical) in [
         (Layer::Workload, 21, 7, 0.25, 0.125),
         (Layer::IssuingCa, 30, 7, 0.16, 0.08),
@@ -79,12 +85,12 @@ fn the_defaults_are_these_values() {
     ] {
         let threshold = defaults.thresholds.of(layer);
         assert_eq!(
-            threshold.seconds(10_000 * DAY),
+            seconds(threshold, 10_000 * DAY),
             (warning * DAY, critical * DAY)
         );
         let share = |share: f64| (DAY as f64 * share) as i64;
         assert_eq!(
-            threshold.seconds(DAY),
+            seconds(threshold, DAY),
             (share(day_warning), share(day_critical))
         );
     }
@@ -101,7 +107,7 @@ fn no_configuration_means_the_defaults() {
 fn what_is_not_given_keeps_its_default() {
     let config = read(&json!({"thresholds": {"root_ca": {"critical": "1d"}}, "deny": ["expired"]}));
     let root = config.thresholds.of(Layer::RootCa);
-    assert_eq!(root.seconds(10_000 * DAY), (180 * DAY, DAY));
+    assert_eq!(seconds(root, 10_000 * DAY), (180 * DAY, DAY));
     let defaults = Config::default();
     for layer in [Layer::Workload, Layer::IssuingCa, Layer::IntermediateCa] {
         assert_eq!(config.thresholds.of(layer), defaults.thresholds.of(layer));
@@ -134,7 +140,7 @@ fn every_setting_can_be_set() {
         strip_xfcc_certificates: false,
         hierarchy: Some(Hierarchy {
             admin_cluster: "admin".to_owned(),
-            interval: 5 * MINUTE,
+            interval: Seconds(5 * MINUTE),
         }),
         // Header names are compared without regard to case; HTTP/2 has them in lower case.
         flag: Flag {
@@ -142,7 +148,7 @@ fn every_setting_can_be_set() {
             response_header: Some("x-server".to_owned()),
         },
         deny: Finding::ALL.iter().copied().collect(),
-        log_repeat: 90,
+        log_repeat: Seconds(90),
     };
     assert_eq!(config, expected);
 }
@@ -477,7 +483,7 @@ fn a_poll_at_every_tick_is_the_shortest() {
     let config = read(&json!({"hierarchy": {"interval": "5s"}}));
     assert_eq!(
         config.hierarchy.map(|hierarchy| hierarchy.interval),
-        Some(5)
+        Some(Seconds(5))
     );
 }
 
@@ -624,7 +630,7 @@ fn where_critical_exceeds_warning_both_have_their_defaults() {
     assert_eq!(config.thresholds.of(workload), defaults.of(workload));
     let long = 10_000 * DAY;
     assert_eq!(
-        config.thresholds.of(root).seconds(long),
+        seconds(config.thresholds.of(root), long),
         (200 * DAY, 100 * DAY)
     );
 }

@@ -8,7 +8,7 @@ use mtls_watch_core::terms::Thresholds;
 use mtls_watch_core::terms::{Direction, Finding, Findings, Status};
 use mtls_watch_x509::chain::{self, Layer};
 use mtls_watch_x509::spiffe::{InvalidSvid, Svid};
-use mtls_watch_x509::time::UnixTime;
+use mtls_watch_x509::time::{Seconds, UnixTime};
 use mtls_watch_x509::{
     Certificate, ExtendedKeyUsage, KeyAlgorithm, KeyUsage, PublicKey, SignatureDigest,
 };
@@ -298,7 +298,7 @@ fn whatever_outlives_its_issuer_is_found_by_the_second() {
     for position in 0..3 {
         for (excess, expected) in [(0, &[][..]), (1, &[OutlivesIssuer])] {
             let mut chain = sound(true);
-            chain[position].not_after = chain[position + 1].not_after.plus(excess);
+            chain[position].not_after = chain[position + 1].not_after.plus(Seconds(excess));
             assert_eq!(found(&chain, Inbound)[position], expected, "{position}");
         }
     }
@@ -307,7 +307,7 @@ fn whatever_outlives_its_issuer_is_found_by_the_second() {
 #[test]
 fn nothing_outlives_an_issuer_that_is_not_there() {
     let [mut leaf, _, intermediate, root] = sound(true);
-    leaf.not_after = root.not_after.plus(1);
+    leaf.not_after = root.not_after.plus(Seconds::ONE);
     assert_eq!(found(&[leaf, intermediate, root], Inbound)[0], NOTHING);
 }
 
@@ -321,7 +321,7 @@ fn assert_boundaries(layer: Layer, lifetime: i64, warning: i64, critical: i64) {
     let mut chain = sound(true);
     let position = layer as usize;
     let not_before = UnixTime(NOW);
-    let not_after = not_before.plus(lifetime);
+    let not_after = not_before.plus(Seconds(lifetime));
     chain[position].not_before = not_before;
     chain[position].not_after = not_after;
     let judged = judge(&chain, Inbound)[position];
@@ -333,9 +333,9 @@ fn assert_boundaries(layer: Layer, lifetime: i64, warning: i64, critical: i64) {
             .iter()
             .collect::<Vec<_>>()
     };
-    let left = |seconds| at(not_after.minus(seconds));
+    let left = |seconds| at(not_after.minus(Seconds(seconds)));
     let case = format!("{layer:?} {lifetime}");
-    assert_eq!(at(not_before.minus(1)), [NotYetValid], "{case}");
+    assert_eq!(at(not_before.minus(Seconds::ONE)), [NotYetValid], "{case}");
     assert_eq!(at(not_before), NOTHING, "{case}");
     assert_eq!(left(warning), NOTHING, "{case}");
     assert_eq!(left(warning - 1), [ExpiresWarning], "{case}");
@@ -395,7 +395,7 @@ fn a_certificate_from_1950_to_9999_is_judged_like_any_other() {
     chain[0].not_before = UnixTime(-631_152_000);
     chain[0].not_after = END_OF_9999;
     let judged = judge(&chain, Inbound)[0];
-    let left = |seconds| judged.at(END_OF_9999.minus(seconds));
+    let left = |seconds| judged.at(END_OF_9999.minus(Seconds(seconds)));
     assert!(!left(21 * DAY).contains(ExpiresWarning));
     assert!(left(21 * DAY - 1).contains(ExpiresWarning));
     assert!(left(-1).contains(Expired));
@@ -477,8 +477,8 @@ proptest! {
             let change = judged.next_change(now);
             prop_assert!(change > now);
             // After the certificate's end nothing happens: a late moment stands for never.
-            let last = change.min(at(10_000)).minus(1);
-            let between = now.plus((last.since(now) as f64 * share) as i64);
+            let last = change.min(at(10_000)).minus(Seconds::ONE);
+            let between = now.plus(Seconds((last.since(now).0 as f64 * share) as i64));
             for moment in [between, last] {
                 prop_assert_eq!(judged.at(moment), judged.at(now));
             }
