@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use cargo_metadata::{Metadata, MetadataCommand};
 use syn::visit::{self, Visit};
@@ -131,12 +131,12 @@ struct Modules(BTreeMap<Module, BTreeSet<Module>>);
 impl Modules {
     fn of(root: &Path) -> Self {
         let mut modules = Self(BTreeMap::new());
-        modules.read(root, &[], &root.parent().unwrap().to_owned());
+        modules.read(root, &[], root.parent().unwrap());
         modules
     }
 
     /// Reads a file, and those of its modules.
-    fn read(&mut self, file: &Path, module: &[String], folder: &PathBuf) {
+    fn read(&mut self, file: &Path, module: &[String], folder: &Path) {
         let code = syn::parse_file(&fs::read_to_string(file).unwrap()).unwrap();
         let mut named = Named {
             module: module.to_vec(),
@@ -146,7 +146,7 @@ impl Modules {
         named.visit_file(&code);
         self.0.insert(module.to_vec(), named.paths);
         for child in named.children {
-            let path = [module, &[child.clone()]].concat();
+            let path = [module, std::slice::from_ref(&child)].concat();
             let flat = folder.join(format!("{child}.rs"));
             let nested = folder.join(&child).join("mod.rs");
             let below = folder.join(&child);

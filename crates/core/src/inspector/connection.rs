@@ -235,7 +235,7 @@ fn again(
     let new: Vec<_> = posture
         .findings
         .iter()
-        .map(|(layer, findings)| (*layer, *findings - known(*layer)))
+        .map(|(layer, findings)| (*layer, findings.difference(known(*layer))))
         .collect();
     let counter = |layer, finding| Counter::ConnectionFinding(direction, layer, finding);
     inspector.count_findings(host, &new, counter);
