@@ -5,7 +5,6 @@ use std::collections::HashMap;
 
 use mtls_watch_core::host::{Host, MetricId, MetricKind, Shared, Version};
 use mtls_watch_x509::time::UnixTime;
-use pki;
 
 /// One whose connection has these properties, their paths joined with dots.
 #[derive(Default)]
