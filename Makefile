@@ -46,7 +46,7 @@ lint: toolchain ## Formatting, and clippy on native and wasm
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --lib --target $(WASM_TARGET) -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --no-deps --document-private-items -p mtls-watch
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --no-deps --document-private-items -p mtls-watch-x509 -p mtls-watch-core -p mtls-watch-cli
 
 ##@ Build
 
