@@ -19,6 +19,7 @@ mod requests;
 mod samples;
 mod setup;
 mod sources;
+mod strict;
 mod updates;
 mod variants;
 mod workers;
