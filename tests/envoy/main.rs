@@ -19,6 +19,7 @@ mod requests;
 mod samples;
 mod setup;
 mod sources;
+mod strict;
 mod unfinished;
 mod updates;
 mod variants;
