@@ -5,8 +5,8 @@ use std::fs;
 
 use mtls_watch_core::config::{Config, Hierarchy};
 use mtls_watch_core::handshake::{NO_LAYER, Reason};
-use mtls_watch_core::metrics::{CATALOGUE, HANDSHAKE_FAILURES, Label, Metric};
 use mtls_watch_core::terms::Security;
+use mtls_watch_core::metrics::{CATALOGUE, HANDSHAKE_FAILURES, Label, Metric};
 use mtls_watch_core::terms::Source;
 use mtls_watch_core::terms::{Direction, Finding, Status};
 use mtls_watch_x509::chain::Layer;
