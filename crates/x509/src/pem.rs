@@ -136,7 +136,7 @@ fn split_at_end(body: &[u8]) -> (Option<&[u8]>, &[u8]) {
 }
 
 /// The block that nearly all are: lines of sixty-four digits, the last one shorter. They are decoded where they
-/// are: to find the end first and to take out white space costs a quarter of a new certificate.
+/// are: to find the end first and to take out white space costs a fifth of a new certificate.
 fn undisturbed(body: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let mut rest = body.strip_prefix(b"\n")?;
     let mut der = Vec::with_capacity(TYPICAL_BYTES);
