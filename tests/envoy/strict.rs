@@ -78,7 +78,7 @@ fn certificates_in_a_file_are_refused() -> Result<()> {
 
 /// Has Envoy load a certificate as one that it trusts.
 fn load(der: &[u8]) -> Result<()> {
-    let pem = pem::encode(&pem::Pem::new("CERTIFICATE", der));
+    let pem = pki::to_pem([&der.to_vec().into()]);
     let tls = json!({
         "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
         "common_tls_context": {"validation_context": {"trusted_ca": {"inline_string": pem}}},
