@@ -1,0 +1,19 @@
+# A real Istio on a real Kubernetes of one node: tools/mesh/README.md. Root, no Docker.
+
+MESH := MESH_ENVOY=$(abspath $(or $(ENVOY),$(ENVOY_DIR)/envoy/_bin/envoy)) MESH_IMAGE=$(abspath target/image) tools/mesh/mesh
+
+.PHONY: mesh
+mesh: image envoy ## A real Istio on a real Kubernetes, in namespaces of their own; the module is in its registry
+	$(MESH) up
+
+.PHONY: mesh-build
+mesh-build: envoy ## What make mesh starts, compiled into ~/.cache/mtls-watch/mesh
+	$(MESH) build
+
+.PHONY: mesh-shell
+mesh-shell: ## A shell with kubectl and istioctl that talk to the mesh
+	@$(MESH) shell
+
+.PHONY: mesh-down
+mesh-down: ## End the mesh: nothing is left of it but what was built
+	$(MESH) down
