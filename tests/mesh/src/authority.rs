@@ -1,33 +1,15 @@
 //! Certificate authorities for istiod to sign with.
 
-use std::time::Duration;
-
 use anyhow::Result;
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose, SanType,
-};
-use time::OffsetDateTime;
+use pki::{Ca, Identity, Lifetime, MINUTE};
 
 use crate::kubectl::{apply, kubectl};
 
-const DAY: Duration = Duration::from_secs(86400);
-
-/// A CA with its key.
-#[derive(Debug)]
-pub struct Authority {
-    name: String,
-    key_identifier: Vec<u8>,
-    issuer: CertifiedIssuer<'static, KeyPair>,
-}
-
-/// A certificate and its key, as PEM.
+/// A CA with its key, and the name that it has in the metrics.
 #[derive(Clone, Debug)]
-pub struct Leaf {
-    /// The certificate.
-    pub certificate: String,
-    /// Its key.
-    pub key: String,
+pub struct Authority {
+    common_name: String,
+    ca: Ca,
 }
 
 impl Authority {
@@ -35,79 +17,52 @@ impl Authority {
     ///
     /// # Errors
     /// If no key can be made.
-    pub fn root(name: &str) -> Result<Self> {
-        let (parameters, key) = (ca_parameters(name, 3650 * DAY), KeyPair::generate()?);
-        let key_identifier = parameters.key_identifier(&key);
-        let issuer = CertifiedIssuer::self_signed(parameters, key)?;
-        Ok(Self { name: name.to_owned(), key_identifier, issuer })
+    pub fn root(common_name: &str) -> Result<Self> {
+        let ca = Ca::root(common_name).issue()?;
+        Ok(Self {
+            common_name: common_name.to_owned(),
+            ca,
+        })
     }
 
-    /// A CA under this one.
+    /// A CA under this one that ends in so many seconds. It began two minutes ago, as istiod does it.
     ///
     /// # Errors
     /// If no key can be made.
-    pub fn intermediate(&self, name: &str, lifetime: Duration) -> Result<Self> {
-        let (parameters, key) = (ca_parameters(name, lifetime), KeyPair::generate()?);
-        let key_identifier = parameters.key_identifier(&key);
-        let issuer = CertifiedIssuer::signed_by(parameters, key, &self.issuer)?;
-        Ok(Self { name: name.to_owned(), key_identifier, issuer })
+    pub fn intermediate(&self, common_name: &str, seconds: i64) -> Result<Self> {
+        let lifetime = Lifetime::from_now(-2 * MINUTE, seconds);
+        let ca = self
+            .ca
+            .subordinate(common_name)
+            .lifetime(lifetime)
+            .issue()?;
+        Ok(Self {
+            common_name: common_name.to_owned(),
+            ca,
+        })
     }
 
-    /// A leaf for clientAuth and serverAuth with this URI SAN.
+    /// A leaf for clients and servers with this URI SAN.
     ///
     /// # Errors
     /// If no key can be made.
-    pub fn leaf(&self, uri: &str) -> Result<Leaf> {
-        let mut parameters = CertificateParams::default();
-        parameters.distinguished_name = rcgen::DistinguishedName::new();
-        parameters.subject_alt_names = vec![SanType::URI(uri.try_into()?)];
-        parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        parameters.extended_key_usages =
-            vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
-        parameters.use_authority_key_identifier_extension = true;
-        (parameters.not_before, parameters.not_after) = validity(DAY);
-        let key = KeyPair::generate()?;
-        let certificate = parameters.signed_by(&key, &self.issuer)?;
-        Ok(Leaf { certificate: certificate.pem(), key: key.serialize_pem() })
+    pub fn leaf(&self, uri: &str) -> Result<Identity> {
+        self.ca.leaf().uri(uri).issue()
     }
 
     /// The certificate.
     #[must_use]
     pub fn pem(&self) -> String {
-        self.issuer.pem()
-    }
-
-    /// The key.
-    #[must_use]
-    pub fn key(&self) -> String {
-        self.issuer.key().serialize_pem()
+        self.ca.pem()
     }
 
     /// As the module names it: common name and the beginning of the key identifier.
     #[must_use]
     pub fn ca_name(&self) -> String {
-        let bytes = self.key_identifier.iter().take(4);
-        let identifier: String = bytes.map(|byte| format!("{byte:02x}")).collect();
-        format!("{}:{identifier}", self.name.replace(' ', "_"))
+        let mut identifier = self.ca.key_identifier();
+        identifier.truncate(8);
+        format!("{}:{identifier}", self.common_name.replace(' ', "_"))
     }
-}
-
-fn ca_parameters(name: &str, lifetime: Duration) -> CertificateParams {
-    let mut parameters = CertificateParams::default();
-    parameters.distinguished_name = rcgen::DistinguishedName::new();
-    parameters.distinguished_name.push(DnType::OrganizationName, "Corp");
-    parameters.distinguished_name.push(DnType::CommonName, name);
-    parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    parameters.use_authority_key_identifier_extension = true;
-    (parameters.not_before, parameters.not_after) = validity(lifetime);
-    parameters
-}
-
-/// From a little ago on, as istiod does it.
-fn validity(lifetime: Duration) -> (OffsetDateTime, OffsetDateTime) {
-    let now = OffsetDateTime::now_utc();
-    (now - Duration::from_secs(120), now + lifetime)
 }
 
 /// What istiod signs with, as in its secret `cacerts`.
@@ -131,7 +86,7 @@ impl PluggedIn<'_> {
             "metadata": {"name": "cacerts", "namespace": "istio-system"},
             "stringData": {
                 "ca-cert.pem": self.signer.pem(),
-                "ca-key.pem": self.signer.key(),
+                "ca-key.pem": self.signer.ca.key().pkcs8_pem()?,
                 "cert-chain.pem": self.signer.pem(),
                 "root-cert.pem": roots,
             },
@@ -145,5 +100,13 @@ impl PluggedIn<'_> {
 /// # Errors
 /// If the API server refuses.
 pub fn unplug() -> Result<()> {
-    kubectl(&["delete", "secret", "cacerts", "--namespace", "istio-system", "--ignore-not-found"]).map(drop)
+    let delete = [
+        "delete",
+        "secret",
+        "cacerts",
+        "--namespace",
+        "istio-system",
+        "--ignore-not-found",
+    ];
+    kubectl(&delete).map(drop)
 }

@@ -57,9 +57,14 @@ impl Overlay {
 
     /// A kustomization above the overlay that makes the edits.
     fn folder(&self) -> Result<std::path::PathBuf> {
-        let folder = workspace_root().join("target/mesh-overlays").join(&self.name);
+        let folder = workspace_root()
+            .join("target/mesh-overlays")
+            .join(&self.name);
         fs::create_dir_all(&folder)?;
-        let namespace = self.namespace.as_ref().map(|name| format!("namespace: {name}\n"));
+        let namespace = self
+            .namespace
+            .as_ref()
+            .map(|name| format!("namespace: {name}\n"));
         let overlay = format!("../../../envoy-config/istio/overlays/{}", self.name);
         let kustomization = format!(
             "apiVersion: kustomize.config.k8s.io/v1beta1
@@ -93,7 +98,13 @@ pub fn watch_the_mesh() -> Result<()> {
 /// # Errors
 /// If it does not start.
 pub fn set_istiod_env(variables: &[&str]) -> Result<()> {
-    let set = ["set", "env", "deployment/istiod", "--namespace", "istio-system"];
+    let set = [
+        "set",
+        "env",
+        "deployment/istiod",
+        "--namespace",
+        "istio-system",
+    ];
     kubectl(&[&set[..], variables].concat())?;
     wait_for_istiod()
 }
@@ -103,15 +114,34 @@ pub fn set_istiod_env(variables: &[&str]) -> Result<()> {
 /// # Errors
 /// If it does not start.
 pub fn restart_istiod() -> Result<()> {
-    kubectl(&["rollout", "restart", "deployment/istiod", "--namespace", "istio-system"])?;
+    kubectl(&[
+        "rollout",
+        "restart",
+        "deployment/istiod",
+        "--namespace",
+        "istio-system",
+    ])?;
     wait_for_istiod()
 }
 
 fn wait_for_istiod() -> Result<()> {
-    kubectl(&["rollout", "status", "deployment/istiod", "--namespace", "istio-system", "--timeout=120s"])?;
+    kubectl(&[
+        "rollout",
+        "status",
+        "deployment/istiod",
+        "--namespace",
+        "istio-system",
+        "--timeout=120s",
+    ])?;
     // The old one is gone, too: it would sign on.
     eventually(DEADLINE, || {
-        let pods = get(&["pods", "--namespace", "istio-system", "--selector", "app=istiod"])?;
+        let pods = get(&[
+            "pods",
+            "--namespace",
+            "istio-system",
+            "--selector",
+            "app=istiod",
+        ])?;
         let count = pods["items"].as_array().context("no pods")?.len();
         ensure!(count == 1, "{count} pods of istiod");
         Ok(())
@@ -124,9 +154,20 @@ fn wait_for_istiod() -> Result<()> {
 /// If the API server refuses.
 pub fn edit_mesh_config(edit: impl Fn(&str) -> String) -> Result<()> {
     let map = get(&["configmap", "istio", "--namespace", "istio-system"])?;
-    let mesh = map["data"]["mesh"].as_str().context("no mesh configuration")?;
+    let mesh = map["data"]["mesh"]
+        .as_str()
+        .context("no mesh configuration")?;
     let patch = serde_json::json!({"data": {"mesh": edit(mesh)}}).to_string();
-    let arguments = ["patch", "configmap", "istio", "--namespace", "istio-system", "--type=merge", "--patch", &patch];
+    let arguments = [
+        "patch",
+        "configmap",
+        "istio",
+        "--namespace",
+        "istio-system",
+        "--type=merge",
+        "--patch",
+        &patch,
+    ];
     kubectl(&arguments).map(drop)
 }
 
@@ -136,7 +177,14 @@ pub fn edit_mesh_config(edit: impl Fn(&str) -> String) -> Result<()> {
 /// If the API server refuses.
 pub fn annotate_as_documented(namespace: &str, deployment: &str) -> Result<()> {
     let file = workspace_root().join("envoy-config/istio/pod-annotations.yaml");
-    let patch = ["patch", "deployment", deployment, "--namespace", namespace, "--patch-file"];
+    let patch = [
+        "patch",
+        "deployment",
+        deployment,
+        "--namespace",
+        namespace,
+        "--patch-file",
+    ];
     kubectl(&[&patch[..], &[&file.display().to_string()]].concat()).map(drop)
 }
 
@@ -146,12 +194,15 @@ pub fn annotate_as_documented(namespace: &str, deployment: &str) -> Result<()> {
 /// # Errors
 /// If the API server refuses.
 pub fn mutual_gateway(namespace: &str, host: &str) -> Result<Authority> {
-    let (partners, public) = (Authority::root("Partner Root")?, Authority::root("Public Root")?);
+    let (partners, public) = (
+        Authority::root("Partner Root")?,
+        Authority::root("Public Root")?,
+    );
     let server = public.leaf(&format!("https://{host}"))?;
     let secret = serde_json::json!({
         "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
         "metadata": {"name": namespace, "namespace": "istio-system"},
-        "stringData": {"tls.crt": server.certificate, "tls.key": server.key, "ca.crt": partners.pem()},
+        "stringData": {"tls.crt": server.chain_pem(), "tls.key": server.key_pem()?, "ca.crt": partners.pem()},
     });
     apply(&secret.to_string())?;
     apply(&format!(
@@ -182,8 +233,16 @@ spec:
 /// # Errors
 /// If there is none.
 pub fn gateway_address() -> Result<String> {
-    let pods = get(&["pods", "--namespace", "istio-system", "--selector", "istio=ingressgateway"])?;
-    let address = pods["items"][0]["status"]["podIP"].as_str().context("no ingress gateway")?;
+    let pods = get(&[
+        "pods",
+        "--namespace",
+        "istio-system",
+        "--selector",
+        "istio=ingressgateway",
+    ])?;
+    let address = pods["items"][0]["status"]["podIP"]
+        .as_str()
+        .context("no ingress gateway")?;
     Ok(format!("{address}:8443"))
 }
 
@@ -193,16 +252,35 @@ pub fn gateway_address() -> Result<String> {
 /// # Errors
 /// If istiod, or the gateway, does not start.
 pub fn reset() -> Result<()> {
-    edit_mesh_config(|mesh| without_ca_certificates(mesh))?;
-    let plugged = kubectl(&["get", "secret", "cacerts", "--namespace", "istio-system", "--ignore-not-found"])?;
+    edit_mesh_config(without_ca_certificates)?;
+    let plugged = kubectl(&[
+        "get",
+        "secret",
+        "cacerts",
+        "--namespace",
+        "istio-system",
+        "--ignore-not-found",
+    ])?;
     if plugged.is_empty() {
         return Ok(());
     }
     unplug()?;
     set_istiod_env(&["ISTIO_MULTIROOT_MESH-"])?;
     restart_istiod()?;
-    kubectl(&["rollout", "restart", "deployment/istio-ingressgateway", "--namespace", "istio-system"])?;
-    let status = ["rollout", "status", "deployment/istio-ingressgateway", "--namespace", "istio-system"];
+    kubectl(&[
+        "rollout",
+        "restart",
+        "deployment/istio-ingressgateway",
+        "--namespace",
+        "istio-system",
+    ])?;
+    let status = [
+        "rollout",
+        "status",
+        "deployment/istio-ingressgateway",
+        "--namespace",
+        "istio-system",
+    ];
     kubectl(&[&status[..], &["--timeout=120s"]].concat()).map(drop)
 }
 
@@ -212,11 +290,18 @@ pub fn reset() -> Result<()> {
 /// If the API server refuses.
 pub fn trust_also(root: &Authority) -> Result<()> {
     let pem = root.pem().replace('\n', "\\n");
-    edit_mesh_config(|mesh| format!("{}caCertificates: [{{pem: \"{pem}\"}}]\n", without_ca_certificates(mesh)))
+    edit_mesh_config(|mesh| {
+        format!(
+            "{}caCertificates: [{{pem: \"{pem}\"}}]\n",
+            without_ca_certificates(mesh)
+        )
+    })
 }
 
 fn without_ca_certificates(mesh: &str) -> String {
-    let lines = mesh.lines().filter(|line| !line.starts_with("caCertificates:"));
+    let lines = mesh
+        .lines()
+        .filter(|line| !line.starts_with("caCertificates:"));
     lines.map(|line| format!("{line}\n")).collect()
 }
 
@@ -227,8 +312,12 @@ fn without_ca_certificates(mesh: &str) -> String {
 pub fn tag_image(tag: &str) -> Result<()> {
     const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
     let manifests = "http://10.99.0.1:5000/v2/mtls-watch/manifests";
-    let mut reply = ureq::get(format!("{manifests}/0.1.0")).header("accept", MANIFEST).call()?;
+    let mut reply = ureq::get(format!("{manifests}/0.1.0"))
+        .header("accept", MANIFEST)
+        .call()?;
     let manifest = reply.body_mut().read_to_vec()?;
-    ureq::put(format!("{manifests}/{tag}")).header("content-type", MANIFEST).send(&manifest[..])?;
+    ureq::put(format!("{manifests}/{tag}"))
+        .header("content-type", MANIFEST)
+        .send(&manifest[..])?;
     Ok(())
 }

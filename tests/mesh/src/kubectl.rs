@@ -14,7 +14,11 @@ use serde_json::Value;
 pub fn run(program: &str, arguments: &[&str], input: Option<&str>) -> Result<String> {
     let mut child = Command::new(program)
         .args(arguments)
-        .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
+        .stdin(if input.is_some() {
+            Stdio::piped()
+        } else {
+            Stdio::null()
+        })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -66,7 +70,12 @@ pub fn delete_kustomization(folder: &Path) -> Result<()> {
 
 fn kustomization(folder: &Path) -> Result<String> {
     let folder = folder.display().to_string();
-    kubectl(&["kustomize", "--load-restrictor", "LoadRestrictionsNone", &folder])
+    kubectl(&[
+        "kustomize",
+        "--load-restrictor",
+        "LoadRestrictionsNone",
+        &folder,
+    ])
 }
 
 /// `kubectl get … -o json`.

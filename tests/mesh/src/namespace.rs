@@ -62,7 +62,9 @@ impl Namespace {
         apply(&format!(
             "{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}, labels: {{istio-injection: {injection}, {LABEL}: scenario}}}}}}"
         ))?;
-        Ok(Self { name: name.to_owned() })
+        Ok(Self {
+            name: name.to_owned(),
+        })
     }
 
     /// Starts workloads, and waits until they are ready.
@@ -79,13 +81,20 @@ impl Namespace {
     /// # Errors
     /// If the API server refuses.
     pub fn apply(&self, workloads: &[Workload<'_>]) -> Result<()> {
-        let manifests: Vec<String> = workloads.iter().map(|workload| self.manifest(workload)).collect();
+        let manifests: Vec<String> = workloads
+            .iter()
+            .map(|workload| self.manifest(workload))
+            .collect();
         apply(&manifests.join("\n---\n"))
     }
 
     fn manifest(&self, workload: &Workload<'_>) -> String {
         let (namespace, name, targets) = (&self.name, workload.name, workload.targets);
-        let config = if workload.proxy_config.is_empty() { "{}" } else { workload.proxy_config };
+        let config = if workload.proxy_config.is_empty() {
+            "{}"
+        } else {
+            workload.proxy_config
+        };
         format!(
             r#"{{apiVersion: v1, kind: ServiceAccount, metadata: {{name: {name}, namespace: {namespace}}}}}
 ---
@@ -122,14 +131,31 @@ spec:
     /// # Errors
     /// If that is not so within the deadline.
     pub fn wait(&self) -> Result<()> {
-        let deployments = kubectl(&["get", "deployments", "--namespace", &self.name, "--output", "name"])?;
+        let deployments = kubectl(&[
+            "get",
+            "deployments",
+            "--namespace",
+            &self.name,
+            "--output",
+            "name",
+        ])?;
         for deployment in deployments.lines() {
             let timeout = format!("--timeout={}s", DEADLINE.as_secs());
-            kubectl(&["rollout", "status", deployment, "--namespace", &self.name, &timeout])?;
+            kubectl(&[
+                "rollout",
+                "status",
+                deployment,
+                "--namespace",
+                &self.name,
+                &timeout,
+            ])?;
         }
         eventually(DEADLINE, || {
             let pods = self.pods()?;
-            ensure!(pods.len() == deployments.lines().count(), "old pods are left: {pods:?}");
+            ensure!(
+                pods.len() == deployments.lines().count(),
+                "old pods are left: {pods:?}"
+            );
             Ok(())
         })
     }
@@ -155,7 +181,14 @@ spec:
         let pods = pods["items"].as_array().context("no pods")?;
         let text = |value: &serde_json::Value| value.as_str().unwrap_or("").to_owned();
         let pods = pods.iter();
-        Ok(pods.map(|pod| (text(&pod["metadata"]["labels"]["app"]), text(&pod["status"]["podIP"]))).collect())
+        Ok(pods
+            .map(|pod| {
+                (
+                    text(&pod["metadata"]["labels"]["app"]),
+                    text(&pod["status"]["podIP"]),
+                )
+            })
+            .collect())
     }
 
     /// The address of the workload's pod.
@@ -165,7 +198,8 @@ spec:
     pub fn address(&self, workload: &str) -> Result<String> {
         let pods = self.pods()?;
         let pod = pods.into_iter().find(|(name, _)| name == workload);
-        pod.map(|(_, address)| address).with_context(|| format!("no pod of {workload}"))
+        pod.map(|(_, address)| address)
+            .with_context(|| format!("no pod of {workload}"))
     }
 
     /// Has a workload make one call now.
@@ -193,8 +227,12 @@ spec:
         let mut sum = 0;
         for (_, address) in self.pods()? {
             let metrics = http_get(&format!("http://{address}:8081/metrics"))?;
-            let counts = metrics.lines().filter(|line| line.contains(&format!("result=\"{result}\"")));
-            sum += counts.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum::<u64>();
+            let counts = metrics
+                .lines()
+                .filter(|line| line.contains(&format!("result=\"{result}\"")));
+            sum += counts
+                .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+                .sum::<u64>();
         }
         Ok(sum)
     }
@@ -234,8 +272,18 @@ spec:
     /// If there is no such pod.
     pub fn module_log(&self, workload: &str) -> Result<String> {
         let deployment = format!("deployment/{workload}");
-        let log = kubectl(&["logs", &deployment, "--namespace", &self.name, "--container", "istio-proxy"])?;
-        let lines: Vec<&str> = log.lines().filter(|line| line.contains("mtls-watch")).collect();
+        let log = kubectl(&[
+            "logs",
+            &deployment,
+            "--namespace",
+            &self.name,
+            "--container",
+            "istio-proxy",
+        ])?;
+        let lines: Vec<&str> = log
+            .lines()
+            .filter(|line| line.contains("mtls-watch"))
+            .collect();
         Ok(lines.join("\n"))
     }
 }

@@ -6,15 +6,19 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::authority::Leaf;
 use crate::workspace_root;
+use pki::Identity;
 
 /// Says hello to the TCP echo of a pod, as a sidecar would: with mTLS and Istio's ALPN, and with this leaf.
 ///
 /// # Errors
 /// If the sidecar does not take the leaf, and so nothing comes back; the error has what OpenSSL says.
-pub fn hello(address: &str, leaf: &Leaf) -> Result<()> {
-    let line = first_line(&["-alpn", "istio", "-connect", &format!("{address}:7000")], leaf, "hello\n")?;
+pub fn hello(address: &str, leaf: &Identity) -> Result<()> {
+    let line = first_line(
+        &["-alpn", "istio", "-connect", &format!("{address}:7000")],
+        leaf,
+        "hello\n",
+    )?;
     ensure!(line == "hello", "{address} said {line:?}");
     Ok(())
 }
@@ -23,7 +27,7 @@ pub fn hello(address: &str, leaf: &Leaf) -> Result<()> {
 ///
 /// # Errors
 /// If it does not take the leaf, or does not answer with 200.
-pub fn get(address: &str, host: &str, leaf: &Leaf) -> Result<()> {
+pub fn get(address: &str, host: &str, leaf: &Identity) -> Result<()> {
     let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     let line = first_line(&["-servername", host, "-connect", address], leaf, &request)?;
     ensure!(line == "HTTP/1.1 200 OK", "{host} said {line:?}");
@@ -37,21 +41,25 @@ pub fn get(address: &str, host: &str, leaf: &Leaf) -> Result<()> {
 pub fn issuer_of(address: &str) -> Result<String> {
     let address = format!("{address}:7000");
     let output = Command::new("timeout")
-        .args(["10", "openssl", "s_client", "-alpn", "istio", "-connect", &address])
+        .args([
+            "10", "openssl", "s_client", "-alpn", "istio", "-connect", &address,
+        ])
         .stdin(Stdio::null())
         .output()?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let issuer = said.lines().find_map(|line| line.strip_prefix("issuer="));
-    issuer.map(str::to_owned).with_context(|| format!("{address} shows no certificate: {said}"))
+    issuer
+        .map(str::to_owned)
+        .with_context(|| format!("{address} shows no certificate: {said}"))
 }
 
 /// The first line that comes back for what is sent.
-fn first_line(arguments: &[&str], leaf: &Leaf, text: &str) -> Result<String> {
+fn first_line(arguments: &[&str], leaf: &Identity, text: &str) -> Result<String> {
     let folder = workspace_root().join("target/mesh-probe");
     fs::create_dir_all(&folder)?;
     let (certificate, key) = (folder.join("leaf.pem"), folder.join("leaf.key"));
-    fs::write(&certificate, &leaf.certificate)?;
-    fs::write(&key, &leaf.key)?;
+    fs::write(&certificate, leaf.chain_pem())?;
+    fs::write(&key, leaf.key_pem()?)?;
     let mut client = Command::new("timeout")
         .args(["10", "openssl", "s_client", "-quiet"])
         .args(arguments)
@@ -71,9 +79,16 @@ fn first_line(arguments: &[&str], leaf: &Leaf, text: &str) -> Result<String> {
     BufReader::new(client.stdout.take().context("no output")?).read_line(&mut line)?;
     drop(input);
     // `timeout` passes this on to its child.
-    Command::new("kill").arg(client.id().to_string()).stderr(Stdio::null()).status()?;
+    Command::new("kill")
+        .arg(client.id().to_string())
+        .stderr(Stdio::null())
+        .status()?;
     let mut said = String::new();
-    client.stderr.take().context("no errors")?.read_to_string(&mut said)?;
+    client
+        .stderr
+        .take()
+        .context("no errors")?
+        .read_to_string(&mut said)?;
     client.wait()?;
     if written.is_err() || line.is_empty() {
         bail!("nothing came back: {said}");

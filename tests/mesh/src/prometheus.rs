@@ -49,7 +49,11 @@ pub fn http_get(url: &str) -> Result<String> {
         .new_agent();
     let mut reply = agent.get(url).call().with_context(|| url.to_owned())?;
     let body = reply.body_mut().read_to_string()?;
-    ensure!(reply.status().is_success(), "{url}: {}: {body}", reply.status());
+    ensure!(
+        reply.status().is_success(),
+        "{url}: {}: {body}",
+        reply.status()
+    );
     Ok(body)
 }
 
@@ -71,9 +75,15 @@ pub fn query(expression: &str) -> Result<Vec<Sample>> {
 
 fn sample(sample: &Value) -> Result<Sample> {
     let labels = sample["metric"].as_object().into_iter().flatten();
-    let labels = labels.map(|(name, value)| (name.clone(), value.as_str().unwrap_or("").to_owned()));
-    let value = sample["value"][1].as_str().context("a sample without value")?;
-    Ok(Sample { labels: labels.collect(), value: value.parse()? })
+    let labels =
+        labels.map(|(name, value)| (name.clone(), value.as_str().unwrap_or("").to_owned()));
+    let value = sample["value"][1]
+        .as_str()
+        .context("a sample without value")?;
+    Ok(Sample {
+        labels: labels.collect(),
+        value: value.parse()?,
+    })
 }
 
 /// Asks until there is a result, and returns it.
@@ -117,7 +127,10 @@ pub fn nothing(expression: &str) -> Result<()> {
 /// Each sample on a line of its own.
 #[must_use]
 pub fn lines(samples: &[Sample]) -> String {
-    samples.iter().map(|sample| format!("\n  {sample}")).collect()
+    samples
+        .iter()
+        .map(|sample| format!("\n  {sample}"))
+        .collect()
 }
 
 /// Reads rule files and configuration again.
@@ -131,7 +144,9 @@ pub fn reload() -> Result<()> {
 
 fn percent_encode(text: &str) -> String {
     let encode = |byte: u8| match byte {
-        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.' | b'-' => char::from(byte).to_string(),
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.' | b'-' => {
+            char::from(byte).to_string()
+        }
         other => format!("%{other:02X}"),
     };
     text.bytes().map(encode).collect()

@@ -36,7 +36,9 @@ impl Gates {
     /// Whether the gate says yes.
     #[must_use]
     pub fn is_open(&self, gate: u64) -> bool {
-        self.verdicts.get(&gate).is_some_and(|verdict| verdict == "open")
+        self.verdicts
+            .get(&gate)
+            .is_some_and(|verdict| verdict == "open")
     }
 
     /// Why the gate says what it says.
@@ -59,12 +61,21 @@ impl Rotation<'_> {
         let folder = workspace_root().join("target/mesh-rotation");
         fs::create_dir_all(&folder)?;
         let file = folder.join(format!("{}.pem", namespace.name));
-        fs::write(&file, self.cas.iter().map(|ca| ca.pem()).collect::<String>())?;
+        fs::write(
+            &file,
+            self.cas.iter().map(|ca| ca.pem()).collect::<String>(),
+        )?;
         let pods = namespace.pods()?.into_iter();
         let proxies = pods.map(|(name, address)| format!("{name}=http://{address}:15090"));
         let output = Command::new(workspace_root().join("target/release/mtls-watch"))
             .args(["rotation-status", "--format", "json", "--recent", "30s"])
-            .args(["--old", &self.old.ca_name(), "--new", &self.new.ca_name(), "--cas"])
+            .args([
+                "--old",
+                &self.old.ca_name(),
+                "--new",
+                &self.new.ca_name(),
+                "--cas",
+            ])
             .arg(&file)
             .args(proxies)
             .output()
@@ -73,9 +84,15 @@ impl Rotation<'_> {
         let report: Value = serde_json::from_slice(&output.stdout).context(said)?;
         let gates = report["gates"].as_array().context("no gates")?.iter();
         let verdict = |gate: &Value| {
-            Some((gate["number"].as_u64()?, gate["verdict"].as_str()?.to_owned()))
+            Some((
+                gate["number"].as_u64()?,
+                gate["verdict"].as_str()?.to_owned(),
+            ))
         };
-        Ok(Gates { verdicts: gates.filter_map(verdict).collect(), report })
+        Ok(Gates {
+            verdicts: gates.filter_map(verdict).collect(),
+            report,
+        })
     }
 
     /// Asks until the gate is open, or is not.
@@ -90,12 +107,22 @@ impl Rotation<'_> {
     ///
     /// # Errors
     /// After the deadline, with what stands in the way.
-    pub fn wait_within(&self, deadline: Duration, namespace: &Namespace, gate: u64, open: bool) -> Result<()> {
+    pub fn wait_within(
+        &self,
+        deadline: Duration,
+        namespace: &Namespace,
+        gate: u64,
+        open: bool,
+    ) -> Result<()> {
         let expected = if open { "open" } else { "shut" };
         eventually(deadline, || {
             let gates = self.status(namespace)?;
             let verdict = gates.verdicts.get(&gate).map_or("missing", String::as_str);
-            ensure!(gates.is_open(gate) == open, "gate {gate} is {verdict}, not {expected}: {}", gates.because(gate));
+            ensure!(
+                gates.is_open(gate) == open,
+                "gate {gate} is {verdict}, not {expected}: {}",
+                gates.because(gate)
+            );
             Ok(())
         })
     }

@@ -21,14 +21,22 @@ pub struct Scenario {
 /// A scenario that holds.
 #[must_use]
 pub const fn holds(name: &'static str, run: fn() -> Result<()>) -> Scenario {
-    Scenario { name, run, issue: None }
+    Scenario {
+        name,
+        run,
+        issue: None,
+    }
 }
 
 /// A scenario that shows what is wrong in the product, until that issue is done. It runs all the same; once it
 /// holds, the mark must go.
 #[must_use]
 pub const fn fails_until(issue: u32, name: &'static str, run: fn() -> Result<()>) -> Scenario {
-    Scenario { name, run, issue: Some(issue) }
+    Scenario {
+        name,
+        run,
+        issue: Some(issue),
+    }
 }
 
 static KNOWN: Mutex<Vec<String>> = Mutex::new(Vec::new());
@@ -43,7 +51,10 @@ pub fn not_until(issue: u32, what: &str, outcome: Result<()>) -> Result<()> {
         Ok(()) => bail!("{what}: it holds; is issue {issue} done? then take the mark away"),
         Err(error) => {
             let line = format!("  issue {issue}: {what}: {error:#}");
-            KNOWN.lock().map_err(|_| anyhow!("a scenario has panicked"))?.push(line);
+            KNOWN
+                .lock()
+                .map_err(|_| anyhow!("a scenario has panicked"))?
+                .push(line);
             Ok(())
         }
     }
@@ -57,23 +68,28 @@ pub fn main(scenarios: &[Scenario]) -> ExitCode {
     arguments.test_threads = Some(1);
     let trials = scenarios.iter().map(|&scenario| {
         let trial = Trial::test(scenario.name, move || {
-            scenario.judge().map_err(|error| format!("{error:#}").into())
+            scenario
+                .judge()
+                .map_err(|error| format!("{error:#}").into())
         });
         match scenario.issue {
             Some(issue) => trial.with_kind(format!("fails until issue {issue}")),
             None => trial,
         }
     });
-    if !arguments.list {
-        if let Err(error) = istio::reset() {
-            eprintln!("no mesh: {error:#}");
-            return ExitCode::FAILURE;
-        }
+    if !arguments.list
+        && let Err(error) = istio::reset()
+    {
+        eprintln!("no mesh: {error:#}");
+        return ExitCode::FAILURE;
     }
     let conclusion = libtest_mimic::run(&arguments, trials.collect());
     let known = KNOWN.lock().map(|known| known.clone()).unwrap_or_default();
     if !known.is_empty() {
-        println!("These fail as the issues say that they do:\n{}", known.join("\n"));
+        println!(
+            "These fail as the issues say that they do:\n{}",
+            known.join("\n")
+        );
     }
     conclusion.exit_code()
 }
@@ -83,12 +99,18 @@ impl Scenario {
         let start = Instant::now();
         let outcome = (self.run)();
         let failed = outcome.is_err() && self.issue.is_none();
-        let folder = workspace_root().join("target/mesh-logs").join(self.name.replace(':', "_"));
+        let folder = workspace_root()
+            .join("target/mesh-logs")
+            .join(self.name.replace(':', "_"));
         if failed {
             keep_logs(&folder);
         }
         namespace::delete_all()?;
-        eprintln!("  {} took {:.0} s", self.name, start.elapsed().as_secs_f64());
+        eprintln!(
+            "  {} took {:.0} s",
+            self.name,
+            start.elapsed().as_secs_f64()
+        );
         match self.issue {
             Some(issue) => not_until(issue, self.name, outcome),
             None => outcome.with_context(|| format!("logs of all parts: {}", folder.display())),
@@ -100,7 +122,11 @@ impl Scenario {
 fn keep_logs(folder: &Path) {
     let folder = folder.display().to_string();
     let namespaces = ["--all-namespaces", "--output-directory", &folder];
-    let dump = [&["cluster-info", "dump", "--output", "yaml"][..], &namespaces[..]].concat();
+    let dump = [
+        &["cluster-info", "dump", "--output", "yaml"][..],
+        &namespaces[..],
+    ]
+    .concat();
     if let Err(error) = kubectl::kubectl(&dump) {
         eprintln!("no logs: {error:#}");
     }

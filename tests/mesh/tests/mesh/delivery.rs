@@ -13,10 +13,20 @@ use crate::overlays::pair;
 
 /// In the order in which they run.
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    holds("delivery::a_missing_image_stops_nothing", a_missing_image_stops_nothing),
-    fails_until(15, "delivery::a_refused_configuration_stops_nothing", a_refused_configuration_stops_nothing),
+    holds(
+        "delivery::a_missing_image_stops_nothing",
+        a_missing_image_stops_nothing,
+    ),
+    fails_until(
+        15,
+        "delivery::a_refused_configuration_stops_nothing",
+        a_refused_configuration_stops_nothing,
+    ),
     holds("delivery::an_upgrade_cuts_nothing", an_upgrade_cuts_nothing),
-    holds("delivery::removal_cuts_long_connections_only", removal_cuts_long_connections_only),
+    holds(
+        "delivery::removal_cuts_long_connections_only",
+        removal_cuts_long_connections_only,
+    ),
 ];
 
 /// The overlay `namespace` for this one, where no other is.
@@ -34,13 +44,25 @@ fn a_missing_image_stops_nothing() -> Result<()> {
     overlay.apply()?;
     // These start without the module.
     pair(&shop)?;
-    ensure!(shop.failures_during(100)? == 0, "calls fail for want of an image");
+    ensure!(
+        shop.failures_during(100)? == 0,
+        "calls fail for want of an image"
+    );
     // What tells the operator.
-    wait_for(&(shop.selector("istio_agent_wasm_remote_fetch_count", "result!=\"success\"") + " > 0"))?;
+    wait_for(
+        &(shop.selector("istio_agent_wasm_remote_fetch_count", "result!=\"success\"") + " > 0"),
+    )?;
     // And what repairs it.
-    Overlay { url: istio::IMAGE.to_owned(), ..overlay }.apply()?;
+    Overlay {
+        url: istio::IMAGE.to_owned(),
+        ..overlay
+    }
+    .apply()?;
     wait_for(&(shop.selector("mtls_requests_total", "status=\"ok\"") + " > 0"))?;
-    ensure!(shop.failures_during(50)? == 0, "calls fail when the module comes");
+    ensure!(
+        shop.failures_during(50)? == 0,
+        "calls fail when the module comes"
+    );
     Ok(())
 }
 
@@ -49,8 +71,20 @@ fn a_refused_configuration_stops_nothing() -> Result<()> {
     let mut overlay = overlay(&shop)?;
     overlay.plugin_config = "{nonsense: 1}".to_owned();
     overlay.apply()?;
-    shop.start(&[Workload { name: "server", ..Workload::default() }, Workload { name: "client", ..Workload::default() }])?;
-    for target in ["http://server.shop-refused/", "tcp://server.shop-refused:7000"] {
+    shop.start(&[
+        Workload {
+            name: "server",
+            ..Workload::default()
+        },
+        Workload {
+            name: "client",
+            ..Workload::default()
+        },
+    ])?;
+    for target in [
+        "http://server.shop-refused/",
+        "tcp://server.shop-refused:7000",
+    ] {
         mesh_tests::eventually(Duration::from_secs(20), || shop.call("client", target))?;
     }
     Ok(())
@@ -70,9 +104,16 @@ fn an_upgrade_cuts_nothing() -> Result<()> {
     wait_for(&format!("min({fetched}) >= 1"))?;
     ensure!(failed == 0, "{failed} calls failed with a new url");
     let changed = istio::PLUGIN_CONFIG.replace("5s", "6s");
-    Overlay { plugin_config: changed, ..overlay }.apply()?;
+    Overlay {
+        plugin_config: changed,
+        ..overlay
+    }
+    .apply()?;
     let failed = shop.failures_during(400)?;
-    ensure!(failed == 0, "{failed} calls failed with a new configuration");
+    ensure!(
+        failed == 0,
+        "{failed} calls failed with a new configuration"
+    );
     Ok(())
 }
 
@@ -87,10 +128,19 @@ fn long_and_short(shop: &Namespace) -> Result<()> {
     ];
     let targets: Vec<&str> = targets.iter().map(String::as_str).collect();
     shop.start(&[
-        Workload { name: "server", ..Workload::default() },
-        Workload { name: "client", targets: &targets, ..Workload::default() },
+        Workload {
+            name: "server",
+            ..Workload::default()
+        },
+        Workload {
+            name: "client",
+            targets: &targets,
+            ..Workload::default()
+        },
     ])?;
-    targets.iter().try_for_each(|target| shop.call_until_ok("client", target))
+    targets
+        .iter()
+        .try_for_each(|target| shop.call_until_ok("client", target))
 }
 
 /// The listeners change: what is open on them is closed after the drain time of 45 s.

@@ -10,6 +10,11 @@ mod rotation;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let scenarios = [overlays::SCENARIOS, delivery::SCENARIOS, rotation::SCENARIOS].concat();
+    let scenarios = [
+        overlays::SCENARIOS,
+        delivery::SCENARIOS,
+        rotation::SCENARIOS,
+    ]
+    .concat();
     mesh_tests::runner::main(&scenarios)
 }

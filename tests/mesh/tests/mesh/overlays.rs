@@ -11,22 +11,54 @@ use mesh_tests::{DEADLINE, eventually, istio};
 
 /// In the order in which they run.
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    holds("overlays::mesh_names_clients_and_servers", mesh_names_clients_and_servers),
-    holds("overlays::annotations_make_the_same_labels", annotations_make_the_same_labels),
-    holds("overlays::permissive_counts_plaintext", permissive_counts_plaintext),
-    holds("overlays::strict_refuses_plaintext_unseen", strict_refuses_plaintext_unseen),
-    fails_until(15, "overlays::ingress_gateway_names_its_clients", ingress_gateway_names_its_clients),
-    fails_until(15, "overlays::two_plugins_count_once", two_plugins_count_once),
+    holds(
+        "overlays::mesh_names_clients_and_servers",
+        mesh_names_clients_and_servers,
+    ),
+    holds(
+        "overlays::annotations_make_the_same_labels",
+        annotations_make_the_same_labels,
+    ),
+    holds(
+        "overlays::permissive_counts_plaintext",
+        permissive_counts_plaintext,
+    ),
+    holds(
+        "overlays::strict_refuses_plaintext_unseen",
+        strict_refuses_plaintext_unseen,
+    ),
+    fails_until(
+        15,
+        "overlays::ingress_gateway_names_its_clients",
+        ingress_gateway_names_its_clients,
+    ),
+    fails_until(
+        15,
+        "overlays::two_plugins_count_once",
+        two_plugins_count_once,
+    ),
 ];
 
 /// A server, and a client that calls it in every way.
 pub(crate) fn pair(namespace: &Namespace) -> Result<()> {
     let server = |scheme: &str, port: u16| format!("{scheme}://server.{}:{port}", namespace.name);
-    let targets = [server("http", 80), server("grpc", 9090), server("tcp", 7000), server("greeting", 7001)];
+    let targets = [
+        server("http", 80),
+        server("grpc", 9090),
+        server("tcp", 7000),
+        server("greeting", 7001),
+    ];
     let targets: Vec<&str> = targets.iter().map(String::as_str).collect();
     namespace.start(&[
-        Workload { name: "server", ..Workload::default() },
-        Workload { name: "client", targets: &targets, ..Workload::default() },
+        Workload {
+            name: "server",
+            ..Workload::default()
+        },
+        Workload {
+            name: "client",
+            targets: &targets,
+            ..Workload::default()
+        },
     ])?;
     for target in targets {
         namespace.call_until_ok("client", target)?;
@@ -39,7 +71,10 @@ fn mesh_names_clients_and_servers() -> Result<()> {
     pair(&shop)?;
     istio::watch_the_mesh()?;
     let spiffe = |account: &str| format!("spiffe://cluster.local/ns/shop/sa/{account}");
-    for (pod, direction, peer) in [("server", "inbound", "client"), ("client", "outbound", "server")] {
+    for (pod, direction, peer) in [
+        ("server", "inbound", "client"),
+        ("client", "outbound", "server"),
+    ] {
         let of = |labels: &str| format!("pod=~\"{pod}-.*\", direction={direction:?}, {labels}");
         for expression in [
             shop.selector("mtls_connections_total", &of("security=\"mtls\"")) + " > 0",
@@ -48,35 +83,60 @@ fn mesh_names_clients_and_servers() -> Result<()> {
                 "mtls_peer_certificate_not_after_timestamp_seconds",
                 &of(&format!("layer=\"workload\", identity={:?}", spiffe(peer))),
             ) + " > time()",
-            shop.selector("mtls_connections_by_issuer_total", &of("issuer=~\".+:[0-9a-f]{8}\"")) + " > 0",
+            shop.selector(
+                "mtls_connections_by_issuer_total",
+                &of("issuer=~\".+:[0-9a-f]{8}\""),
+            ) + " > 0",
         ] {
             wait_for(&expression)?;
         }
-        let own = format!("pod=~\"{pod}-.*\", layer=\"workload\", secret=\"default\", identity={:?}", spiffe(pod));
+        let own = format!(
+            "pod=~\"{pod}-.*\", layer=\"workload\", secret=\"default\", identity={:?}",
+            spiffe(pod)
+        );
         wait_for(&shop.selector("mtls_own_certificate_not_after_timestamp_seconds", &own))?;
-        wait_for(&shop.selector("mtls_trust_bundle_ca", &format!("pod=~\"{pod}-.*\", ca=~\".+:[0-9a-f]{{8}}\"")))?;
+        wait_for(&shop.selector(
+            "mtls_trust_bundle_ca",
+            &format!("pod=~\"{pod}-.*\", ca=~\".+:[0-9a-f]{{8}}\""),
+        ))?;
     }
     // A sound mesh: nothing is refused, nothing is found, no call has failed.
     nothing(&(shop.selector("mtls_handshake_failures_total", "") + " > 0"))?;
-    nothing(&(shop.selector("mtls_connection_findings_total", "finding!=\"connection_outlives_certificate\"") + " > 0"))?;
-    ensure!(shop.failures_during(100)? == 0, "calls of a sound mesh fail");
+    nothing(
+        &(shop.selector(
+            "mtls_connection_findings_total",
+            "finding!=\"connection_outlives_certificate\"",
+        ) + " > 0"),
+    )?;
+    ensure!(
+        shop.failures_during(100)? == 0,
+        "calls of a sound mesh fail"
+    );
     no_label_is_left_in_a_name(&shop)
 }
 
 /// The tags of values.yaml have made labels of all that the module has put into names.
 fn no_label_is_left_in_a_name(namespace: &Namespace) -> Result<()> {
-    let named = format!("{{namespace={:?}, __name__=~\".+___.*mtls_.+\"}}", namespace.name);
+    let named = format!(
+        "{{namespace={:?}, __name__=~\".+___.*mtls_.+\"}}",
+        namespace.name
+    );
     nothing(&named)
 }
 
 /// What a workload's series are called, without what is this pod's own.
 fn shape(namespace: &Namespace, workload: &str) -> Result<BTreeSet<String>> {
-    let expression = format!("{{namespace={:?}, pod=~\"{workload}-.*\", __name__=~\"mtls_.*\"}}", namespace.name);
+    let expression = format!(
+        "{{namespace={:?}, pod=~\"{workload}-.*\", __name__=~\"mtls_.*\"}}",
+        namespace.name
+    );
     let series = query(&expression)?;
     let own = |name: &str| !matches!(name, "instance" | "pod" | "identity" | "le");
     let series = series.iter().map(|sample| {
         let labels = sample.labels.iter().filter(|(name, _)| own(name));
-        labels.map(|(name, value)| format!("{name}={value} ")).collect()
+        labels
+            .map(|(name, value)| format!("{name}={value} "))
+            .collect()
     });
     Ok(series.collect())
 }
@@ -85,50 +145,101 @@ fn annotations_make_the_same_labels() -> Result<()> {
     let shop = Namespace::injected("shop-annotated")?;
     istio::watch_the_mesh()?;
     let target = "http://server.shop-annotated/";
-    let workload = |name| Workload { name, targets: &[target], ..Workload::default() };
+    let workload = |name| Workload {
+        name,
+        targets: &[target],
+        ..Workload::default()
+    };
     shop.start(&[workload("server"), workload("plain"), workload("annotated")])?;
     istio::annotate_as_documented("shop-annotated", "annotated")?;
     shop.wait()?;
     eventually(DEADLINE, || {
         let (plain, annotated) = (shape(&shop, "plain")?, shape(&shop, "annotated")?);
         let differ: Vec<_> = plain.symmetric_difference(&annotated).collect();
-        ensure!(plain.len() > 20 && differ.is_empty(), "{} series; these differ: {differ:#?}", plain.len());
+        ensure!(
+            plain.len() > 20 && differ.is_empty(),
+            "{} series; these differ: {differ:#?}",
+            plain.len()
+        );
         Ok(())
     })
 }
 
 fn permissive_counts_plaintext() -> Result<()> {
-    let (shop, legacy) = (Namespace::injected("shop-permissive")?, Namespace::outside("legacy")?);
+    let (shop, legacy) = (
+        Namespace::injected("shop-permissive")?,
+        Namespace::outside("legacy")?,
+    );
     istio::watch_the_mesh()?;
-    shop.start(&[Workload { name: "server", ..Workload::default() }])?;
-    let targets = ["http://server.shop-permissive/", "tcp://server.shop-permissive:7000"];
-    legacy.start(&[Workload { name: "client", targets: &targets, ..Workload::default() }])?;
-    wait_for(&(shop.selector("mtls_connections_total", "direction=\"inbound\", security=\"plaintext\"") + " > 0"))?;
-    wait_for(&(shop.selector("mtls_requests_total", "direction=\"inbound\", status=\"no_certificate\"") + " > 0"))?;
+    shop.start(&[Workload {
+        name: "server",
+        ..Workload::default()
+    }])?;
+    let targets = [
+        "http://server.shop-permissive/",
+        "tcp://server.shop-permissive:7000",
+    ];
+    legacy.start(&[Workload {
+        name: "client",
+        targets: &targets,
+        ..Workload::default()
+    }])?;
+    wait_for(
+        &(shop.selector(
+            "mtls_connections_total",
+            "direction=\"inbound\", security=\"plaintext\"",
+        ) + " > 0"),
+    )?;
+    wait_for(
+        &(shop.selector(
+            "mtls_requests_total",
+            "direction=\"inbound\", status=\"no_certificate\"",
+        ) + " > 0"),
+    )?;
     nothing(&(shop.selector("mtls_handshake_failures_total", "") + " > 0"))
 }
 
 /// istiod's strict chains match TLS only: plaintext meets no filter chain, and so no module. What tells is Envoy's
 /// own counter.
 fn strict_refuses_plaintext_unseen() -> Result<()> {
-    let (shop, legacy) = (Namespace::injected("shop-strict")?, Namespace::outside("legacy-strict")?);
+    let (shop, legacy) = (
+        Namespace::injected("shop-strict")?,
+        Namespace::outside("legacy-strict")?,
+    );
     istio::watch_the_mesh()?;
     peer_authentication("shop-strict", "STRICT")?;
     pair(&shop)?;
     let target = "tcp://server.shop-strict:7000";
-    legacy.start(&[Workload { name: "client", targets: &[target], ..Workload::default() }])?;
+    legacy.start(&[Workload {
+        name: "client",
+        targets: &[target],
+        ..Workload::default()
+    }])?;
     eventually(DEADLINE, || {
         let refused = legacy.call("client", target);
         ensure!(refused.is_err(), "plaintext is let in");
         Ok(())
     })?;
-    let mtls = shop.selector("mtls_connections_total", "pod=~\"server-.*\", direction=\"inbound\", security=\"mtls\"");
+    let mtls = shop.selector(
+        "mtls_connections_total",
+        "pod=~\"server-.*\", direction=\"inbound\", security=\"mtls\"",
+    );
     wait_for(&(mtls + " > 0"))?;
     // It goes on being refused while the others go on.
-    ensure!(shop.failures_during(100)? == 0, "calls inside of the mesh fail");
+    ensure!(
+        shop.failures_during(100)? == 0,
+        "calls inside of the mesh fail"
+    );
     ensure!(legacy.calls("ok")? == 0, "plaintext is let in");
-    let seen = shop.series("mtls_connections_total", "direction=\"inbound\", security=\"plaintext\"")?;
-    ensure!(seen.iter().all(|sample| sample.value == 0.0), "it is seen after all:{}", lines(&seen));
+    let seen = shop.series(
+        "mtls_connections_total",
+        "direction=\"inbound\", security=\"plaintext\"",
+    )?;
+    ensure!(
+        seen.iter().all(|sample| sample.value == 0.0),
+        "it is seen after all:{}",
+        lines(&seen)
+    );
     nothing(&shop.selector("mtls_handshake_failures_total", "reason=\"not_tls\""))
 }
 
@@ -142,11 +253,16 @@ fn peer_authentication(namespace: &str, mode: &str) -> Result<()> {
 fn ingress_gateway_names_its_clients() -> Result<()> {
     let shop = Namespace::injected("shop-ingress")?;
     istio::watch_the_mesh()?;
-    shop.start(&[Workload { name: "server", ..Workload::default() }])?;
+    shop.start(&[Workload {
+        name: "server",
+        ..Workload::default()
+    }])?;
     let partners = istio::mutual_gateway("shop-ingress", "shop-ingress.example")?;
     let gateway = istio::gateway_address()?;
     let leaf = partners.leaf("spiffe://partner.example/billing")?;
-    eventually(DEADLINE, || mesh_tests::probe::get(&gateway, "shop-ingress.example", &leaf))?;
+    eventually(DEADLINE, || {
+        mesh_tests::probe::get(&gateway, "shop-ingress.example", &leaf)
+    })?;
     let partner = "namespace=\"istio-system\", direction=\"inbound\", identity=\"spiffe://partner.example/billing\"";
     mesh_tests::prometheus::wait_within(
         std::time::Duration::from_secs(30),
@@ -162,15 +278,31 @@ fn two_plugins_count_once() -> Result<()> {
     let mut second = istio::Overlay::new("namespace");
     second.namespace = Some(shop.name.clone());
     second.apply()?;
-    shop.start(&[Workload { name: "server", ..Workload::default() }, Workload { name: "client", ..Workload::default() }])?;
+    shop.start(&[
+        Workload {
+            name: "server",
+            ..Workload::default()
+        },
+        Workload {
+            name: "client",
+            ..Workload::default()
+        },
+    ])?;
     shop.call_until_ok("client", "http://server.shop-twice/")?;
-    let count = shop.selector("mtls_requests_total", "pod=~\"server-.*\", direction=\"inbound\", status=\"ok\"");
+    let count = shop.selector(
+        "mtls_requests_total",
+        "pod=~\"server-.*\", direction=\"inbound\", status=\"ok\"",
+    );
     let before = wait_for(&count)?.first().context("no count")?.value;
     for _ in 0..10 {
         shop.call("client", "http://server.shop-twice/")?;
     }
     let after = format!("{count} >= {before} + 10");
     let after = wait_for(&after)?.first().context("no count")?.value;
-    ensure!(after <= before + 10.0, "10 requests were counted {} times", after - before);
+    ensure!(
+        after <= before + 10.0,
+        "10 requests were counted {} times",
+        after - before
+    );
     Ok(())
 }

@@ -10,19 +10,21 @@ use mesh_tests::prometheus::{nothing, wait_for, wait_within};
 use mesh_tests::rotation::Rotation;
 use mesh_tests::runner::{Scenario, holds, not_until};
 use mesh_tests::{DEADLINE, eventually, istio, probe};
+use pki::DAY;
 
 /// In the order in which they run.
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    holds("rotation::right_order_without_a_restart", right_order_without_a_restart),
+    holds(
+        "rotation::right_order_without_a_restart",
+        right_order_without_a_restart,
+    ),
     holds("rotation::wrong_order_is_told", wrong_order_is_told),
 ];
 
-const DAY: Duration = Duration::from_secs(86400);
 const NAMES: [&str; 3] = ["cart", "pay", "web"];
 
 /// Leaves of five minutes, of which a new one comes every minute; roots by xDS, without a restart.
-const SHORT_LEAVES: &str =
-    r#"{"proxyMetadata": {"SECRET_TTL": "5m", "SECRET_GRACE_PERIOD_RATIO": "0.8", "PROXY_CONFIG_XDS_AGENT": "true"}}"#;
+const SHORT_LEAVES: &str = r#"{"proxyMetadata": {"SECRET_TTL": "5m", "SECRET_GRACE_PERIOD_RATIO": "0.8", "PROXY_CONFIG_XDS_AGENT": "true"}}"#;
 
 /// Root and issuing CA, old and new.
 struct Hierarchies {
@@ -37,7 +39,12 @@ impl Hierarchies {
         let (old_root, new_root) = (Authority::root("Old Root")?, Authority::root("New Root")?);
         let old_ca = old_root.intermediate("Old CA", 365 * DAY)?;
         let new_ca = new_root.intermediate("New CA", 365 * DAY)?;
-        Ok(Self { old_root, old_ca, new_root, new_ca })
+        Ok(Self {
+            old_root,
+            old_ca,
+            new_root,
+            new_ca,
+        })
     }
 
     fn rotation(&self) -> Rotation<'_> {
@@ -53,12 +60,18 @@ impl Hierarchies {
 fn start_all(shop: &Namespace, proxy_config: &str) -> Result<()> {
     let targets: Vec<String> = NAMES.iter().map(|name| target(shop, name)).collect();
     let others = |name: &str| -> Vec<&str> {
-        let others = targets.iter().filter(|target| !target.contains(&format!("//{name}.")));
+        let others = targets
+            .iter()
+            .filter(|target| !target.contains(&format!("//{name}.")));
         others.map(String::as_str).collect()
     };
     let others: Vec<Vec<&str>> = NAMES.iter().map(|name| others(name)).collect();
     let workloads = NAMES.iter().zip(&others);
-    let workloads = workloads.map(|(name, targets)| Workload { name, targets, proxy_config });
+    let workloads = workloads.map(|(name, targets)| Workload {
+        name,
+        targets,
+        proxy_config,
+    });
     shop.start(&workloads.collect::<Vec<_>>())?;
     eventually(DEADLINE, || every_pair(shop))
 }
@@ -71,7 +84,8 @@ fn target(shop: &Namespace, name: &str) -> String {
 fn every_pair(shop: &Namespace) -> Result<()> {
     for from in NAMES {
         for to in NAMES.iter().filter(|&&to| to != from) {
-            shop.call(from, &target(shop, to)).with_context(|| format!("{from} to {to}"))?;
+            shop.call(from, &target(shop, to))
+                .with_context(|| format!("{from} to {to}"))?;
         }
     }
     Ok(())
@@ -81,7 +95,8 @@ fn every_pair(shop: &Namespace) -> Result<()> {
 fn everybody_takes(shop: &Namespace, ca: &Authority) -> Result<()> {
     let leaf = ca.leaf("spiffe://cluster.local/ns/probe/sa/probe")?;
     for (name, address) in shop.pods()? {
-        probe::hello(&address, &leaf).with_context(|| format!("{name} refuses {}", ca.ca_name()))?;
+        probe::hello(&address, &leaf)
+            .with_context(|| format!("{name} refuses {}", ca.ca_name()))?;
     }
     Ok(())
 }
@@ -104,10 +119,19 @@ fn right_order_without_a_restart() -> Result<()> {
 
 fn right_order() -> Result<()> {
     let hierarchies = Hierarchies::new()?;
-    let Hierarchies { old_root, old_ca, new_root, new_ca } = &hierarchies;
+    let Hierarchies {
+        old_root,
+        old_ca,
+        new_root,
+        new_ca,
+    } = &hierarchies;
     let rotation = hierarchies.rotation();
     istio::watch_the_mesh()?;
-    PluggedIn { signer: old_ca, roots: &[old_root] }.apply()?;
+    PluggedIn {
+        signer: old_ca,
+        roots: &[old_root],
+    }
+    .apply()?;
     istio::set_istiod_env(&["ISTIO_MULTIROOT_MESH=true"])?;
     istio::restart_istiod()?;
     let shop = Namespace::injected("shop-rotation")?;
@@ -121,13 +145,24 @@ fn right_order() -> Result<()> {
     istio::trust_also(new_root)?;
     rotation.wait_for_gate(&shop, 1, true)?;
     everybody_takes(&shop, new_ca)?;
-    ensure!(!rotation.status(&shop)?.is_open(5), "gate 5 is open before the new CA signs");
+    ensure!(
+        !rotation.status(&shop)?.is_open(5),
+        "gate 5 is open before the new CA signs"
+    );
 
     // Step 3: the new CA signs. istiod reads the secret without a restart.
-    PluggedIn { signer: new_ca, roots: &[old_root, new_root] }.apply()?;
+    PluggedIn {
+        signer: new_ca,
+        roots: &[old_root, new_root],
+    }
+    .apply()?;
     eventually(2 * DEADLINE, || {
         let gates = rotation.status(&shop)?;
-        ensure!(gates.is_open(2) || every_pair(&shop).is_ok(), "the cardinal rule: {}", gates.because(2));
+        ensure!(
+            gates.is_open(2) || every_pair(&shop).is_ok(),
+            "the cardinal rule: {}",
+            gates.because(2)
+        );
         everybody_shows(&shop, "New CA")
     })?;
     every_pair(&shop)?;
@@ -135,23 +170,44 @@ fn right_order() -> Result<()> {
     // Step 4: the old CA is gone from the wire.
     for gate in [3, 4, 5] {
         let opens = rotation.wait_within(Duration::from_secs(60), &shop, gate, true);
-        not_until(16, &format!("gate {gate} opens once all leaves are the new CA's"), opens)?;
+        not_until(
+            16,
+            &format!("gate {gate} opens once all leaves are the new CA's"),
+            opens,
+        )?;
     }
 
     // Step 5: the old root goes.
-    PluggedIn { signer: new_ca, roots: &[new_root] }.apply()?;
-    let trusted = shop.selector("mtls_trust_bundle_ca", &format!("ca={:?}", old_root.ca_name()));
+    PluggedIn {
+        signer: new_ca,
+        roots: &[new_root],
+    }
+    .apply()?;
+    let trusted = shop.selector(
+        "mtls_trust_bundle_ca",
+        &format!("ca={:?}", old_root.ca_name()),
+    );
     wait_for(&format!("max({trusted}) == 0"))?;
     every_pair(&shop)?;
     everybody_takes(&shop, new_ca)?;
-    ensure!(shop.calls("failed")? == failed, "calls failed in a rotation in the right order");
+    ensure!(
+        shop.calls("failed")? == failed,
+        "calls failed in a rotation in the right order"
+    );
     alerts_are_silent(&shop)
 }
 
 /// Of this namespace's proxies and identities.
 fn alerts_are_silent(shop: &Namespace) -> Result<()> {
-    let addresses: Vec<String> = shop.pods()?.into_iter().map(|(_, address)| format!("{address}:15090")).collect();
-    nothing(&format!("ALERTS{{alertname=~\"Mtls.*\", alertstate=\"firing\", instance=~{:?}}}", addresses.join("|")))?;
+    let addresses: Vec<String> = shop
+        .pods()?
+        .into_iter()
+        .map(|(_, address)| format!("{address}:15090"))
+        .collect();
+    nothing(&format!(
+        "ALERTS{{alertname=~\"Mtls.*\", alertstate=\"firing\", instance=~{:?}}}",
+        addresses.join("|")
+    ))?;
     nothing(&format!(
         "ALERTS{{alertname=~\"Mtls.*\", alertstate=\"firing\", identity=~\"spiffe://cluster.local/ns/{}/.*\"}}",
         shop.name
@@ -167,39 +223,77 @@ fn wrong_order_is_told() -> Result<()> {
 
 fn wrong_order() -> Result<()> {
     let hierarchies = Hierarchies::new()?;
-    let Hierarchies { old_root, old_ca, new_root, new_ca } = &hierarchies;
+    let Hierarchies {
+        old_root,
+        old_ca,
+        new_root,
+        new_ca,
+    } = &hierarchies;
     let rotation = hierarchies.rotation();
     istio::watch_the_mesh()?;
-    PluggedIn { signer: old_ca, roots: &[old_root] }.apply()?;
+    PluggedIn {
+        signer: old_ca,
+        roots: &[old_root],
+    }
+    .apply()?;
     istio::restart_istiod()?;
     let shop = Namespace::injected("shop-wrong-order")?;
     start_all(&shop, "")?;
-    PluggedIn { signer: old_ca, roots: &[old_root, new_root] }.apply()?;
+    PluggedIn {
+        signer: old_ca,
+        roots: &[old_root, new_root],
+    }
+    .apply()?;
     istio::restart_istiod()?;
     shop.restart(&["web"])?;
     eventually(DEADLINE, || every_pair(&shop))?;
     // cart and pay trust the old root alone.
     let closed = rotation.wait_within(Duration::from_secs(40), &shop, 1, false);
-    not_until(16, "gate 1 stays shut while a proxy lacks the new root", closed)?;
+    not_until(
+        16,
+        "gate 1 stays shut while a proxy lacks the new root",
+        closed,
+    )?;
 
-    PluggedIn { signer: new_ca, roots: &[old_root, new_root] }.apply()?;
+    PluggedIn {
+        signer: new_ca,
+        roots: &[old_root, new_root],
+    }
+    .apply()?;
     istio::restart_istiod()?;
     shop.restart(&["web"])?;
-    let refused = shop.selector("mtls_handshake_failures_total", "direction=\"inbound\", reason=\"unknown_ca\"");
+    let refused = shop.selector(
+        "mtls_handshake_failures_total",
+        "direction=\"inbound\", reason=\"unknown_ca\"",
+    );
     wait_for(&(refused + " > 0"))?;
-    let addresses = [shop.address("cart")?, shop.address("pay")?].map(|address| format!("{address}:15090"));
+    let addresses =
+        [shop.address("cart")?, shop.address("pay")?].map(|address| format!("{address}:15090"));
     wait_within(
         Duration::from_secs(60),
-        &format!("ALERTS{{alertname=\"MtlsCardinalRuleBroken\", alertstate=\"firing\", instance=~{:?}}}", addresses.join("|")),
+        &format!(
+            "ALERTS{{alertname=\"MtlsCardinalRuleBroken\", alertstate=\"firing\", instance=~{:?}}}",
+            addresses.join("|")
+        ),
     )?;
-    ensure!(every_pair(&shop).is_err(), "a leaf of a CA that nobody trusts is taken");
+    ensure!(
+        every_pair(&shop).is_err(),
+        "a leaf of a CA that nobody trusts is taken"
+    );
     let log = shop.module_log("cart")? + &shop.module_log("pay")?;
-    ensure!(log.contains(&new_ca.ca_name().replace('_', " ")), "the log does not name the CA: {log}");
+    ensure!(
+        log.contains(&new_ca.ca_name().replace('_', " ")),
+        "the log does not name the CA: {log}"
+    );
     let closed = rotation.wait_within(Duration::from_secs(20), &shop, 2, false);
     not_until(16, "gate 2 shuts while handshakes are refused", closed)?;
 
     // The way back: whatever is signed by the old CA is trusted by all.
-    PluggedIn { signer: old_ca, roots: &[old_root, new_root] }.apply()?;
+    PluggedIn {
+        signer: old_ca,
+        roots: &[old_root, new_root],
+    }
+    .apply()?;
     istio::restart_istiod()?;
     shop.restart(&["web"])?;
     eventually(DEADLINE, || every_pair(&shop))
