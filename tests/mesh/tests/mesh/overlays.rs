@@ -144,10 +144,10 @@ fn shape(namespace: &Namespace, workload: &str) -> Result<BTreeSet<String>> {
 fn annotations_make_the_same_labels() -> Result<()> {
     let shop = Namespace::injected("shop-annotated")?;
     istio::watch_the_mesh()?;
-    let target = "http://server.shop-annotated/";
+    let targets = ["http://server.shop-annotated/"];
     let workload = |name| Workload {
         name,
-        targets: &[target],
+        targets: &targets,
         ..Workload::default()
     };
     shop.start(&[workload("server"), workload("plain"), workload("annotated")])?;
