@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::workspace_root;
 use pki::Identity;
@@ -34,20 +34,19 @@ pub fn get(address: &str, host: &str, leaf: &Identity) -> Result<()> {
     Ok(())
 }
 
-/// Who has issued the leaf that a pod shows: the issuer's distinguished name, as OpenSSL writes it.
+/// Who has issued the leaf that a pod shows to this one: the issuer's distinguished name, as OpenSSL writes it.
 ///
 /// # Errors
-/// If it shows none.
-pub fn issuer_of(address: &str) -> Result<String> {
-    let address = format!("{address}:7000");
-    let output = Command::new("timeout")
-        .args([
-            "10", "openssl", "s_client", "-alpn", "istio", "-connect", &address,
-        ])
-        .stdin(Stdio::null())
-        .output()?;
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let issuer = said.lines().find_map(|line| line.strip_prefix("issuer="));
+/// If it shows none, or does not take this leaf.
+pub fn issuer_of(address: &str, leaf: &Identity) -> Result<String> {
+    let said = converse(
+        &["-alpn", "istio", "-connect", &format!("{address}:7000")],
+        leaf,
+        "hello\n",
+    )?
+    .1;
+    // `-quiet` still tells the chain that was verified, the leaf last.
+    let issuer = said.lines().find_map(|line| line.strip_prefix("depth=1 "));
     issuer
         .map(str::to_owned)
         .with_context(|| format!("{address} shows no certificate: {said}"))
@@ -55,16 +54,27 @@ pub fn issuer_of(address: &str) -> Result<String> {
 
 /// The first line that comes back for what is sent.
 fn first_line(arguments: &[&str], leaf: &Identity, text: &str) -> Result<String> {
+    let (line, said) = converse(arguments, leaf, text)?;
+    ensure!(!line.is_empty(), "nothing came back: {said}");
+    Ok(line)
+}
+
+/// The first line that comes back for what is sent, empty if there is none, and what OpenSSL says.
+fn converse(arguments: &[&str], leaf: &Identity, text: &str) -> Result<(String, String)> {
     let folder = workspace_root().join("target/mesh-probe");
     fs::create_dir_all(&folder)?;
-    let (certificate, key) = (folder.join("leaf.pem"), folder.join("leaf.key"));
-    fs::write(&certificate, leaf.chain_pem())?;
+    let file = |name: &str| folder.join(name);
+    let (certificate, chain, key) = (file("leaf.pem"), file("chain.pem"), file("leaf.key"));
+    fs::write(&certificate, leaf.leaf_pem())?;
+    fs::write(&chain, leaf.chain_pem().replacen(&leaf.leaf_pem(), "", 1))?;
     fs::write(&key, leaf.key_pem()?)?;
     let mut client = Command::new("timeout")
         .args(["10", "openssl", "s_client", "-quiet"])
         .args(arguments)
         .arg("-cert")
         .arg(certificate)
+        .arg("-cert_chain")
+        .arg(chain)
         .arg("-key")
         .arg(key)
         .stdin(Stdio::piped())
@@ -74,7 +84,7 @@ fn first_line(arguments: &[&str], leaf: &Identity, text: &str) -> Result<String>
         .context("openssl")?;
     let mut input = client.stdin.take().context("no input")?;
     // Where the handshake has been refused there may be nobody to write to.
-    let written = input.write_all(text.as_bytes());
+    input.write_all(text.as_bytes()).ok();
     let mut line = String::new();
     BufReader::new(client.stdout.take().context("no output")?).read_line(&mut line)?;
     drop(input);
@@ -90,8 +100,5 @@ fn first_line(arguments: &[&str], leaf: &Identity, text: &str) -> Result<String>
         .context("no errors")?
         .read_to_string(&mut said)?;
     client.wait()?;
-    if written.is_err() || line.is_empty() {
-        bail!("nothing came back: {said}");
-    }
-    Ok(line.trim_end().to_owned())
+    Ok((line.trim_end().to_owned(), said))
 }

@@ -1,5 +1,6 @@
 //! One scenario after the other, as ordinary tests: filters by name, `--list`, `--exact`.
 
+use std::env;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -104,8 +105,12 @@ impl Scenario {
             .join(self.name.replace(':', "_"));
         if failed {
             keep_logs(&folder);
+            if env::var_os("KEEP").is_some() {
+                return outcome.context("left as it is, for kubectl");
+            }
         }
         namespace::delete_all()?;
+        istio::reset()?;
         eprintln!(
             "  {} took {:.0} s",
             self.name,

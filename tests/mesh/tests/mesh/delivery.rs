@@ -124,7 +124,7 @@ fn long_and_short(shop: &Namespace) -> Result<()> {
         format!("http://{server}/"),
         format!("grpc://{server}:9090"),
         format!("tcp://{server}:7000"),
-        format!("kept+tcp://{server}:7000"),
+        format!("kept-tcp://{server}:7000"),
     ];
     let targets: Vec<&str> = targets.iter().map(String::as_str).collect();
     shop.start(&[
@@ -154,7 +154,7 @@ fn removal_cuts_long_connections_only() -> Result<()> {
     overlay.delete()?;
     let cut = format!("increase({failed}[5m]) > 0 or ({failed} > 0 unless {failed} offset 2m)");
     let cut = wait_within(Duration::from_secs(100), &cut)?;
-    let kept = |target: &str| target.starts_with("kept+tcp");
+    let kept = |target: &str| target.starts_with("kept-tcp");
     ensure!(
         cut.iter().all(|sample| kept(sample.label("target"))),
         "more than long TCP connections is cut: {cut:?}"

@@ -5,7 +5,7 @@
 //
 // A target is http://HOST:PORT/, grpc://HOST:PORT, tcp://HOST:PORT (the client speaks first) or
 // greeting://HOST:PORT (the server does). Every tcp and greeting call is a connection of its own, and so a
-// handshake between the sidecars. A target that begins with kept+ (kept+tcp://...) has one connection, which
+// handshake between the sidecars. A target that begins with kept- (kept-tcp://...) has one connection, which
 // is opened again when it breaks.
 package main
 
@@ -97,8 +97,8 @@ func serveGrpc(address string) {
 type caller func() error
 
 func newCaller(target string) caller {
-	kept := strings.HasPrefix(target, "kept+")
-	parsed, err := url.Parse(strings.TrimPrefix(target, "kept+"))
+	kept := strings.HasPrefix(target, "kept-")
+	parsed, err := url.Parse(strings.TrimPrefix(target, "kept-"))
 	if err != nil {
 		return func() error { return err }
 	}
