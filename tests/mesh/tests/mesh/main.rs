@@ -4,6 +4,7 @@
 //! is printed at the end of the run.
 
 mod delivery;
+mod expiry;
 mod overlays;
 mod rotation;
 
@@ -14,6 +15,7 @@ fn main() -> ExitCode {
         overlays::SCENARIOS,
         delivery::SCENARIOS,
         rotation::SCENARIOS,
+        expiry::SCENARIOS,
     ]
     .concat();
     mesh_tests::runner::main(&scenarios)

@@ -41,6 +41,11 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
 
 /// A server, and a client that calls it in every way.
 pub(crate) fn pair(namespace: &Namespace) -> Result<()> {
+    pair_with(namespace, "")
+}
+
+/// The same, with proxies that are configured so.
+pub(crate) fn pair_with(namespace: &Namespace, proxy_config: &str) -> Result<()> {
     let server = |scheme: &str, port: u16| format!("{scheme}://server.{}:{port}", namespace.name);
     let targets = [
         server("http", 80),
@@ -52,11 +57,13 @@ pub(crate) fn pair(namespace: &Namespace) -> Result<()> {
     namespace.start(&[
         Workload {
             name: "server",
+            proxy_config,
             ..Workload::default()
         },
         Workload {
             name: "client",
             targets: &targets,
+            proxy_config,
             ..Workload::default()
         },
     ])?;

@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -51,7 +52,41 @@ func main() {
 			http.Error(w, err.Error(), http.StatusBadGateway)
 		}
 	})
+	control.HandleFunc("/flood", flood)
 	log.Fatal(http.ListenAndServe(":8081", control))
+}
+
+// Calls a target as often as it answers, over eight connections, and says how many calls that were, how many of
+// them failed, and how long the median and the slowest hundredth took, in microseconds.
+func flood(w http.ResponseWriter, r *http.Request) {
+	duration, err := time.ParseDuration(r.URL.Query().Get("duration"))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	const workers = 8
+	took, failed := [workers][]time.Duration{}, [workers]int{}
+	var all sync.WaitGroup
+	for worker := range workers {
+		all.Go(func() {
+			call := newCaller(r.URL.Query().Get("target"))
+			for end := time.Now().Add(duration); time.Now().Before(end); {
+				begin := time.Now()
+				if call() != nil {
+					failed[worker]++
+				}
+				took[worker] = append(took[worker], time.Since(begin))
+			}
+		})
+	}
+	all.Wait()
+	calls, failures := slices.Concat(took[:]...), 0
+	for _, count := range failed {
+		failures += count
+	}
+	slices.Sort(calls)
+	at := func(share float64) int64 { return calls[int(share*float64(len(calls)-1))].Microseconds() }
+	fmt.Fprintf(w, `{"calls": %d, "failed": %d, "median": %d, "slowest": %d}`, len(calls), failures, at(0.5), at(0.99))
 }
 
 // Servers.
@@ -114,7 +149,7 @@ func newCaller(target string) caller {
 }
 
 func httpCaller(address string) caller {
-	client := http.Client{Timeout: patience}
+	client := http.Client{Timeout: patience, Transport: &http.Transport{}}
 	return func() error {
 		reply, err := client.Get(address)
 		if err != nil {
