@@ -20,6 +20,19 @@ mesh-down: ## End the mesh: nothing is left of it but what was built
 
 # Compiled outside, for the network inside leads nowhere. FILTER: a part of the scenarios' names.
 .PHONY: test-mesh
+test-mesh: export MINUTES := $(MINUTES)
 test-mesh: mesh cli ## Scenarios on the mesh, asserted at Prometheus (FILTER=rotation: only those)
 	$(CARGO) test --quiet --package mesh-tests --test mesh --no-run
 	$(MESH) exec $(CARGO) test --offline --quiet --package mesh-tests --test mesh -- $(FILTER)
+
+.PHONY: soak-mesh
+soak-mesh: ## MINUTES=60 of a healthy mesh: no alert fires
+	@$(MAKE) --no-print-directory test-mesh FILTER=health MINUTES=$(or $(MINUTES),60)
+
+.PHONY: bench-mesh
+bench-mesh: mesh ## What the module costs in a real sidecar, side by side with none and with an empty filter
+	$(CARGO) build --quiet --release -p empty-filter --target $(WASM_TARGET)
+	$(CARGO) run --quiet --package release -- image $(TARGET_DIR)/$(WASM_TARGET)/release/empty_filter.wasm target/image-empty
+	$(MESH) push empty $(abspath target/image-empty)
+	$(CARGO) build --quiet --package mesh-tests --bin bench-mesh
+	$(MESH) exec $(CARGO) run --offline --quiet --package mesh-tests --bin bench-mesh

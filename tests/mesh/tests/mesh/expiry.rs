@@ -67,7 +67,6 @@ fn an_issuing_ca_ends() -> Result<()> {
     }
     .apply()?;
     istio::restart_istiod()?;
-    shop.restart(&["server", "client"])?;
     eventually(DEADLINE, || {
         shop.call("client", "tcp://server.shop-ending:7000")
     })?;

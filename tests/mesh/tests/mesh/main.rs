@@ -5,6 +5,7 @@
 
 mod delivery;
 mod expiry;
+mod health;
 mod overlays;
 mod rotation;
 
@@ -16,6 +17,7 @@ fn main() -> ExitCode {
         delivery::SCENARIOS,
         rotation::SCENARIOS,
         expiry::SCENARIOS,
+        health::SCENARIOS,
     ]
     .concat();
     mesh_tests::runner::main(&scenarios)
