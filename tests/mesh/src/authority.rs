@@ -50,6 +50,14 @@ impl Authority {
         self.ca.leaf().uri(uri).issue()
     }
 
+    /// A server's leaf with this name.
+    ///
+    /// # Errors
+    /// If no key can be made.
+    pub fn server(&self, host: &str) -> Result<Identity> {
+        self.ca.leaf().dns(host).issue()
+    }
+
     /// The certificate.
     #[must_use]
     pub fn pem(&self) -> String {

@@ -14,7 +14,7 @@ pub const IMAGE: &str = "oci://10.99.0.1:5000/mtls-watch:0.1.0";
 pub const PLUGIN_CONFIG: &str =
     "{hierarchy: {admin_cluster: prometheus_stats, interval: 5s}, strip_xfcc_certificates: false}";
 
-/// An overlay of `envoy-config/istio/overlays`, edited.
+/// An overlay of `envoy-config/istio/overlays`, or `traffic-extension`, edited.
 #[derive(Clone, Debug)]
 pub struct Overlay {
     /// Of its folder.
@@ -65,16 +65,24 @@ impl Overlay {
             .namespace
             .as_ref()
             .map(|name| format!("namespace: {name}\n"));
-        let overlay = format!("../../../envoy-config/istio/overlays/{}", self.name);
+        let (overlay, kind, path) = match self.name.as_str() {
+            "traffic-extension" => (
+                "traffic-extension".to_owned(),
+                "TrafficExtension",
+                "/spec/wasm",
+            ),
+            name => (format!("overlays/{name}"), "WasmPlugin", "/spec"),
+        };
+        let overlay = format!("../../../envoy-config/istio/{overlay}");
         let kustomization = format!(
             "apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
 {}resources: [{overlay}]
 patches:
-  - target: {{ kind: WasmPlugin }}
+  - target: {{ kind: {kind} }}
     patch: |-
-      - {{ op: replace, path: /spec/url, value: {:?} }}
-      - {{ op: replace, path: /spec/pluginConfig, value: {} }}
+      - {{ op: replace, path: {path}/url, value: {:?} }}
+      - {{ op: replace, path: {path}/pluginConfig, value: {} }}
 ",
             namespace.unwrap_or_default(),
             self.url,
@@ -90,7 +98,18 @@ patches:
 /// # Errors
 /// If the API server refuses.
 pub fn watch_the_mesh() -> Result<()> {
+    Overlay::new("traffic-extension").delete()?;
     Overlay::new("mesh").apply()
+}
+
+/// Nothing of the module is in the mesh.
+///
+/// # Errors
+/// If the API server refuses.
+pub fn watch_nothing() -> Result<()> {
+    ["mesh", "traffic-extension"]
+        .iter()
+        .try_for_each(|name| Overlay::new(name).delete())
 }
 
 /// Sets environment variables of istiod (`NAME=value`, or `NAME-` to unset it), and waits until it runs with them.
@@ -198,7 +217,7 @@ pub fn mutual_gateway(namespace: &str, host: &str) -> Result<Authority> {
         Authority::root("Partner Root")?,
         Authority::root("Public Root")?,
     );
-    let server = public.leaf(&format!("https://{host}"))?;
+    let server = public.server(host)?;
     let secret = serde_json::json!({
         "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
         "metadata": {"name": namespace, "namespace": "istio-system"},

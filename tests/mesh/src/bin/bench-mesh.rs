@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
-use mesh_tests::istio::{self, IMAGE, Overlay};
+use mesh_tests::istio::{self, IMAGE};
 use mesh_tests::kubectl::{apply, get};
 use mesh_tests::namespace::{self, Namespace, Workload};
 use mesh_tests::prometheus::http_get;
@@ -50,7 +50,7 @@ struct Pair {
 
 fn bench() -> Result<()> {
     istio::reset()?;
-    Overlay::new("mesh").delete()?;
+    istio::watch_nothing()?;
     let mut pairs = BTreeMap::new();
     for (index, (name, plugins)) in VARIANTS.iter().enumerate() {
         pairs.insert(index, Pair::start(name, plugins)?);

@@ -31,7 +31,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
 
 /// The overlay `namespace` for this one, where no other is.
 fn overlay(namespace: &Namespace) -> Result<Overlay> {
-    Overlay::new("mesh").delete()?;
+    istio::watch_nothing()?;
     let mut overlay = Overlay::new("namespace");
     overlay.namespace = Some(namespace.name.clone());
     Ok(overlay)

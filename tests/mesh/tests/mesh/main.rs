@@ -4,6 +4,7 @@
 //! is printed at the end of the run.
 
 mod delivery;
+mod egress;
 mod expiry;
 mod health;
 mod overlays;
@@ -14,6 +15,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let scenarios = [
         overlays::SCENARIOS,
+        egress::SCENARIOS,
         delivery::SCENARIOS,
         rotation::SCENARIOS,
         expiry::SCENARIOS,

@@ -16,6 +16,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         mesh_names_clients_and_servers,
     ),
     holds(
+        "overlays::traffic_extension_is_the_same",
+        traffic_extension_is_the_same,
+    ),
+    holds(
         "overlays::annotations_make_the_same_labels",
         annotations_make_the_same_labels,
     ),
@@ -77,7 +81,21 @@ fn mesh_names_clients_and_servers() -> Result<()> {
     let shop = Namespace::injected("shop")?;
     pair(&shop)?;
     istio::watch_the_mesh()?;
-    let spiffe = |account: &str| format!("spiffe://cluster.local/ns/shop/sa/{account}");
+    both_sides_are_named(&shop)
+}
+
+/// The same plugins as TrafficExtensions, in the stead of the overlay.
+fn traffic_extension_is_the_same() -> Result<()> {
+    let shop = Namespace::injected("shop-extension")?;
+    pair(&shop)?;
+    istio::watch_nothing()?;
+    istio::Overlay::new("traffic-extension").apply()?;
+    both_sides_are_named(&shop)
+}
+
+/// The clients and servers of a [`pair`], in a sound mesh.
+fn both_sides_are_named(shop: &Namespace) -> Result<()> {
+    let spiffe = |account: &str| format!("spiffe://cluster.local/ns/{}/sa/{account}", shop.name);
     for (pod, direction, peer) in [
         ("server", "inbound", "client"),
         ("client", "outbound", "server"),
@@ -119,7 +137,7 @@ fn mesh_names_clients_and_servers() -> Result<()> {
         shop.failures_during(100)? == 0,
         "calls of a sound mesh fail"
     );
-    no_label_is_left_in_a_name(&shop)
+    no_label_is_left_in_a_name(shop)
 }
 
 /// The tags of values.yaml have made labels of all that the module has put into names.

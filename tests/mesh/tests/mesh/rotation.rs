@@ -18,6 +18,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         "rotation::right_order_without_a_restart",
         right_order_without_a_restart,
     ),
+    holds("rotation::an_intermediate_alone", an_intermediate_alone),
     holds("rotation::wrong_order_is_told", wrong_order_is_told),
 ];
 
@@ -188,6 +189,49 @@ fn right_order_without_a_restart() -> Result<()> {
     ensure!(
         shop.calls("failed")? == failed,
         "calls failed in a rotation in the right order"
+    );
+    alerts_are_silent(&shop)
+}
+
+/// The root stays, and everybody has it: the new intermediate may sign at once. istiod reads it without a restart.
+fn an_intermediate_alone() -> Result<()> {
+    let root = Authority::root("Stable Root")?;
+    let old_ca = root.intermediate("Old CA", 365 * DAY)?;
+    let new_ca = root.intermediate("New CA", 365 * DAY)?;
+    let rotation = Rotation {
+        old: &old_ca,
+        new: &new_ca,
+        cas: vec![&root, &old_ca, &new_ca],
+    };
+    istio::watch_the_mesh()?;
+    PluggedIn {
+        signer: &old_ca,
+        roots: &[&root],
+    }
+    .apply()?;
+    istio::restart_istiod()?;
+    let shop = Namespace::injected("shop-intermediate")?;
+    start_all(&shop, SHORT_LEAVES)?;
+    let failed = shop.calls("failed")?;
+    rotation.wait_for_gate(&shop, 1, true)?;
+    everybody_takes(&shop, &new_ca)?;
+    ensure!(
+        !rotation.status(&shop)?.is_open(3),
+        "gate 3 is open before the new CA signs"
+    );
+    PluggedIn {
+        signer: &new_ca,
+        roots: &[&root],
+    }
+    .apply()?;
+    eventually(2 * DEADLINE, || everybody_shows(&shop, &new_ca, "New CA"))?;
+    for gate in [3, 4, 5] {
+        rotation.wait_for_gate(&shop, gate, true)?;
+    }
+    every_pair(&shop)?;
+    ensure!(
+        shop.calls("failed")? == failed,
+        "calls failed while an intermediate was replaced"
     );
     alerts_are_silent(&shop)
 }
