@@ -18,12 +18,14 @@ mesh-shell: ## A shell with kubectl and istioctl that talk to the mesh
 mesh-down: ## End the mesh: nothing is left of it but what was built
 	$(MESH) down
 
-# Compiled outside, for the network inside leads nowhere. FILTER: a part of the scenarios' names.
+# Compiled outside, for the network inside leads nowhere. FILTER: parts of the scenarios' names.
 .PHONY: test-mesh
 test-mesh: export MINUTES := $(MINUTES)
-test-mesh: mesh cli ## Scenarios on the mesh, asserted at Prometheus (FILTER=rotation: only those)
+test-mesh: mesh cli ## Scenarios on the mesh, asserted at Prometheus (FILTER="egress rotation::right": only those)
 	$(CARGO) test --quiet --package mesh-tests --test mesh --no-run
-	$(MESH) exec $(CARGO) test --offline --quiet --package mesh-tests --test mesh -- $(FILTER)
+	@set -e; for filter in $(or $(FILTER),""); do \
+	  $(MESH) exec $(CARGO) test --offline --quiet --package mesh-tests --test mesh -- $$filter; \
+	done
 
 .PHONY: soak-mesh
 soak-mesh: ## MINUTES=60 of a healthy mesh: no alert fires
