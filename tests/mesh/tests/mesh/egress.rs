@@ -21,8 +21,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
 ];
 
 const HOST: &str = "bank.outside.test";
+/// Where the workload calls it.
+const PORT: u16 = 9443;
 
-/// An HTTPS server with a certificate for [`HOST`], on this port of the node.
+/// A TLS server with a certificate for [`HOST`], on this port of the node, which answers each line.
 struct Bank(Child);
 
 impl Bank {
@@ -38,7 +40,7 @@ impl Bank {
             .args([
                 "s_server",
                 "-quiet",
-                "-www",
+                "-rev",
                 "-cert",
                 "server.pem",
                 "-key",
@@ -65,7 +67,7 @@ impl Drop for Bank {
     }
 }
 
-/// The sidecar of the workload `shop` makes TLS of what is sent to the host's port 80.
+/// The sidecar of the workload `shop` makes TLS of what is sent to the host.
 fn originate(namespace: &str, port: u16, tls: &str) -> Result<()> {
     apply(&format!(
         "apiVersion: networking.istio.io/v1
@@ -73,7 +75,7 @@ kind: ServiceEntry
 metadata: {{name: bank, namespace: {namespace}}}
 spec:
   hosts: [{HOST}]
-  ports: [{{number: 80, name: http, protocol: HTTP, targetPort: {port}}}]
+  ports: [{{number: {PORT}, name: tcp, protocol: TCP, targetPort: {port}}}]
   resolution: STATIC
   location: MESH_EXTERNAL
   endpoints: [{{address: 10.99.0.1}}]
@@ -132,7 +134,7 @@ fn mutual_names_the_server() -> Result<()> {
         8441,
         "{mode: MUTUAL, credentialName: bank, sni: bank.outside.test}",
     )?;
-    shop.call_until_ok("shop", &format!("http://{HOST}/"))?;
+    shop.call_until_ok("shop", &format!("tcp://{HOST}:{PORT}"))?;
     let server = format!("direction=\"outbound\", layer=\"workload\", identity=\"{HOST}\"");
     wait_for(
         &(shop.selector("mtls_peer_certificate_not_after_timestamp_seconds", &server)
@@ -159,7 +161,7 @@ fn simple_shows_no_certificate() -> Result<()> {
         8442,
         "{mode: SIMPLE, credentialName: bank, sni: bank.outside.test}",
     )?;
-    shop.call_until_ok("shop", &format!("http://{HOST}/"))?;
+    shop.call_until_ok("shop", &format!("tcp://{HOST}:{PORT}"))?;
     let server = format!("direction=\"outbound\", layer=\"workload\", identity=\"{HOST}\"");
     wait_for(&shop.selector("mtls_peer_certificate_not_after_timestamp_seconds", &server))?;
     let counted =

@@ -49,7 +49,7 @@ fn no_alert_fires() -> Result<()> {
     for target in targets {
         shop.call_until_ok("client", target)?;
     }
-    let begin = query("time()").map(|now| now.first().map_or(0.0, |now| now.value))?;
+    let begin = query("vector(time())").map(|now| now.first().map_or(0.0, |now| now.value))?;
     let (mut round, mut fired) = (0, Vec::new());
     eventually(Duration::from_secs(60 * minutes + 300), || {
         round += 1;
@@ -64,7 +64,9 @@ fn no_alert_fires() -> Result<()> {
         if fired.is_empty() {
             fired = alerts;
         }
-        let now = query("time()")?.first().map_or(0.0, |now| now.value);
+        let now = query("vector(time())")?
+            .first()
+            .map_or(0.0, |now| now.value);
         ensure!(
             now - begin > 60.0 * minutes as f64,
             "{minutes} minutes are not over"
