@@ -38,3 +38,4 @@ bench-mesh: mesh ## What the module costs in a real sidecar, side by side with n
 	$(MESH) push empty $(abspath target/image-empty)
 	$(CARGO) build --quiet --package mesh-tests --bin bench-mesh
 	$(MESH) exec $(CARGO) run --offline --quiet --package mesh-tests --bin bench-mesh
+	$(MESH) exec $(CARGO) test --offline --quiet --package mesh-tests --test mesh -- --ignored size

@@ -17,6 +17,7 @@ pub struct Scenario {
     name: &'static str,
     run: fn() -> Result<()>,
     issue: Option<u32>,
+    large: bool,
 }
 
 /// A scenario that holds.
@@ -26,6 +27,7 @@ pub const fn holds(name: &'static str, run: fn() -> Result<()>) -> Scenario {
         name,
         run,
         issue: None,
+        large: false,
     }
 }
 
@@ -37,6 +39,18 @@ pub const fn fails_until(issue: u32, name: &'static str, run: fn() -> Result<()>
         name,
         run,
         issue: Some(issue),
+        large: false,
+    }
+}
+
+/// A scenario that is asked for by `--ignored` only.
+#[must_use]
+pub const fn large(name: &'static str, run: fn() -> Result<()>) -> Scenario {
+    Scenario {
+        name,
+        run,
+        issue: None,
+        large: true,
     }
 }
 
@@ -73,6 +87,7 @@ pub fn main(scenarios: &[Scenario]) -> ExitCode {
                 .judge()
                 .map_err(|error| format!("{error:#}").into())
         });
+        let trial = trial.with_ignored_flag(scenario.large);
         match scenario.issue {
             Some(issue) => trial.with_kind(format!("fails until issue {issue}")),
             None => trial,

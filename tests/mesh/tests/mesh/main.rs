@@ -9,6 +9,7 @@ mod expiry;
 mod health;
 mod overlays;
 mod rotation;
+mod size;
 
 use std::process::ExitCode;
 
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
         rotation::SCENARIOS,
         expiry::SCENARIOS,
         health::SCENARIOS,
+        size::SCENARIOS,
     ]
     .concat();
     mesh_tests::runner::main(&scenarios)
