@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -66,15 +67,16 @@ fn converse(arguments: &[&str], leaf: &Identity, text: &str) -> Result<(String, 
     let file = |name: &str| folder.join(name);
     let (certificate, chain, key) = (file("leaf.pem"), file("chain.pem"), file("leaf.key"));
     fs::write(&certificate, leaf.leaf_pem())?;
-    fs::write(&chain, leaf.chain_pem().replacen(&leaf.leaf_pem(), "", 1))?;
+    let above = leaf.chain_pem().replacen(&leaf.leaf_pem(), "", 1);
+    fs::write(&chain, &above)?;
+    let send_chain = (!above.is_empty()).then_some([Path::new("-cert_chain"), &chain]);
     fs::write(&key, leaf.key_pem()?)?;
     let mut client = Command::new("timeout")
         .args(["10", "openssl", "s_client", "-quiet"])
         .args(arguments)
         .arg("-cert")
         .arg(certificate)
-        .arg("-cert_chain")
-        .arg(chain)
+        .args(send_chain.into_iter().flatten())
         .arg("-key")
         .arg(key)
         .stdin(Stdio::piped())

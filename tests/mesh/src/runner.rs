@@ -11,12 +11,11 @@ use libtest_mimic::{Arguments, Trial};
 
 use crate::{istio, kubectl, namespace, workspace_root};
 
-/// A scenario: a name, what it does, and the issue that it waits for.
+/// A scenario: a name, and what it does.
 #[derive(Clone, Copy, Debug)]
 pub struct Scenario {
     name: &'static str,
     run: fn() -> Result<()>,
-    issue: Option<u32>,
     large: bool,
 }
 
@@ -26,19 +25,6 @@ pub const fn holds(name: &'static str, run: fn() -> Result<()>) -> Scenario {
     Scenario {
         name,
         run,
-        issue: None,
-        large: false,
-    }
-}
-
-/// A scenario that shows what is wrong in the product, until that issue is done. It runs all the same; once it
-/// holds, the mark must go.
-#[must_use]
-pub const fn fails_until(issue: u32, name: &'static str, run: fn() -> Result<()>) -> Scenario {
-    Scenario {
-        name,
-        run,
-        issue: Some(issue),
         large: false,
     }
 }
@@ -49,7 +35,6 @@ pub const fn large(name: &'static str, run: fn() -> Result<()>) -> Scenario {
     Scenario {
         name,
         run,
-        issue: None,
         large: true,
     }
 }
@@ -57,7 +42,7 @@ pub const fn large(name: &'static str, run: fn() -> Result<()>) -> Scenario {
 static KNOWN: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// What a scenario expects, and what does not hold until that issue is done. The scenario goes on; once it
-/// holds, the mark must go.
+/// holds, the mark must go. One expectation only: a mark on a whole scenario would hide other failures.
 ///
 /// # Errors
 /// If it holds.
@@ -87,11 +72,7 @@ pub fn main(scenarios: &[Scenario]) -> ExitCode {
                 .judge()
                 .map_err(|error| format!("{error:#}").into())
         });
-        let trial = trial.with_ignored_flag(scenario.large);
-        match scenario.issue {
-            Some(issue) => trial.with_kind(format!("fails until issue {issue}")),
-            None => trial,
-        }
+        trial.with_ignored_flag(scenario.large)
     });
     if !arguments.list
         && let Err(error) = istio::reset()
@@ -114,11 +95,10 @@ impl Scenario {
     fn judge(self) -> Result<()> {
         let start = Instant::now();
         let outcome = (self.run)();
-        let failed = outcome.is_err() && self.issue.is_none();
         let folder = workspace_root()
             .join("target/mesh-logs")
             .join(self.name.replace(':', "_"));
-        if failed {
+        if outcome.is_err() {
             keep_logs(&folder);
             if env::var_os("KEEP").is_some() {
                 return outcome.context("left as it is, for kubectl");
@@ -131,10 +111,7 @@ impl Scenario {
             self.name,
             start.elapsed().as_secs_f64()
         );
-        match self.issue {
-            Some(issue) => not_until(issue, self.name, outcome),
-            None => outcome.with_context(|| format!("logs of all parts: {}", folder.display())),
-        }
+        outcome.with_context(|| format!("logs of all parts: {}", folder.display()))
     }
 }
 

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use mesh_tests::eventually;
 use mesh_tests::istio::{self, Overlay};
 use mesh_tests::kubectl::kubectl;
 use mesh_tests::namespace::{Namespace, Workload};
 use mesh_tests::prometheus::{wait_for, wait_within};
-use mesh_tests::runner::{Scenario, fails_until, holds};
+use mesh_tests::runner::{Scenario, holds, not_until};
 
 use crate::overlays::pair;
 
@@ -17,8 +18,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         "delivery::a_missing_image_stops_nothing",
         a_missing_image_stops_nothing,
     ),
-    fails_until(
-        15,
+    holds(
         "delivery::a_refused_configuration_stops_nothing",
         a_refused_configuration_stops_nothing,
     ),
@@ -85,9 +85,21 @@ fn a_refused_configuration_stops_nothing() -> Result<()> {
         "http://server.shop-refused/",
         "tcp://server.shop-refused:7000",
     ] {
-        mesh_tests::eventually(Duration::from_secs(20), || shop.call("client", target))?;
+        let called = eventually(Duration::from_secs(20), || shop.call("client", target));
+        not_until(
+            15,
+            &format!("{target} is reached past a refused configuration"),
+            called,
+        )?;
     }
-    Ok(())
+    // It was the configuration, and nothing else.
+    Overlay {
+        plugin_config: istio::PLUGIN_CONFIG.to_owned(),
+        ..overlay
+    }
+    .apply()?;
+    shop.call_until_ok("client", "http://server.shop-refused/")?;
+    shop.call_until_ok("client", "tcp://server.shop-refused:7000")
 }
 
 fn an_upgrade_cuts_nothing() -> Result<()> {
