@@ -150,16 +150,6 @@ impl Host for Proxy {
         unsafe { proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) };
     }
 
-    fn is_filter_state_empty(&self, name: &str) -> bool {
-        let mut status = OK;
-        // SAFETY: the name is valid for the call; the result is handled by `received`.
-        let value = received(|value, size| unsafe {
-            status = proxy_get_property(name.as_ptr(), name.len(), value, size);
-            status
-        });
-        status == OK && value.is_none()
-    }
-
     fn declare_connection_state(&self, name: &str) -> bool {
         const FUNCTION: &str = "declare_property";
         let Ok(name_size) = u8::try_from(name.len()) else {

@@ -51,13 +51,6 @@ pub trait Host {
     /// that is being handled, unless it was declared otherwise.
     fn set_filter_state(&self, name: &str, value: &[u8]);
 
-    /// Whether filter state of that name is there, and empty. It costs less than [`Host::property`],
-    /// for no answer has to be handed over.
-    fn is_filter_state_empty(&self, name: &str) -> bool {
-        let _ = name;
-        false
-    }
-
     /// Has filter state of that name stay as long as the client's connection, from its next write on,
     /// and be seen by all of its requests. Asked at load; `false` if the host cannot do that.
     fn declare_connection_state(&self, name: &str) -> bool {

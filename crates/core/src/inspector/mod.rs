@@ -4,7 +4,6 @@
 mod cache;
 mod connection;
 mod failure;
-mod passes;
 mod peer;
 mod request;
 mod shown;
@@ -34,7 +33,6 @@ use cache::Cache;
 use mtls_watch_x509::chain::{self, Layer};
 use mtls_watch_x509::hex;
 use mtls_watch_x509::time::UnixTime;
-use passes::{Pass, Passes};
 use peer::Judged;
 use shown::Shown;
 
@@ -128,7 +126,6 @@ pub struct Inspector {
     last_connection: Cell<u64>,
     /// Whether filter state stays as long as the connection. If not, it goes with each request.
     keeps_state: Cell<bool>,
-    passes: Passes,
     sightings: Sightings,
     issuers: Issuers,
     reporter: Reporter,
@@ -168,8 +165,6 @@ struct Downstream {
     strips_xfcc: bool,
     /// What filter state of the connection says.
     shown: Cell<Shown>,
-    /// `None`: it gets none.
-    pass: Option<Pass>,
 }
 
 impl Inspector {
@@ -182,7 +177,6 @@ impl Inspector {
             connections: RefCell::new(Cache::new(MAX_CONNECTIONS)),
             last_connection: Cell::default(),
             keeps_state: Cell::default(),
-            passes: Passes::new(&connection_number),
             connection_number,
             sightings: Sightings::new(config.identity_series),
             issuers: Issuers::default(),
@@ -209,7 +203,6 @@ impl Inspector {
         let mut names = [self.connection_number.as_str()]
             .into_iter()
             .chain(shown::NAMES);
-        self.passes.tick(host, self.clock.get());
         self.keeps_state
             .set(names.all(|name| host.declare_connection_state(name)));
     }
@@ -218,7 +211,6 @@ impl Inspector {
     pub fn tick(&self, host: &dyn Host) {
         let since = self.last_tick.replace(self.now(host));
         let now = self.clock.get();
-        self.passes.tick(host, now);
         let peers: Vec<_> = self.peers.borrow().values().cloned().collect();
         for peer in peers {
             peer.tell_gauges(since, now);
@@ -432,7 +424,7 @@ impl Inspector {
 }
 
 /// A name for filter state that no other inspector has, before or beside this one. With `wasm.` before
-/// it, and a number behind, it has at most 21 characters: Envoy's strings take no memory for so many.
+/// it, it has 18 characters: Envoy's strings take no memory for so many.
 fn unique_name() -> String {
     let random = Keyed::default().hash_one(0) >> 32;
     format!("mtls.{random:08x}")

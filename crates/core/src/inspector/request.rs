@@ -4,9 +4,8 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use super::failure::server_hung_up;
-use super::passes::Pass;
 use super::shown::{STATUS, Shown};
-use super::{Decision, Downstream, Inspector, Listener, Party, Peer, Posture, Server, XFCC};
+use super::{Decision, Downstream, Inspector, Listener, Party, Peer, Server, XFCC};
 use crate::host::{self, Host};
 use crate::metrics::counters::Counter;
 use crate::source::xfcc;
@@ -159,9 +158,6 @@ impl RequestWatch {
         let flag = self.flags().then(|| posture.flag());
         let shown = Shown::Certified(Rc::clone(peer), Rc::clone(&posture));
         self.show(host, direction, shown);
-        if direction == Direction::Inbound {
-            self.consider_pass(host, peer, &posture);
-        }
         (flag, decision)
     }
 
@@ -172,21 +168,6 @@ impl RequestWatch {
         }
     }
 
-    /// A pass is for a client of which there is no more to do than to count its requests.
-    fn consider_pass(&self, host: &dyn Host, peer: &Rc<Peer>, posture: &Posture) {
-        let config = &self.inspector.config;
-        let unremarkable = posture.status == Status::Ok && posture.findings.is_empty();
-        if unremarkable
-            && self.is_over()
-            && !self.downstream.strips_xfcc
-            && config.flag.request_header.is_none()
-            && config.deny.is_empty()
-            && let Some(pass) = &self.downstream.pass
-        {
-            self.inspector.passes.consider(host, pass, peer, posture);
-        }
-    }
-
     fn flags(&self) -> bool {
         let flag = &self.inspector.config.flag;
         flag.request_header.is_some() || flag.response_header.is_some()
@@ -194,16 +175,6 @@ impl RequestWatch {
 }
 
 impl Inspector {
-    /// Whether the request's connection has a pass: then it is counted, and that is all.
-    #[must_use]
-    pub fn has_pass(&self, host: &impl Host) -> bool {
-        let has_pass = self.passes.covers(host, || self.now(host));
-        if has_pass {
-            self.count(host, Counter::Request(Direction::Inbound, Status::Ok));
-        }
-        has_pass
-    }
-
     /// The client of this request's connection, which has a number since its first request. The rest is
     /// asked at that.
     fn remembered_downstream(&self, host: &dyn Host) -> Rc<Downstream> {
@@ -216,11 +187,7 @@ impl Inspector {
         if let Some(downstream) = known {
             return downstream;
         }
-        let downstream = Rc::new(Downstream {
-            // What passes it had before it was forgotten is not known.
-            pass: number.is_none().then(Pass::default),
-            ..self.new_downstream(host)
-        });
+        let downstream = Rc::new(self.new_downstream(host));
         if let Some(number) = number.or_else(|| self.number_connection(host)) {
             let mut connections = self.connections.borrow_mut();
             connections.insert(number, Rc::clone(&downstream));
@@ -258,7 +225,6 @@ impl Inspector {
                 party: Party::Anonymous(Security::Plaintext),
                 strips_xfcc: false,
                 shown: Cell::default(),
-                pass: None,
             };
         }
         let xfcc = self
@@ -278,7 +244,6 @@ impl Inspector {
             party,
             strips_xfcc,
             shown: Cell::default(),
-            pass: None,
         }
     }
 

@@ -235,16 +235,6 @@ impl FakeHost {
         text(&self.properties, name)
     }
 
-    /// How many passes of the module it has: filter state whose name is a number's, and that is empty.
-    pub fn passes(&self) -> usize {
-        let properties = self.properties.borrow();
-        let passes = properties.iter().filter(|(name, value)| {
-            let number = name.rsplit('.').next();
-            value.is_empty() && number.is_some_and(|number| number.parse::<u32>().is_ok())
-        });
-        passes.count()
-    }
-
     /// The properties that have been asked for since the last call.
     pub fn take_asked(&self) -> Vec<String> {
         self.asked.take()
@@ -272,13 +262,6 @@ impl Host for FakeHost {
     /// It stays as long as this host, which is a connection.
     fn set_filter_state(&self, name: &str, value: &[u8]) {
         self.set(name, value);
-    }
-
-    fn is_filter_state_empty(&self, name: &str) -> bool {
-        self.properties
-            .borrow()
-            .get(name)
-            .is_some_and(Vec::is_empty)
     }
 
     fn declare_connection_state(&self, _name: &str) -> bool {

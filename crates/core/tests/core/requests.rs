@@ -588,6 +588,74 @@ fn a_keep_alive_connection_is_judged_again_as_time_passes_and_not_read_again() {
     assert_eq!(proxy.total("mtls_watch_inspections_total"), 1);
 }
 
+/// A client whose certificate ends two hours and three minutes after [`NOW`](pki::fixtures::NOW).
+fn ends_after_two_hours(proxy: &Rc<Proxy>) -> FakeHost {
+    let lifetime = lasting(-1000 * HOUR, 2 * HOUR + 180);
+    let client = issued(workload().lifetime(lifetime));
+    FakeHost::new(proxy).on(Listener::Inbound).client(&client)
+}
+
+/// Thresholds that make a certificate `ok` to its end.
+fn ok_to_the_end(proxy: &Rc<Proxy>) -> Worker {
+    let none = json!({"warning": "1s", "critical": "1s"});
+    Worker::configured(proxy, json!({"thresholds": {"workload": none}}))
+}
+
+/// Ticks once a minute up to that second.
+fn pass_time(proxy: &Proxy, worker: &Worker, from: i64, to: i64) {
+    for second in (from + 60..=to).step_by(60) {
+        proxy.set_clock(second);
+        worker.tick();
+    }
+}
+
+/// Requests in bursts, with pauses between them: whatever is kept of the connection, the last burst
+/// comes after the certificate's end.
+fn last_burst_is_expired(burst: usize, pause: i64, others: usize) {
+    let proxy = Proxy::new();
+    let worker = ok_to_the_end(&proxy);
+    let host = ends_after_two_hours(&proxy);
+    let other = issued(workload());
+    for _ in 0..40 {
+        worker.request(&host);
+    }
+    let mut now = 0;
+    while now < 2 * HOUR + 185 {
+        for _ in 0..others {
+            worker.request(&FakeHost::new(&proxy).on(Listener::Inbound).client(&other));
+        }
+        pass_time(&proxy, &worker, now, now + pause);
+        now += pause;
+        let before = requests(&proxy, "inbound", "expired");
+        for _ in 0..burst {
+            worker.request(&host);
+        }
+        let expired = requests(&proxy, "inbound", "expired") - before;
+        let expected = if now > 2 * HOUR + 180 { burst } else { 0 };
+        assert_eq!(expired, expected as u64, "after {now} s");
+    }
+}
+
+#[test]
+fn a_slow_keep_alive_connection_is_expired_after_two_hours() {
+    last_burst_is_expired(5, 300, 0);
+}
+
+#[test]
+fn a_connection_that_others_push_out_of_memory_is_expired_after_two_hours() {
+    last_burst_is_expired(40, 300, 2150);
+}
+
+#[test]
+fn a_busy_connection_is_expired_after_two_hours() {
+    last_burst_is_expired(40, 60, 0);
+}
+
+#[test]
+fn a_silent_connection_is_expired_after_two_hours() {
+    last_burst_is_expired(1, 2 * HOUR + 300, 0);
+}
+
 #[test]
 fn whichever_certificate_of_the_chain_changes_first_is_judged_in_time() {
     let ends = |seconds| lasting(-1000 * HOUR, seconds);
