@@ -85,14 +85,16 @@ enum Server {
     Failed(Vec<u8>),
 }
 
-/// Which sides of a listener are inspected, by `xds.listener_direction`.
+/// What a listener is called, by `xds.listener_direction`. Which sides are inspected depends on the
+/// connection, too: see [`Listener::inspects_client`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listener {
     /// Sidecar, towards the workload: the client is the peer.
     Inbound,
-    /// Sidecar, from the workload: the server is the peer.
+    /// Sidecar, from the workload: the server is the peer. Istio's gateways are called so, too: where this
+    /// proxy has ended the client's TLS, both are.
     Outbound,
-    /// Gateway or plain Envoy: both are.
+    /// Plain Envoy: both are.
     Unspecified,
 }
 
@@ -105,8 +107,11 @@ impl Listener {
         }
     }
 
-    fn inspects_downstream(self) -> bool {
-        self != Self::Outbound
+    /// Whether the client of this connection is inspected. At an outbound listener only one whose TLS has
+    /// ended here is: a sidecar's is the application of the same machine. To be asked when the client's
+    /// handshake is over, for Envoy would keep the answer of an unfinished one.
+    fn inspects_client(self, host: &dyn Host) -> bool {
+        self != Self::Outbound || ends_tls(host)
     }
 
     fn inspects_upstream(self) -> bool {
@@ -160,7 +165,8 @@ impl Hash for PeerKey {
 /// The client of an HTTP connection, as remembered between its requests.
 struct Downstream {
     listener: Listener,
-    party: Party,
+    /// `None`: the client is not inspected.
+    client: Option<Party>,
     /// Whether this hop's element of the XFCC header has certificates to take out.
     strips_xfcc: bool,
     /// What filter state of the connection says.
@@ -428,6 +434,12 @@ impl Inspector {
 fn unique_name() -> String {
     let random = Keyed::default().hash_one(0) >> 32;
     format!("mtls.{random:08x}")
+}
+
+/// Whether this proxy has ended TLS on the client's connection.
+fn ends_tls(host: &dyn Host) -> bool {
+    host.property(&["connection", "tls_version"]).is_some()
+        || host::boolean(host, &["connection", "mtls"])
 }
 
 /// Whether Envoy has verified the client's certificate, as far as it says (1.39 or later): before, it

@@ -41,11 +41,11 @@ impl RequestWatch {
     fn on_request(&mut self, host: &dyn Host) -> Decision {
         let (inspector, downstream) = (Rc::clone(&self.inspector), Rc::clone(&self.downstream));
         let mut decision = Decision::Continue;
-        if downstream.listener.inspects_downstream() {
+        if let Some(client) = &downstream.client {
             if downstream.strips_xfcc {
                 strip_xfcc(host);
             }
-            (self.flag, decision) = self.look(host, Direction::Inbound, &downstream.party);
+            (self.flag, decision) = self.look(host, Direction::Inbound, client);
         }
         if let Some(name) = &inspector.config.flag.request_header {
             // Set or removed: what comes from outside never stands.
@@ -115,8 +115,7 @@ impl RequestWatch {
     /// Whether flags and filter state are about the client, and not the server: if it showed a
     /// certificate.
     fn is_about_client(&self) -> bool {
-        self.downstream.listener.inspects_downstream()
-            && matches!(self.downstream.party, Party::Certified(_))
+        matches!(self.downstream.client, Some(Party::Certified(_)))
     }
 
     /// Counts the request by the party's status; gives the flag and what the configuration says.
@@ -219,10 +218,10 @@ impl Inspector {
 
     fn new_downstream(&self, host: &dyn Host) -> Downstream {
         let listener = Listener::of(host);
-        if !listener.inspects_downstream() {
+        if !listener.inspects_client(host) {
             return Downstream {
                 listener,
-                party: Party::Anonymous(Security::Plaintext),
+                client: None,
                 strips_xfcc: false,
                 shown: Cell::default(),
             };
@@ -241,7 +240,7 @@ impl Inspector {
             && xfcc.is_some_and(|header| has_own_certificates(host, &header));
         Downstream {
             listener,
-            party,
+            client: Some(party),
             strips_xfcc,
             shown: Cell::default(),
         }

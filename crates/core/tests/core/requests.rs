@@ -113,15 +113,19 @@ fn an_unreadable_certificate_is_a_status_and_a_finding() {
 }
 
 #[test]
-fn the_direction_of_the_listener_says_who_the_peer_is() {
+fn listener_and_connection_say_who_the_peer_is() {
     let (client, server) = (issued(workload()), issued(workload()));
-    for (listener, inbound, outbound) in [
-        (Some(Listener::Inbound), 1, 0),
-        (Some(Listener::Outbound), 0, 1),
-        (None, 1, 1),
+    for (listener, tls, inbound, outbound) in [
+        (Some(Listener::Inbound), true, 1, 0),
+        // A sidecar's application.
+        (Some(Listener::Outbound), false, 0, 1),
+        // A gateway of Istio's.
+        (Some(Listener::Outbound), true, 1, 1),
+        (None, true, 1, 1),
     ] {
         let proxy = Proxy::new();
-        let host = FakeHost::new(&proxy).client(&client).server(&server);
+        let host = FakeHost::new(&proxy).server(&server);
+        let host = if tls { host.client(&client) } else { host };
         let host = match listener {
             Some(listener) => host.on(listener),
             None => host,
@@ -133,8 +137,20 @@ fn the_direction_of_the_listener_says_who_the_peer_is() {
     }
 }
 
+/// A gateway of Istio's that lets clients in without a certificate.
 #[test]
-fn a_server_without_tls_counts_in_a_sidecar_and_not_in_a_gateway() {
+fn a_client_with_tls_alone_counts_at_an_outbound_listener() {
+    let proxy = Proxy::new();
+    let host = FakeHost::new(&proxy).on(Listener::Outbound);
+    let host = host.with("connection.tls_version", "TLSv1.3");
+    Worker::new(&proxy).request(&host.server(&issued(workload())));
+    assert_eq!(requests(&proxy, "inbound", "no_certificate"), 1);
+    assert_eq!(requests(&proxy, "outbound", "ok"), 1);
+    assert_eq!(proxy.total("mtls_requests_total"), 2);
+}
+
+#[test]
+fn a_server_without_tls_counts_at_an_outbound_listener_only() {
     for (sidecar, expected) in [(true, 1), (false, 0)] {
         let proxy = Proxy::new();
         let host = FakeHost::new(&proxy).with("upstream.address", "192.0.2.1:80");
