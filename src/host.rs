@@ -51,6 +51,7 @@ unsafe extern "C" {
         value: *mut *mut u8,
         value_size: *mut usize,
     ) -> u32;
+    fn proxy_get_header_map_pairs(map: u32, value: *mut *mut u8, value_size: *mut usize) -> u32;
     fn proxy_replace_header_map_value(
         map: u32,
         key: *const u8,
@@ -195,6 +196,14 @@ impl Host for Proxy {
 
     fn set_response_header(&self, name: &str, value: Option<&[u8]>) {
         set_header(MAP_RESPONSE_HEADERS, name, value);
+    }
+
+    fn request_header_names(&self) -> Vec<Vec<u8>> {
+        header_names(MAP_REQUEST_HEADERS)
+    }
+
+    fn response_header_names(&self) -> Vec<Vec<u8>> {
+        header_names(MAP_RESPONSE_HEADERS)
     }
 
     fn define_metric(&self, kind: MetricKind, name: &str) -> Option<MetricId> {
@@ -369,6 +378,27 @@ fn pairs(headers: &[(&str, &str)]) -> Option<Vec<u8>> {
         bytes.push(0);
     }
     Some(bytes)
+}
+
+fn header_names(map: u32) -> Vec<Vec<u8>> {
+    // SAFETY: plain numbers; the result is handled by `received`.
+    let pairs = received(|value, size| unsafe { proxy_get_header_map_pairs(map, value, size) });
+    pairs.and_then(|pairs| names_in(&pairs)).unwrap_or_default()
+}
+
+/// The names in what [`pairs`] writes.
+fn names_in(pairs: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let size = |bytes: [u8; 4]| usize::try_from(u32::from_le_bytes(bytes)).ok();
+    let (count, rest) = pairs.split_first_chunk()?;
+    let (sizes, mut rest) = rest.split_at_checked(size(*count)?.checked_mul(8)?)?;
+    let sizes = sizes.as_chunks().0.as_chunks().0;
+    let mut names = Vec::with_capacity(sizes.len());
+    for [name_size, value_size] in sizes {
+        let (name, after) = rest.split_at_checked(size(*name_size)?)?;
+        names.push(name.to_vec());
+        rest = after.get(size(*value_size)?.checked_add(2)?..)?;
+    }
+    Some(names)
 }
 
 fn set_header(map: u32, name: &str, value: Option<&[u8]>) {

@@ -143,6 +143,20 @@ fn are_headers_that_nobody_outside_can_write() -> Result<()> {
     Ok(())
 }
 
+/// `x_peer` and `x-peer` are one variable to WSGI, CGI and PHP.
+#[test]
+fn are_not_forged_under_a_name_that_applications_take_for_theirs() -> Result<()> {
+    let pki = Pki::new()?;
+    let sample = answering(pki.sample("http.yaml")?, "x_peer", "server's own");
+    let proxy = Proxy::http(sample.configuration(HEADERS))?;
+    let response = proxy.get_with(&critical(&pki)?, &[("x_peer", "ok"), ("X_Peer", "ok")])?;
+    assert_eq!(forwarded(&response, "x_peer")?, None);
+    let flag = "critical; server_auth_missing";
+    assert_eq!(forwarded(&response, "x-peer")?.as_deref(), Some(flag));
+    assert_eq!(values(&response, "x_peer"), [""; 0]);
+    Ok(())
+}
+
 fn values<'a>(response: &'a Response, name: &str) -> Vec<&'a str> {
     let values = response.headers.get_all(name).into_iter();
     values.filter_map(|value| value.to_str().ok()).collect()

@@ -67,6 +67,16 @@ pub trait Host {
     /// Sets a response header, or removes it.
     fn set_response_header(&self, name: &str, value: Option<&[u8]>);
 
+    /// Names of the request's headers.
+    fn request_header_names(&self) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
+
+    /// Names of the response's headers.
+    fn response_header_names(&self) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
+
     /// Defines a metric. Envoy makes a new handle at every call: ask once per name.
     fn define_metric(&self, kind: MetricKind, name: &str) -> Option<MetricId>;
 

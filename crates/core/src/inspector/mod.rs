@@ -4,6 +4,7 @@
 mod cache;
 mod connection;
 mod failure;
+mod flag;
 mod peer;
 mod request;
 mod shown;

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use super::failure::server_hung_up;
+use super::flag;
 use super::shown::{STATUS, Shown};
 use super::{Decision, Downstream, Inspector, Listener, Party, Peer, Server, XFCC};
 use crate::host::{self, Host};
@@ -49,7 +50,7 @@ impl RequestWatch {
         }
         if let Some(name) = &inspector.config.flag.request_header {
             // Set or removed: what comes from outside never stands.
-            host.set_request_header(name, self.flag.as_deref().map(str::as_bytes));
+            flag::set_on_request(host, name, self.flag.as_deref());
         }
         self.denied = decision == Decision::Deny;
         decision
@@ -76,7 +77,7 @@ impl RequestWatch {
             }
         }
         if let Some(name) = &inspector.config.flag.response_header {
-            host.set_response_header(name, self.flag.as_deref().map(str::as_bytes));
+            flag::set_on_response(host, name, self.flag.as_deref());
         }
         // The 403 that replaces the response comes through here again.
         self.denied |= decision == Decision::Deny;

@@ -280,6 +280,14 @@ impl Host for FakeHost {
         set(&self.response_headers, name, value);
     }
 
+    fn request_header_names(&self) -> Vec<Vec<u8>> {
+        names(&self.request_headers)
+    }
+
+    fn response_header_names(&self) -> Vec<Vec<u8>> {
+        names(&self.response_headers)
+    }
+
     fn define_metric(&self, kind: MetricKind, name: &str) -> Option<MetricId> {
         let asked = self.proxy.definitions_asked.get();
         self.proxy.definitions_asked.set(asked + 1);
@@ -338,6 +346,11 @@ impl Host for FakeHost {
         shared.insert(key.to_owned(), (value.to_vec(), next));
         Shared::Stored
     }
+}
+
+fn names(headers: &RefCell<BTreeMap<String, Vec<u8>>>) -> Vec<Vec<u8>> {
+    let headers = headers.borrow();
+    headers.keys().map(|name| name.clone().into()).collect()
 }
 
 fn set(headers: &RefCell<BTreeMap<String, Vec<u8>>>, name: &str, value: Option<&[u8]>) {

@@ -325,6 +325,35 @@ fn a_flag_from_outside_never_stands() {
     }
 }
 
+/// The same name to an application behind CGI, WSGI or PHP.
+#[test]
+fn a_name_that_applications_take_for_the_flag_never_stands() {
+    for (flag, alias) in [
+        ("x-mtls-status", "x_mtls_status"),
+        ("x-mtls-status", "x-mtls_status"),
+        ("x-mtls-status", "x_mtls-status"),
+        ("x_mtls_status", "x-mtls-status"),
+        ("x-a-b-c-d-e-f-g", "x-a_b-c-d_e-f_g"),
+    ] {
+        let flags = json!({"flag": {"request_header": flag, "response_header": flag}});
+        for client in [true, false] {
+            let proxy = Proxy::new();
+            let host = FakeHost::new(&proxy);
+            let host = match client {
+                true => host.client(&issued(workload())),
+                false => host.on(Listener::Outbound),
+            };
+            let host = host.header(alias, "ok").header("x-mtls", "mine");
+            host.set_response_header(alias, Some(b"ok"));
+            Worker::configured(&proxy, flags.clone()).request(&host);
+            assert_eq!(host.upstream_header(alias), None, "{alias}");
+            assert_eq!(host.response_header(alias), None, "{alias}");
+            assert_eq!(host.upstream_header("x-mtls").as_deref(), Some("mine"));
+            assert_eq!(host.upstream_header(flag).is_some(), client, "{flag}");
+        }
+    }
+}
+
 #[test]
 fn the_response_s_flag_is_the_status_that_access_logs_show() {
     let flag = json!({"flag": {"response_header": "x-peer"}});
