@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::failure::is_just_connected;
-use super::shown::Shown;
+use super::shown::{Names, PEER, SERVER, Shown};
 use super::{Decision, Inspector, Listener, Party, Peer, Posture, Server};
 use crate::host::{self, Host};
 use crate::metrics::counters::Counter;
@@ -39,6 +39,8 @@ pub struct ConnectionWatch {
     listener: Option<Listener>,
     downstream: Side,
     upstream: Side,
+    /// Whether there is a client to inspect, and it is known.
+    client_met: bool,
     /// The latest event at which the server was looked for.
     looked_for_upstream: Option<Event>,
     /// How often the client was looked for in vain, and when last.
@@ -73,6 +75,7 @@ impl ConnectionWatch {
             listener: None,
             downstream: Side::Unknown,
             upstream: Side::Unknown,
+            client_met: false,
             looked_for_upstream: None,
         }
     }
@@ -100,13 +103,21 @@ impl ConnectionWatch {
         let (side, close) = match &mut self.downstream {
             Side::Settled | Side::Refused => return false,
             Side::Watched(peer, posture) => {
-                return again(inspector, host, Direction::Inbound, peer, posture);
+                return again(inspector, host, Direction::Inbound, &[PEER], peer, posture);
             }
             Side::Unknown => match client(inspector, host, event, listener) {
                 Client::Unknown => return false,
                 Client::Application => (Side::Settled, false),
                 Client::Refused => (Side::Refused, false),
-                Client::Met(party) => first(inspector, host, Direction::Inbound, party),
+                Client::Met(party) => {
+                    self.client_met = true;
+                    // The server spoke first, and was taken for the peer.
+                    if let Side::Watched(peer, posture) = &self.upstream {
+                        let server = Shown::Certified(Rc::clone(peer), Rc::clone(posture));
+                        Shown::Nothing.write(host, PEER, &server);
+                    }
+                    first(inspector, host, Direction::Inbound, &[PEER], party)
+                }
             },
         };
         self.downstream = side;
@@ -127,11 +138,17 @@ impl ConnectionWatch {
     }
 
     fn look_upstream(&mut self, host: &dyn Host, event: Event, listener: Listener) -> bool {
+        let names = self.server_names(listener);
         let close = match &mut self.upstream {
             Side::Settled | Side::Refused => false,
-            Side::Watched(peer, posture) => {
-                again(&self.inspector, host, Direction::Outbound, peer, posture)
-            }
+            Side::Watched(peer, posture) => again(
+                &self.inspector,
+                host,
+                Direction::Outbound,
+                names,
+                peer,
+                posture,
+            ),
             // A server that was not there at one event may be at the next kind of event. Under an
             // HTTP connection manager it never is.
             Side::Unknown if self.looked_for_upstream == Some(event) => false,
@@ -163,9 +180,19 @@ impl ConnectionWatch {
             }
             Server::Met(party) => party,
         };
-        let (side, close) = first(&self.inspector, host, Direction::Outbound, party);
+        let names = self.server_names(listener);
+        let (side, close) = first(&self.inspector, host, Direction::Outbound, names, party);
         self.upstream = side;
         close
+    }
+
+    /// What filter state about the server is called. At an outbound listener it is the peer as long as no
+    /// client is known whose TLS ends here.
+    fn server_names(&self, listener: Listener) -> &'static [Names] {
+        match listener == Listener::Outbound && !self.client_met {
+            true => &[SERVER, PEER],
+            false => &[SERVER],
+        }
     }
 
     /// The server's handshake was completed, and then it went away at once and without a word.
@@ -238,13 +265,18 @@ fn first(
     inspector: &Inspector,
     host: &dyn Host,
     direction: Direction,
+    names: &[Names],
     party: Party,
 ) -> (Side, bool) {
     inspector.count(host, Counter::Connection(direction, party.security()));
     let peer = match party {
         Party::Certified(peer) => peer,
         Party::Anonymous(security) => {
-            Shown::Anonymous(Status::of_anonymous(security)).write(host, &Shown::Nothing);
+            show(
+                host,
+                names,
+                &Shown::Anonymous(Status::of_anonymous(security)),
+            );
             return (Side::Settled, false);
         }
     };
@@ -259,7 +291,7 @@ fn first(
         inspector.registry.remaining(host, direction, seconds);
     }
     let shown = Shown::Certified(Rc::clone(&peer), Rc::clone(&posture));
-    shown.write(host, &Shown::Nothing);
+    show(host, names, &shown);
     let close = inspector.denies(now, &peer, &posture, "connection");
     (Side::Watched(peer, posture), close)
 }
@@ -270,6 +302,7 @@ fn again(
     inspector: &Inspector,
     host: &dyn Host,
     direction: Direction,
+    names: &[Names],
     peer: &Rc<Peer>,
     posture: &mut Rc<Posture>,
 ) -> bool {
@@ -291,6 +324,12 @@ fn again(
     let counter = |layer, finding| Counter::ConnectionFinding(direction, layer, finding);
     inspector.count_findings(host, &new, counter);
     let shown = Shown::Certified(Rc::clone(peer), Rc::clone(posture));
-    shown.write(host, &Shown::Nothing);
+    show(host, names, &shown);
     inspector.denies(now, peer, posture, "connection")
+}
+
+fn show(host: &dyn Host, names: &[Names], shown: &Shown) {
+    for names in names {
+        shown.write(host, *names, &Shown::Nothing);
+    }
 }

@@ -170,8 +170,10 @@ struct Downstream {
     client: Option<Party>,
     /// Whether this hop's element of the XFCC header has certificates to take out.
     strips_xfcc: bool,
-    /// What filter state of the connection says.
+    /// What filter state of the connection says of the client.
     shown: Cell<Shown>,
+    /// What it says of a server.
+    server_shown: Cell<Shown>,
 }
 
 impl Inspector {
@@ -209,7 +211,8 @@ impl Inspector {
         self.now(host);
         let mut names = [self.connection_number.as_str()]
             .into_iter()
-            .chain(shown::NAMES);
+            .chain(shown::PEER)
+            .chain(shown::SERVER);
         self.keeps_state
             .set(names.all(|name| host.declare_connection_state(name)));
     }

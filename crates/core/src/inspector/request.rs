@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::failure::server_hung_up;
 use super::flag;
-use super::shown::{STATUS, Shown};
+use super::shown::{PEER, SERVER, STATUS, Shown};
 use super::{Decision, Downstream, Inspector, Listener, Party, Peer, Server, XFCC};
 use crate::host::{self, Host};
 use crate::metrics::counters::Counter;
@@ -18,8 +18,8 @@ use crate::terms::{Direction, Status};
 pub struct RequestWatch {
     inspector: Rc<Inspector>,
     downstream: Rc<Downstream>,
-    /// What filter state says of this request.
-    shown: Shown,
+    /// What filter state says of this request's server.
+    server_shown: Shown,
     /// Value of the response's flag header.
     flag: Option<String>,
     denied: bool,
@@ -31,7 +31,7 @@ impl RequestWatch {
         let mut watch = Self {
             downstream: inspector.remembered_downstream(host),
             inspector: Rc::clone(inspector),
-            shown: Shown::Nothing,
+            server_shown: Shown::Nothing,
             flag: None,
             denied: false,
         };
@@ -88,7 +88,8 @@ impl RequestWatch {
     /// may have put their server where this one's is looked for.
     pub fn on_log(&self, host: &dyn Host) {
         if self.downstream.listener.inspects_upstream() {
-            self.inspector.show(host, &self.downstream, &self.shown);
+            self.inspector
+                .show_server(host, &self.downstream, &self.server_shown);
         }
     }
 
@@ -105,18 +106,12 @@ impl RequestWatch {
                 inspector.rejected_by_server(host);
             }
         }
-        let about_client = self.is_about_client();
         let (flag, decision) = self.look(host, Direction::Outbound, server);
-        if !about_client {
-            self.flag = flag.or_else(|| self.flag.take());
+        // Where the client is inspected, the flag is about the client.
+        if self.downstream.client.is_none() {
+            self.flag = flag;
         }
         decision
-    }
-
-    /// Whether flags and filter state are about the client, and not the server: if it showed a
-    /// certificate.
-    fn is_about_client(&self) -> bool {
-        matches!(self.downstream.client, Some(Party::Certified(_)))
     }
 
     /// Counts the request by the party's status; gives the flag and what the configuration says.
@@ -162,9 +157,12 @@ impl RequestWatch {
     }
 
     fn show(&mut self, host: &dyn Host, direction: Direction, shown: Shown) {
-        if direction == Direction::Inbound || !self.is_about_client() {
-            self.inspector.show(host, &self.downstream, &shown);
-            self.shown = shown;
+        match direction {
+            Direction::Inbound => self.inspector.show_client(host, &self.downstream, &shown),
+            Direction::Outbound => {
+                self.inspector.show_server(host, &self.downstream, &shown);
+                self.server_shown = shown;
+            }
         }
     }
 
@@ -205,15 +203,33 @@ impl Inspector {
         Some(number)
     }
 
-    /// Has filter state say that of a request, if it does not yet.
-    fn show(&self, host: &dyn Host, downstream: &Downstream, shown: &Shown) {
-        let before = match self.keeps_state.get() {
-            true => downstream.shown.replace(shown.clone()),
+    /// Has filter state say that of the client, if it does not yet.
+    fn show_client(&self, host: &dyn Host, downstream: &Downstream, shown: &Shown) {
+        let before = self.replace(&downstream.shown, shown);
+        if !before.is(shown) {
+            shown.write(host, PEER, &before);
+        }
+    }
+
+    /// Has filter state say that of the server of a request, if it does not yet. A sidecar's peer is the
+    /// server.
+    fn show_server(&self, host: &dyn Host, downstream: &Downstream, shown: &Shown) {
+        let before = self.replace(&downstream.server_shown, shown);
+        if before.is(shown) {
+            return;
+        }
+        shown.write(host, SERVER, &before);
+        if downstream.client.is_none() {
+            shown.write(host, PEER, &before);
+        }
+    }
+
+    /// What filter state said until now.
+    fn replace(&self, kept: &Cell<Shown>, shown: &Shown) -> Shown {
+        match self.keeps_state.get() {
+            true => kept.replace(shown.clone()),
             // Each request has filter state of its own.
             false => Shown::Nothing,
-        };
-        if !before.is(shown) {
-            shown.write(host, &before);
         }
     }
 
@@ -225,6 +241,7 @@ impl Inspector {
                 client: None,
                 strips_xfcc: false,
                 shown: Cell::default(),
+                server_shown: Cell::default(),
             };
         }
         let xfcc = self
@@ -244,6 +261,7 @@ impl Inspector {
             client: Some(party),
             strips_xfcc,
             shown: Cell::default(),
+            server_shown: Cell::default(),
         }
     }
 

@@ -478,6 +478,45 @@ fn filter_state_tells_access_logs_of_every_peer() {
     assert_eq!(status.as_deref(), Some("no_certificate"));
 }
 
+/// The names without prefix are the client's where the client is inspected, else the server's. Those with
+/// the prefix are the server's everywhere.
+#[test]
+fn filter_state_tells_client_and_server_apart() {
+    let (sound, critical) = (sound(), server_only());
+    type Given<'a> = &'a dyn Fn(FakeHost) -> FakeHost;
+    let gateway: Given<'_> = &|host| host.client(&critical);
+    let tls: Given<'_> = &|host| {
+        host.on(Listener::Outbound)
+            .with("connection.tls_version", "TLSv1.3")
+    };
+    let sidecar: Given<'_> = &|host| host;
+    for (given, peer, identity) in [
+        (gateway, "critical", Some(PAY)),
+        (tls, "no_certificate", None),
+        (sidecar, "ok", Some(PAY)),
+    ] {
+        for server_first in [false, true] {
+            let proxy = Proxy::new();
+            let worker = Worker::new(&proxy);
+            let host = FakeHost::new(&proxy).on(Listener::Outbound);
+            let host = host.server(&sound);
+            let mut watch = worker.accept();
+            if server_first {
+                watch.on(&host, Event::UpstreamData);
+            }
+            let host = given(host);
+            for event in [Event::DownstreamData, Event::UpstreamData, CLOSE] {
+                watch.on(&host, event);
+            }
+            let state = |name: &str| host.filter_state(name).filter(|value| !value.is_empty());
+            assert_eq!(state("mtls_watch.status").as_deref(), Some(peer));
+            assert_eq!(state("mtls_watch.identity").as_deref(), identity);
+            assert_eq!(state("mtls_watch.upstream_status").as_deref(), Some("ok"));
+            assert_eq!(state("mtls_watch.upstream_identity").as_deref(), Some(PAY));
+        }
+    }
+}
+
 #[test]
 fn a_proxy_that_answers_nothing_has_a_plaintext_client() {
     let proxy = Proxy::new();

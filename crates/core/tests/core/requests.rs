@@ -545,30 +545,55 @@ fn access_logs_see_the_server_of_their_own_request() {
     assert_eq!(identity.as_deref(), Some(""));
 }
 
-/// The client's is said again where a server came in between.
+/// The names without prefix are the client's where the client is inspected, else the server's. Those with
+/// the prefix are the server's everywhere.
 #[test]
-fn filter_state_is_about_the_client_where_it_showed_a_certificate() {
+fn filter_state_tells_client_and_server_apart() {
+    let (sound, critical) = (issued(workload()), server_only());
+    type Given<'a> = &'a dyn Fn(FakeHost) -> FakeHost;
+    let gateway: Given<'_> = &|host| host.on(Listener::Outbound).client(&critical).server(&sound);
+    let plain: Given<'_> = &|host| host.client(&critical).server(&sound);
+    let anonymous: Given<'_> = &|host| host.server(&sound);
+    let sidecar: Given<'_> = &|host| host.on(Listener::Outbound).server(&sound);
+    let inbound: Given<'_> = &|host| host.on(Listener::Inbound).client(&critical);
+    for (given, peer, server) in [
+        (gateway, "critical", Some("ok")),
+        (plain, "critical", Some("ok")),
+        (anonymous, "no_certificate", Some("ok")),
+        (sidecar, "ok", Some("ok")),
+        (inbound, "critical", None),
+    ] {
+        let proxy = Proxy::new();
+        let worker = Worker::new(&proxy);
+        let host = given(FakeHost::new(&proxy));
+        for _ in 0..2 {
+            worker.request(&host);
+            assert_eq!(host.filter_state(STATUS).as_deref(), Some(peer));
+            let status = host.filter_state("mtls_watch.upstream_status");
+            assert_eq!(status.as_deref(), server);
+            let identity = host.filter_state("mtls_watch.upstream_identity");
+            assert_eq!(identity.as_deref(), server.map(|_| PAY));
+            let findings = host.filter_state("mtls_watch.upstream_findings");
+            assert_eq!(findings.as_deref(), server.map(|_| ""));
+        }
+    }
+}
+
+/// The second request reached none.
+#[test]
+fn filter_state_keeps_no_server_of_another_request() {
     let proxy = Proxy::new();
     let worker = Worker::new(&proxy);
-    let host = FakeHost::new(&proxy)
-        .client(&server_only())
-        .server(&issued(workload()));
-    for _ in 0..2 {
-        let mut request = worker.begin(&host);
-        assert_eq!(host.filter_state(STATUS).as_deref(), Some("critical"));
-        request.on_response(&host);
-        request.on_log(&host);
-        assert_eq!(host.filter_state(STATUS).as_deref(), Some("critical"));
+    let host = FakeHost::new(&proxy).client(&server_only());
+    let host = host.server(&issued(workload()));
+    worker.request(&host);
+    let unreached = worker.begin(&host);
+    unreached.on_log(&host);
+    for name in ["status", "identity", "findings"] {
+        let value = host.filter_state(&format!("mtls_watch.upstream_{name}"));
+        assert_eq!(value.as_deref(), Some(""), "{name}");
     }
-    let host = FakeHost::new(&proxy).server(&issued(workload()));
-    for _ in 0..2 {
-        let mut request = worker.begin(&host);
-        assert_eq!(host.filter_state(STATUS).as_deref(), Some("no_certificate"));
-        request.on_response(&host);
-        assert_eq!(host.filter_state(STATUS).as_deref(), Some("ok"));
-        request.on_log(&host);
-        assert_eq!(host.filter_state(STATUS).as_deref(), Some("ok"));
-    }
+    assert_eq!(host.filter_state(STATUS).as_deref(), Some("critical"));
 }
 
 /// Every request has filter state of its own then.
