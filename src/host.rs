@@ -122,11 +122,15 @@ pub(crate) struct Proxy;
 
 impl Host for Proxy {
     fn now(&self) -> Option<UnixTime> {
+        let seconds = i64::try_from(self.nanoseconds()? / 1_000_000_000).ok()?;
+        (seconds > 0).then_some(UnixTime(seconds))
+    }
+
+    fn nanoseconds(&self) -> Option<u64> {
         let mut nanoseconds = 0;
         // SAFETY: the pointer is valid for the call.
         let status = unsafe { proxy_get_current_time_nanoseconds(&mut nanoseconds) };
-        let seconds = i64::try_from(nanoseconds / 1_000_000_000).ok()?;
-        (status == OK && seconds > 0).then_some(UnixTime(seconds))
+        (status == OK).then_some(nanoseconds)
     }
 
     fn property(&self, path: &[&str]) -> Option<Vec<u8>> {

@@ -44,6 +44,11 @@ pub trait Host {
     /// Current time, whole seconds; `None` if the clock cannot be read.
     fn now(&self) -> Option<UnixTime>;
 
+    /// The same in nanoseconds.
+    fn nanoseconds(&self) -> Option<u64> {
+        self.now()?.gauge().checked_mul(1_000_000_000)
+    }
+
     /// An attribute (Envoy: "Attributes"); `None` if absent, empty or refused.
     fn property(&self, path: &[&str]) -> Option<Vec<u8>>;
 

@@ -201,7 +201,7 @@ impl ConnectionWatch {
             && !self.server_spoke
             && !self.client_done
             && matches!(self.upstream, Side::Watched(..))
-            && is_just_connected(host, self.inspector.now(host))
+            && is_just_connected(host)
     }
 }
 

@@ -102,7 +102,7 @@ impl RequestWatch {
         let inspector = Rc::clone(&self.inspector);
         if let Party::Certified(_) = server {
             inspector.record_new_server(host, server);
-            if server_hung_up(host, inspector.clock.get()) {
+            if server_hung_up(host) {
                 inspector.rejected_by_server(host);
             }
         }

@@ -22,6 +22,8 @@ pub const REFUSED: &str = "TLS_error:|268435581:SSL routines:OPENSSL_internal:\
 #[derive(Default)]
 pub struct Proxy {
     clock: Cell<Option<i64>>,
+    /// Beyond the clock's whole seconds.
+    nanoseconds: Cell<u64>,
     handles: RefCell<Vec<(MetricKind, String)>>,
     metrics: RefCell<BTreeMap<String, Vec<u64>>>,
     shared: RefCell<BTreeMap<String, (Vec<u8>, u32)>>,
@@ -45,6 +47,11 @@ impl Proxy {
     /// Sets the clock to so many seconds after [`NOW`].
     pub fn set_clock(&self, seconds: i64) {
         self.clock.set(Some(NOW + seconds));
+    }
+
+    /// Sets the clock to so many nanoseconds after a whole second.
+    pub fn set_nanoseconds(&self, nanoseconds: u64) {
+        self.nanoseconds.set(nanoseconds);
     }
 
     /// Has the clock fail.
@@ -250,6 +257,11 @@ fn text(map: &RefCell<BTreeMap<String, Vec<u8>>>, name: &str) -> Option<String> 
 impl Host for FakeHost {
     fn now(&self) -> Option<UnixTime> {
         self.proxy.clock.get().map(UnixTime)
+    }
+
+    fn nanoseconds(&self) -> Option<u64> {
+        let seconds = u64::try_from(self.proxy.clock.get()?).unwrap();
+        Some(seconds * 1_000_000_000 + self.proxy.nanoseconds.get())
     }
 
     fn property(&self, path: &[&str]) -> Option<Vec<u8>> {

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::fake_host::{FakeHost, Listener, Proxy, REFUSED, XFCC};
 use crate::worker::Worker;
-use pki::fixtures::{PAY, PKI, fingerprint, lasting, leaf, workload, xfcc_element};
+use pki::fixtures::{NOW, PAY, PKI, fingerprint, lasting, leaf, workload, xfcc_element};
 
 const STATUS: &str = "mtls_watch.status";
 
@@ -187,6 +187,49 @@ fn a_server_that_was_never_reached_counts_for_nothing() {
         };
         Worker::new(&proxy).request(&host);
         assert_eq!(proxy.total("mtls_requests_total"), 0);
+    }
+}
+
+/// How old the server's connection was when it was closed, as Envoy and the clock tell, in milliseconds; how old
+/// the tick is; whether that is a server that hung up on a new connection.
+const HANG_UPS: [(i64, i64, bool); 6] = [
+    (0, 0, true),
+    (300, 0, true),
+    (900, 4, true),
+    // By the clock of the last tick it would be younger than it is.
+    (1100, 0, false),
+    (4000, 4, false),
+    // The clock was set back.
+    (-60_000, 0, false),
+];
+
+#[test]
+fn a_server_that_hangs_up_on_a_new_connection_has_rejected_it() {
+    const MILLISECOND: i64 = 1_000_000;
+    for (age, since_tick, rejected) in HANG_UPS {
+        let proxy = Proxy::new();
+        let worker = Worker::new(&proxy);
+        worker.tick();
+        proxy.set_clock(since_tick);
+        proxy.set_nanoseconds(500_000_000);
+        let now = (NOW + since_tick) * 1000 + 500;
+        let connected = (now - age) * MILLISECOND;
+        let wait = MILLISECOND;
+        let host = FakeHost::new(&proxy)
+            .on(Listener::Outbound)
+            .server(&issued(workload()))
+            .with("upstream.uri_san_local_certificate", PAY)
+            .with("upstream.cx_pool_ready_duration", wait.to_le_bytes())
+            .with("request.time", (connected - wait).to_le_bytes())
+            .with("response.flags", (1_u64 << 6).to_le_bytes());
+        worker.request(&host);
+        let labels = [
+            ("direction", "outbound"),
+            ("layer", "none"),
+            ("reason", "rejected_by_peer"),
+        ];
+        let counted = proxy.value("mtls_handshake_failures_total", &labels);
+        assert_eq!(counted.is_some(), rejected, "{age} ms, {since_tick} s");
     }
 }
 
