@@ -51,6 +51,7 @@ unsafe extern "C" {
         value: *mut *mut u8,
         value_size: *mut usize,
     ) -> u32;
+    fn proxy_get_header_map_pairs(map: u32, value: *mut *mut u8, value_size: *mut usize) -> u32;
     fn proxy_replace_header_map_value(
         map: u32,
         key: *const u8,
@@ -121,11 +122,15 @@ pub(crate) struct Proxy;
 
 impl Host for Proxy {
     fn now(&self) -> Option<UnixTime> {
+        let seconds = i64::try_from(self.nanoseconds()? / 1_000_000_000).ok()?;
+        (seconds > 0).then_some(UnixTime(seconds))
+    }
+
+    fn nanoseconds(&self) -> Option<u64> {
         let mut nanoseconds = 0;
         // SAFETY: the pointer is valid for the call.
         let status = unsafe { proxy_get_current_time_nanoseconds(&mut nanoseconds) };
-        let seconds = i64::try_from(nanoseconds / 1_000_000_000).ok()?;
-        (status == OK && seconds > 0).then_some(UnixTime(seconds))
+        (status == OK).then_some(nanoseconds)
     }
 
     fn property(&self, path: &[&str]) -> Option<Vec<u8>> {
@@ -148,16 +153,6 @@ impl Host for Proxy {
     fn set_filter_state(&self, name: &str, value: &[u8]) {
         // SAFETY: both are valid for the call.
         unsafe { proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) };
-    }
-
-    fn is_filter_state_empty(&self, name: &str) -> bool {
-        let mut status = OK;
-        // SAFETY: the name is valid for the call; the result is handled by `received`.
-        let value = received(|value, size| unsafe {
-            status = proxy_get_property(name.as_ptr(), name.len(), value, size);
-            status
-        });
-        status == OK && value.is_none()
     }
 
     fn declare_connection_state(&self, name: &str) -> bool {
@@ -205,6 +200,14 @@ impl Host for Proxy {
 
     fn set_response_header(&self, name: &str, value: Option<&[u8]>) {
         set_header(MAP_RESPONSE_HEADERS, name, value);
+    }
+
+    fn request_header_names(&self) -> Vec<Vec<u8>> {
+        header_names(MAP_REQUEST_HEADERS)
+    }
+
+    fn response_header_names(&self) -> Vec<Vec<u8>> {
+        header_names(MAP_RESPONSE_HEADERS)
     }
 
     fn define_metric(&self, kind: MetricKind, name: &str) -> Option<MetricId> {
@@ -379,6 +382,27 @@ fn pairs(headers: &[(&str, &str)]) -> Option<Vec<u8>> {
         bytes.push(0);
     }
     Some(bytes)
+}
+
+fn header_names(map: u32) -> Vec<Vec<u8>> {
+    // SAFETY: plain numbers; the result is handled by `received`.
+    let pairs = received(|value, size| unsafe { proxy_get_header_map_pairs(map, value, size) });
+    pairs.and_then(|pairs| names_in(&pairs)).unwrap_or_default()
+}
+
+/// The names in what [`pairs`] writes.
+fn names_in(pairs: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let size = |bytes: [u8; 4]| usize::try_from(u32::from_le_bytes(bytes)).ok();
+    let (count, rest) = pairs.split_first_chunk()?;
+    let (sizes, mut rest) = rest.split_at_checked(size(*count)?.checked_mul(8)?)?;
+    let sizes = sizes.as_chunks().0.as_chunks().0;
+    let mut names = Vec::with_capacity(sizes.len());
+    for [name_size, value_size] in sizes {
+        let (name, after) = rest.split_at_checked(size(*name_size)?)?;
+        names.push(name.to_vec());
+        rest = after.get(size(*value_size)?.checked_add(2)?..)?;
+    }
+    Some(names)
 }
 
 fn set_header(map: u32, name: &str, value: Option<&[u8]>) {

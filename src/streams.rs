@@ -54,9 +54,6 @@ pub(crate) fn on_request_headers(context: StreamId) -> Action {
         return Action::Continue;
     };
     root::with_inspector(root, |inspector| {
-        if inspector.has_pass(&Proxy) {
-            return Action::Continue;
-        }
         let (watch, decision) = RequestWatch::begin(inspector, &Proxy);
         if !watch.is_over() {
             insert(&REQUESTS, context, watch);

@@ -55,6 +55,47 @@ fn are_in_access_logs() -> Result<()> {
     Ok(())
 }
 
+/// At a gateway that speaks mTLS on both sides, HTTP and TCP say the same: names without prefix are about the
+/// client. At a sidecar's outbound side, where there is no TLS of the client's, they are about the server.
+#[test]
+fn are_in_access_logs_of_both_sides() -> Result<()> {
+    const FORMAT: &str = "%FILTER_STATE(wasm.mtls_watch.status:PLAIN)% \
+                          [%FILTER_STATE(wasm.mtls_watch.findings:PLAIN)%] \
+                          %FILTER_STATE(wasm.mtls_watch.upstream_status:PLAIN)% \
+                          %FILTER_STATE(wasm.mtls_watch.upstream_identity:PLAIN)%";
+    let pki = Pki::new()?;
+    for file in ["http.yaml", "network.yaml"] {
+        for direction in ["OUTBOUND", "UNSPECIFIED"] {
+            let path = pki.directory().join(format!("{file}.{direction}.log"));
+            let sample = pki.sample(file)?.mtls_to("app", &pki);
+            let sample = sample.replace("traffic_direction", direction);
+            let server = Server::http_echo(Some(pki.server_tls()?))?;
+            let sample = sample.access_log(&path, FORMAT);
+            let proxy = Proxy::start(sample, ("inbound", "app"), server, 1)?;
+            proxy.get(&critical(&pki)?)?;
+            proxy.wait_until_closed(1)?;
+            proxy.envoy.stop()?;
+            let expected = format!("critical [server_auth_missing] ok {PAY}\n");
+            assert_eq!(fs::read_to_string(&path)?, expected, "{file} {direction}");
+        }
+        let path = pki.directory().join(format!("{file}.sidecar.log"));
+        let sample = pki.sample(file)?.mtls_to("app", &pki).plaintext("inbound");
+        let sample = sample.replace("traffic_direction", "OUTBOUND");
+        let server = Server::http_echo(Some(pki.server_tls()?))?;
+        let sample = sample.access_log(&path, FORMAT);
+        let proxy = Proxy::start(sample, ("inbound", "app"), server, 1)?;
+        proxy.get(&Client::plaintext())?;
+        proxy.wait_until_closed(1)?;
+        proxy.envoy.stop()?;
+        assert_eq!(
+            fs::read_to_string(&path)?,
+            format!("ok [] ok {PAY}\n"),
+            "{file}"
+        );
+    }
+    Ok(())
+}
+
 /// Requests of one HTTP/2 connection go to different servers at the same time, and the first to get its
 /// response is the last to end. Each line of the access log is about its own server.
 #[test]
@@ -140,6 +181,20 @@ fn are_headers_that_nobody_outside_can_write() -> Result<()> {
             assert_eq!(values(&response, "x-peer"), [flag], "{own:?}");
         }
     }
+    Ok(())
+}
+
+/// `x_peer` and `x-peer` are one variable to WSGI, CGI and PHP.
+#[test]
+fn are_not_forged_under_a_name_that_applications_take_for_theirs() -> Result<()> {
+    let pki = Pki::new()?;
+    let sample = answering(pki.sample("http.yaml")?, "x_peer", "server's own");
+    let proxy = Proxy::http(sample.configuration(HEADERS))?;
+    let response = proxy.get_with(&critical(&pki)?, &[("x_peer", "ok"), ("X_Peer", "ok")])?;
+    assert_eq!(forwarded(&response, "x_peer")?, None);
+    let flag = "critical; server_auth_missing";
+    assert_eq!(forwarded(&response, "x-peer")?.as_deref(), Some(flag));
+    assert_eq!(values(&response, "x_peer"), [""; 0]);
     Ok(())
 }
 

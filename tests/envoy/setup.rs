@@ -23,6 +23,7 @@ pub const CONNECTIONS: &str = "mtls_connections_total";
 pub const REQUESTS: &str = "mtls_requests_total";
 pub const CONNECTION_FINDINGS: &str = "mtls_connection_findings_total";
 pub const REQUEST_FINDINGS: &str = "mtls_request_findings_total";
+pub const FAILURES: &str = "mtls_handshake_failures_total";
 pub const BY_ISSUER: &str = "mtls_connections_by_issuer_total";
 pub const ISSUER_LAST_SEEN: &str = "mtls_issuer_last_seen_timestamp_seconds";
 pub const NOT_AFTER: &str = "mtls_peer_certificate_not_after_timestamp_seconds";

@@ -99,20 +99,6 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
         },
         |worker| worker.exchange(&known).map(drop),
     )?;
-    let busy = http(2);
-    for _ in 0..20 {
-        meter.worker.exchange(&busy)?;
-    }
-    meter.check(
-        "request, connection with a pass",
-        Cost {
-            instructions: 700,
-            entries: 4,
-            host_calls: 2,
-            answers: 0,
-        },
-        |worker| worker.exchange(&busy).map(drop),
-    )?;
     meter.check(
         "request, connection new",
         Cost {

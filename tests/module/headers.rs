@@ -69,6 +69,21 @@ fn a_flag_from_outside_does_not_stand() -> Result<()> {
 }
 
 #[test]
+fn a_name_that_applications_take_for_the_flag_does_not_stand() -> Result<()> {
+    const FLAG: &str = r#"{"flag": {"request_header": "x-mtls-status"}}"#;
+    let peer = Attributes::http().client(&Certificate::workload(PAY));
+    let mut worker = Proxy::new().worker(FLAG)?;
+    let mut sent = header("x_mtls-status", "forged");
+    sent.extend(header("x_mtls_status", "forged"));
+    sent.extend(header("x-mtls", "an application's"));
+    let headers = forwarded(&mut worker, &peer, sent)?;
+    assert_eq!(values(&headers, "x-mtls-status"), ["ok"]);
+    assert_eq!(values(&headers, "x-mtls"), ["an application's"]);
+    assert_eq!(headers.len(), 2, "{headers:?}");
+    Ok(())
+}
+
+#[test]
 fn no_flag_is_set_unless_asked_for() -> Result<()> {
     let mut worker = Proxy::new().worker("")?;
     let peer = Attributes::http().client(&Certificate::workload(PAY));

@@ -44,19 +44,17 @@ pub trait Host {
     /// Current time, whole seconds; `None` if the clock cannot be read.
     fn now(&self) -> Option<UnixTime>;
 
+    /// The same in nanoseconds.
+    fn nanoseconds(&self) -> Option<u64> {
+        self.now()?.gauge().checked_mul(1_000_000_000)
+    }
+
     /// An attribute (Envoy: "Attributes"); `None` if absent, empty or refused.
     fn property(&self, path: &[&str]) -> Option<Vec<u8>>;
 
     /// Sets filter state `wasm.<name>`, for access logs. It is gone with the request or connection
     /// that is being handled, unless it was declared otherwise.
     fn set_filter_state(&self, name: &str, value: &[u8]);
-
-    /// Whether filter state of that name is there, and empty. It costs less than [`Host::property`],
-    /// for no answer has to be handed over.
-    fn is_filter_state_empty(&self, name: &str) -> bool {
-        let _ = name;
-        false
-    }
 
     /// Has filter state of that name stay as long as the client's connection, from its next write on,
     /// and be seen by all of its requests. Asked at load; `false` if the host cannot do that.
@@ -73,6 +71,16 @@ pub trait Host {
 
     /// Sets a response header, or removes it.
     fn set_response_header(&self, name: &str, value: Option<&[u8]>);
+
+    /// Names of the request's headers.
+    fn request_header_names(&self) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
+
+    /// Names of the response's headers.
+    fn response_header_names(&self) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
 
     /// Defines a metric. Envoy makes a new handle at every call: ask once per name.
     fn define_metric(&self, kind: MetricKind, name: &str) -> Option<MetricId>;

@@ -3,12 +3,17 @@
 use std::rc::Rc;
 
 use super::failure::is_just_connected;
-use super::shown::Shown;
+use super::shown::{Names, PEER, SERVER, Shown};
 use super::{Decision, Inspector, Listener, Party, Peer, Posture, Server};
 use crate::host::{self, Host};
 use crate::metrics::counters::Counter;
 use crate::terms::Security;
 use crate::terms::{Direction, Findings, Status};
+use mtls_watch_x509::time::UnixTime;
+
+/// Events of a server that speaks alone, at each of which the client is looked for. After so many it is looked
+/// for once a tick.
+const LOOKS: u32 = 64;
 
 /// An event of a connection's life, from which on more is known of its ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +39,12 @@ pub struct ConnectionWatch {
     listener: Option<Listener>,
     downstream: Side,
     upstream: Side,
+    /// Whether there is a client to inspect, and it is known.
+    client_met: bool,
     /// The latest event at which the server was looked for.
     looked_for_upstream: Option<Event>,
+    /// How often the client was looked for in vain, and when last.
+    looks: (u32, UnixTime),
     /// Whether the server has sent anything.
     server_spoke: bool,
     /// Whether the client has said that it is done.
@@ -48,6 +57,8 @@ enum Side {
     Unknown,
     /// Looked at; nothing to watch.
     Settled,
+    /// A client whose handshake has failed, or seems to have: what was prepared for it counts for nothing.
+    Refused,
     /// It has a certificate, which is watched as time passes.
     Watched(Rc<Peer>, Rc<Posture>),
 }
@@ -58,11 +69,13 @@ impl ConnectionWatch {
     pub fn new(inspector: Rc<Inspector>) -> Self {
         Self {
             client_done: false,
+            looks: (0, UnixTime(0)),
             server_spoke: false,
             inspector,
             listener: None,
             downstream: Side::Unknown,
             upstream: Side::Unknown,
+            client_met: false,
             looked_for_upstream: None,
         }
     }
@@ -72,11 +85,8 @@ impl ConnectionWatch {
         let listener = *self.listener.get_or_insert_with(|| Listener::of(host));
         self.server_spoke |= event == Event::UpstreamData;
         self.client_done |= event == Event::DownstreamEnd;
-        let mut close = false;
-        if listener.inspects_downstream() {
-            close |= self.look_downstream(host, event);
-        }
-        if listener.inspects_upstream() {
+        let mut close = self.look_downstream(host, event, listener);
+        if listener.inspects_upstream() && !matches!(self.downstream, Side::Refused) {
             close |= self.look_upstream(host, event, listener);
         }
         match close {
@@ -85,29 +95,60 @@ impl ConnectionWatch {
         }
     }
 
-    fn look_downstream(&mut self, host: &dyn Host, event: Event) -> bool {
-        match &mut self.downstream {
-            Side::Settled => false,
-            Side::Watched(peer, posture) => {
-                again(&self.inspector, host, Direction::Inbound, peer, posture)
-            }
-            Side::Unknown => {
-                let Some(party) = client(&self.inspector, host, event) else {
-                    return false;
-                };
-                let (side, close) = first(&self.inspector, host, Direction::Inbound, party);
-                self.downstream = side;
-                close
-            }
+    fn look_downstream(&mut self, host: &dyn Host, event: Event, listener: Listener) -> bool {
+        if matches!(self.downstream, Side::Unknown) && !self.is_worth_a_look(event) {
+            return false;
         }
+        let inspector = &self.inspector;
+        let (side, close) = match &mut self.downstream {
+            Side::Settled | Side::Refused => return false,
+            Side::Watched(peer, posture) => {
+                return again(inspector, host, Direction::Inbound, &[PEER], peer, posture);
+            }
+            Side::Unknown => match client(inspector, host, event, listener) {
+                Client::Unknown => return false,
+                Client::Application => (Side::Settled, false),
+                Client::Refused => (Side::Refused, false),
+                Client::Met(party) => {
+                    self.client_met = true;
+                    // The server spoke first, and was taken for the peer.
+                    if let Side::Watched(peer, posture) = &self.upstream {
+                        let server = Shown::Certified(Rc::clone(peer), Rc::clone(posture));
+                        Shown::Nothing.write(host, PEER, &server);
+                    }
+                    first(inspector, host, Direction::Inbound, &[PEER], party)
+                }
+            },
+        };
+        self.downstream = side;
+        close
+    }
+
+    /// A client that is still in its handshake is asked for again, but not at every packet of a server
+    /// that streams to a client without TLS.
+    fn is_worth_a_look(&mut self, event: Event) -> bool {
+        let now = self.inspector.clock.get();
+        let (looks, last) = self.looks;
+        let watched_closely = looks < LOOKS || !self.inspector.config.deny.is_empty();
+        if event == Event::UpstreamData && !watched_closely && last == now {
+            return false;
+        }
+        self.looks = (looks.saturating_add(1), now);
+        true
     }
 
     fn look_upstream(&mut self, host: &dyn Host, event: Event, listener: Listener) -> bool {
+        let names = self.server_names(listener);
         let close = match &mut self.upstream {
-            Side::Settled => false,
-            Side::Watched(peer, posture) => {
-                again(&self.inspector, host, Direction::Outbound, peer, posture)
-            }
+            Side::Settled | Side::Refused => false,
+            Side::Watched(peer, posture) => again(
+                &self.inspector,
+                host,
+                Direction::Outbound,
+                names,
+                peer,
+                posture,
+            ),
             // A server that was not there at one event may be at the next kind of event. Under an
             // HTTP connection manager it never is.
             Side::Unknown if self.looked_for_upstream == Some(event) => false,
@@ -139,9 +180,19 @@ impl ConnectionWatch {
             }
             Server::Met(party) => party,
         };
-        let (side, close) = first(&self.inspector, host, Direction::Outbound, party);
+        let names = self.server_names(listener);
+        let (side, close) = first(&self.inspector, host, Direction::Outbound, names, party);
         self.upstream = side;
         close
+    }
+
+    /// What filter state about the server is called. At an outbound listener it is the peer as long as no
+    /// client is known whose TLS ends here.
+    fn server_names(&self, listener: Listener) -> &'static [Names] {
+        match listener == Listener::Outbound && !self.client_met {
+            true => &[SERVER, PEER],
+            false => &[SERVER],
+        }
     }
 
     /// The server's handshake was completed, and then it went away at once and without a word.
@@ -150,36 +201,63 @@ impl ConnectionWatch {
             && !self.server_spoke
             && !self.client_done
             && matches!(self.upstream, Side::Watched(..))
-            && is_just_connected(host, self.inspector.now(host))
+            && is_just_connected(host)
     }
+}
+
+/// What an event tells of the client.
+enum Client {
+    /// Nothing yet.
+    Unknown,
+    /// It is not inspected: the application of a sidecar.
+    Application,
+    /// Its handshake has failed, or seems to have.
+    Refused,
+    /// Its handshake is over, or there was none to do.
+    Met(Party),
 }
 
 /// The client, if its handshake is over for certain: when it has sent data, or when it has shown a
 /// certificate. Before, nothing but `connection.mtls` may be asked: Envoy would keep the answers. A
 /// server that speaks first does so in the middle of the client's handshake, and a connection without
 /// a byte may be a port scan or a health check.
-fn client(inspector: &Inspector, host: &dyn Host, event: Event) -> Option<Party> {
-    if event == Event::DownstreamData {
-        return Some(inspector.downstream(host, None));
+fn client(inspector: &Inspector, host: &dyn Host, event: Event, listener: Listener) -> Client {
+    match event {
+        Event::DownstreamData | Event::DownstreamEnd if !listener.inspects_client(host) => {
+            Client::Application
+        }
+        Event::DownstreamData => Client::Met(inspector.downstream(host, None)),
+        Event::DownstreamEnd => match inspector.downstream(host, None) {
+            Party::Anonymous(Security::Plaintext) => Client::Unknown,
+            party => Client::Met(party),
+        },
+        Event::UpstreamData if host::boolean(host, &["connection", "mtls"]) => {
+            Client::Met(inspector.downstream(host, None))
+        }
+        Event::UpstreamData => Client::Unknown,
+        Event::Close { .. } => leaving_client(inspector, host, listener),
     }
-    if let Event::Close { .. } = event
-        && let Some(reason) = host.property(&["connection", "transport_failure_reason"])
-    {
+}
+
+/// A client that closes before it has sent anything.
+fn leaving_client(inspector: &Inspector, host: &dyn Host, listener: Listener) -> Client {
+    if let Some(reason) = host.property(&["connection", "transport_failure_reason"]) {
+        // Envoy's listener filter for TLS leaves a reason on connections without TLS.
+        if !listener.inspects_client(host) {
+            return Client::Application;
+        }
         inspector.client_failed(host, &reason);
-        return None;
+        return Client::Refused;
     }
-    if event == Event::DownstreamEnd {
-        let party = inspector.downstream(host, None);
-        return Some(party).filter(|party| party.security() != Security::Plaintext);
+    if !host::boolean(host, &["connection", "mtls"]) {
+        return Client::Unknown;
     }
     // Envoy 1.36 gives no reasons, and a refused client looks like one that closed without a byte:
-    // there only the versions that also give the certificate are believed.
-    let evidence = match event {
-        Event::Close { .. } => host.property(&["connection", "peer_certificate"]).is_some(),
-        _ => true,
-    };
-    let certified = evidence && host::boolean(host, &["connection", "mtls"]);
-    certified.then(|| inspector.downstream(host, None))
+    // only the versions that also give the certificate are believed.
+    match host.property(&["connection", "peer_certificate"]) {
+        Some(_) => Client::Met(inspector.downstream(host, None)),
+        None => Client::Refused,
+    }
 }
 
 /// First sight of an end of the connection: counts it.
@@ -187,13 +265,18 @@ fn first(
     inspector: &Inspector,
     host: &dyn Host,
     direction: Direction,
+    names: &[Names],
     party: Party,
 ) -> (Side, bool) {
     inspector.count(host, Counter::Connection(direction, party.security()));
     let peer = match party {
         Party::Certified(peer) => peer,
         Party::Anonymous(security) => {
-            Shown::Anonymous(Status::of_anonymous(security)).write(host, &Shown::Nothing);
+            show(
+                host,
+                names,
+                &Shown::Anonymous(Status::of_anonymous(security)),
+            );
             return (Side::Settled, false);
         }
     };
@@ -208,7 +291,7 @@ fn first(
         inspector.registry.remaining(host, direction, seconds);
     }
     let shown = Shown::Certified(Rc::clone(&peer), Rc::clone(&posture));
-    shown.write(host, &Shown::Nothing);
+    show(host, names, &shown);
     let close = inspector.denies(now, &peer, &posture, "connection");
     (Side::Watched(peer, posture), close)
 }
@@ -219,6 +302,7 @@ fn again(
     inspector: &Inspector,
     host: &dyn Host,
     direction: Direction,
+    names: &[Names],
     peer: &Rc<Peer>,
     posture: &mut Rc<Posture>,
 ) -> bool {
@@ -240,6 +324,12 @@ fn again(
     let counter = |layer, finding| Counter::ConnectionFinding(direction, layer, finding);
     inspector.count_findings(host, &new, counter);
     let shown = Shown::Certified(Rc::clone(peer), Rc::clone(posture));
-    shown.write(host, &Shown::Nothing);
+    show(host, names, &shown);
     inspector.denies(now, peer, posture, "connection")
+}
+
+fn show(host: &dyn Host, names: &[Names], shown: &Shown) {
+    for names in names {
+        shown.write(host, *names, &Shown::Nothing);
+    }
 }

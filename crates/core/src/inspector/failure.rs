@@ -6,7 +6,6 @@ use crate::host::{self, Host};
 use crate::metrics::counters::Counter;
 use crate::metrics::issuers::known_cas;
 use crate::terms::Direction;
-use mtls_watch_x509::time::UnixTime;
 use mtls_watch_x509::{self as x509, Certificate, pem};
 
 /// Envoy's response flag UC: the upstream connection was terminated (response_flags, bit 6).
@@ -85,20 +84,21 @@ impl Inspector {
 
 /// Whether a request failed because its server hung up on a new connection before the first byte. A
 /// server that closes an idle connection hits a request on a connection that was there before.
-pub(super) fn server_hung_up(host: &dyn Host, now: UnixTime) -> bool {
+pub(super) fn server_hung_up(host: &dyn Host) -> bool {
     let flags = host::integer(host, &["response", "flags"]);
     let terminated = flags.is_some_and(|flags| flags & UPSTREAM_CONNECTION_TERMINATION != 0);
-    terminated && pool_wait(host) >= Some(NEW_CONNECTION) && is_just_connected(host, now)
+    terminated && pool_wait(host) >= Some(NEW_CONNECTION) && is_just_connected(host)
 }
 
-/// Whether the connection with the server was made just now.
-pub(super) fn is_just_connected(host: &dyn Host, now: UnixTime) -> bool {
+/// Whether the connection with the server was made just now. That takes a clock that is asked now: the one of
+/// the last tick is up to five seconds old. A connection of the future tells of a clock that was set.
+pub(super) fn is_just_connected(host: &dyn Host) -> bool {
     let started = host::integer(host, &["request", "time"]);
     let connected = started
         .zip(pool_wait(host))
         .map(|(started, wait)| started.saturating_add(wait));
-    let now = now.gauge().saturating_mul(1_000_000_000);
-    connected.is_some_and(|connected| now.saturating_sub(connected) <= AT_ONCE)
+    let age = connected.and_then(|connected| host.nanoseconds()?.checked_sub(connected));
+    age.is_some_and(|age| age <= AT_ONCE)
 }
 
 /// Nanoseconds from the start of the request, or connection, until the server's connection was ready.

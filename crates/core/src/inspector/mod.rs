@@ -4,7 +4,7 @@
 mod cache;
 mod connection;
 mod failure;
-mod passes;
+mod flag;
 mod peer;
 mod request;
 mod shown;
@@ -34,7 +34,6 @@ use cache::Cache;
 use mtls_watch_x509::chain::{self, Layer};
 use mtls_watch_x509::hex;
 use mtls_watch_x509::time::UnixTime;
-use passes::{Pass, Passes};
 use peer::Judged;
 use shown::Shown;
 
@@ -87,14 +86,16 @@ enum Server {
     Failed(Vec<u8>),
 }
 
-/// Which sides of a listener are inspected, by `xds.listener_direction`.
+/// What a listener is called, by `xds.listener_direction`. Which sides are inspected depends on the
+/// connection, too: see [`Listener::inspects_client`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listener {
     /// Sidecar, towards the workload: the client is the peer.
     Inbound,
-    /// Sidecar, from the workload: the server is the peer.
+    /// Sidecar, from the workload: the server is the peer. Istio's gateways are called so, too: where this
+    /// proxy has ended the client's TLS, both are.
     Outbound,
-    /// Gateway or plain Envoy: both are.
+    /// Plain Envoy: both are.
     Unspecified,
 }
 
@@ -107,8 +108,11 @@ impl Listener {
         }
     }
 
-    fn inspects_downstream(self) -> bool {
-        self != Self::Outbound
+    /// Whether the client of this connection is inspected. At an outbound listener only one whose TLS has
+    /// ended here is: a sidecar's is the application of the same machine. To be asked when the client's
+    /// handshake is over, for Envoy would keep the answer of an unfinished one.
+    fn inspects_client(self, host: &dyn Host) -> bool {
+        self != Self::Outbound || ends_tls(host)
     }
 
     fn inspects_upstream(self) -> bool {
@@ -128,7 +132,6 @@ pub struct Inspector {
     last_connection: Cell<u64>,
     /// Whether filter state stays as long as the connection. If not, it goes with each request.
     keeps_state: Cell<bool>,
-    passes: Passes,
     sightings: Sightings,
     issuers: Issuers,
     reporter: Reporter,
@@ -163,13 +166,14 @@ impl Hash for PeerKey {
 /// The client of an HTTP connection, as remembered between its requests.
 struct Downstream {
     listener: Listener,
-    party: Party,
+    /// `None`: the client is not inspected.
+    client: Option<Party>,
     /// Whether this hop's element of the XFCC header has certificates to take out.
     strips_xfcc: bool,
-    /// What filter state of the connection says.
+    /// What filter state of the connection says of the client.
     shown: Cell<Shown>,
-    /// `None`: it gets none.
-    pass: Option<Pass>,
+    /// What it says of a server.
+    server_shown: Cell<Shown>,
 }
 
 impl Inspector {
@@ -182,7 +186,6 @@ impl Inspector {
             connections: RefCell::new(Cache::new(MAX_CONNECTIONS)),
             last_connection: Cell::default(),
             keeps_state: Cell::default(),
-            passes: Passes::new(&connection_number),
             connection_number,
             sightings: Sightings::new(config.identity_series),
             issuers: Issuers::default(),
@@ -208,8 +211,8 @@ impl Inspector {
         self.now(host);
         let mut names = [self.connection_number.as_str()]
             .into_iter()
-            .chain(shown::NAMES);
-        self.passes.tick(host, self.clock.get());
+            .chain(shown::PEER)
+            .chain(shown::SERVER);
         self.keeps_state
             .set(names.all(|name| host.declare_connection_state(name)));
     }
@@ -218,7 +221,6 @@ impl Inspector {
     pub fn tick(&self, host: &dyn Host) {
         let since = self.last_tick.replace(self.now(host));
         let now = self.clock.get();
-        self.passes.tick(host, now);
         let peers: Vec<_> = self.peers.borrow().values().cloned().collect();
         for peer in peers {
             peer.tell_gauges(since, now);
@@ -432,10 +434,16 @@ impl Inspector {
 }
 
 /// A name for filter state that no other inspector has, before or beside this one. With `wasm.` before
-/// it, and a number behind, it has at most 21 characters: Envoy's strings take no memory for so many.
+/// it, it has 18 characters: Envoy's strings take no memory for so many.
 fn unique_name() -> String {
     let random = Keyed::default().hash_one(0) >> 32;
     format!("mtls.{random:08x}")
+}
+
+/// Whether this proxy has ended TLS on the client's connection.
+fn ends_tls(host: &dyn Host) -> bool {
+    host.property(&["connection", "tls_version"]).is_some()
+        || host::boolean(host, &["connection", "mtls"])
 }
 
 /// Whether Envoy has verified the client's certificate, as far as it says (1.39 or later): before, it

@@ -59,12 +59,6 @@ impl Posture {
         self.from <= now && now < self.until
     }
 
-    /// Until when this holds, exclusive.
-    #[must_use]
-    pub fn until(&self) -> UnixTime {
-        self.until
-    }
-
     /// The value of a flag header: `critical; client_auth_missing`.
     #[must_use]
     pub fn flag(&self) -> String {

@@ -4,9 +4,9 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use super::failure::server_hung_up;
-use super::passes::Pass;
-use super::shown::{STATUS, Shown};
-use super::{Decision, Downstream, Inspector, Listener, Party, Peer, Posture, Server, XFCC};
+use super::flag;
+use super::shown::{PEER, SERVER, STATUS, Shown};
+use super::{Decision, Downstream, Inspector, Listener, Party, Peer, Server, XFCC};
 use crate::host::{self, Host};
 use crate::metrics::counters::Counter;
 use crate::source::xfcc;
@@ -18,8 +18,8 @@ use crate::terms::{Direction, Status};
 pub struct RequestWatch {
     inspector: Rc<Inspector>,
     downstream: Rc<Downstream>,
-    /// What filter state says of this request.
-    shown: Shown,
+    /// What filter state says of this request's server.
+    server_shown: Shown,
     /// Value of the response's flag header.
     flag: Option<String>,
     denied: bool,
@@ -31,7 +31,7 @@ impl RequestWatch {
         let mut watch = Self {
             downstream: inspector.remembered_downstream(host),
             inspector: Rc::clone(inspector),
-            shown: Shown::Nothing,
+            server_shown: Shown::Nothing,
             flag: None,
             denied: false,
         };
@@ -42,15 +42,15 @@ impl RequestWatch {
     fn on_request(&mut self, host: &dyn Host) -> Decision {
         let (inspector, downstream) = (Rc::clone(&self.inspector), Rc::clone(&self.downstream));
         let mut decision = Decision::Continue;
-        if downstream.listener.inspects_downstream() {
+        if let Some(client) = &downstream.client {
             if downstream.strips_xfcc {
                 strip_xfcc(host);
             }
-            (self.flag, decision) = self.look(host, Direction::Inbound, &downstream.party);
+            (self.flag, decision) = self.look(host, Direction::Inbound, client);
         }
         if let Some(name) = &inspector.config.flag.request_header {
             // Set or removed: what comes from outside never stands.
-            host.set_request_header(name, self.flag.as_deref().map(str::as_bytes));
+            flag::set_on_request(host, name, self.flag.as_deref());
         }
         self.denied = decision == Decision::Deny;
         decision
@@ -77,7 +77,7 @@ impl RequestWatch {
             }
         }
         if let Some(name) = &inspector.config.flag.response_header {
-            host.set_response_header(name, self.flag.as_deref().map(str::as_bytes));
+            flag::set_on_response(host, name, self.flag.as_deref());
         }
         // The 403 that replaces the response comes through here again.
         self.denied |= decision == Decision::Deny;
@@ -88,7 +88,8 @@ impl RequestWatch {
     /// may have put their server where this one's is looked for.
     pub fn on_log(&self, host: &dyn Host) {
         if self.downstream.listener.inspects_upstream() {
-            self.inspector.show(host, &self.downstream, &self.shown);
+            self.inspector
+                .show_server(host, &self.downstream, &self.server_shown);
         }
     }
 
@@ -101,23 +102,16 @@ impl RequestWatch {
         let inspector = Rc::clone(&self.inspector);
         if let Party::Certified(_) = server {
             inspector.record_new_server(host, server);
-            if server_hung_up(host, inspector.clock.get()) {
+            if server_hung_up(host) {
                 inspector.rejected_by_server(host);
             }
         }
-        let about_client = self.is_about_client();
         let (flag, decision) = self.look(host, Direction::Outbound, server);
-        if !about_client {
-            self.flag = flag.or_else(|| self.flag.take());
+        // Where the client is inspected, the flag is about the client.
+        if self.downstream.client.is_none() {
+            self.flag = flag;
         }
         decision
-    }
-
-    /// Whether flags and filter state are about the client, and not the server: if it showed a
-    /// certificate.
-    fn is_about_client(&self) -> bool {
-        self.downstream.listener.inspects_downstream()
-            && matches!(self.downstream.party, Party::Certified(_))
     }
 
     /// Counts the request by the party's status; gives the flag and what the configuration says.
@@ -159,31 +153,16 @@ impl RequestWatch {
         let flag = self.flags().then(|| posture.flag());
         let shown = Shown::Certified(Rc::clone(peer), Rc::clone(&posture));
         self.show(host, direction, shown);
-        if direction == Direction::Inbound {
-            self.consider_pass(host, peer, &posture);
-        }
         (flag, decision)
     }
 
     fn show(&mut self, host: &dyn Host, direction: Direction, shown: Shown) {
-        if direction == Direction::Inbound || !self.is_about_client() {
-            self.inspector.show(host, &self.downstream, &shown);
-            self.shown = shown;
-        }
-    }
-
-    /// A pass is for a client of which there is no more to do than to count its requests.
-    fn consider_pass(&self, host: &dyn Host, peer: &Rc<Peer>, posture: &Posture) {
-        let config = &self.inspector.config;
-        let unremarkable = posture.status == Status::Ok && posture.findings.is_empty();
-        if unremarkable
-            && self.is_over()
-            && !self.downstream.strips_xfcc
-            && config.flag.request_header.is_none()
-            && config.deny.is_empty()
-            && let Some(pass) = &self.downstream.pass
-        {
-            self.inspector.passes.consider(host, pass, peer, posture);
+        match direction {
+            Direction::Inbound => self.inspector.show_client(host, &self.downstream, &shown),
+            Direction::Outbound => {
+                self.inspector.show_server(host, &self.downstream, &shown);
+                self.server_shown = shown;
+            }
         }
     }
 
@@ -194,16 +173,6 @@ impl RequestWatch {
 }
 
 impl Inspector {
-    /// Whether the request's connection has a pass: then it is counted, and that is all.
-    #[must_use]
-    pub fn has_pass(&self, host: &impl Host) -> bool {
-        let has_pass = self.passes.covers(host, || self.now(host));
-        if has_pass {
-            self.count(host, Counter::Request(Direction::Inbound, Status::Ok));
-        }
-        has_pass
-    }
-
     /// The client of this request's connection, which has a number since its first request. The rest is
     /// asked at that.
     fn remembered_downstream(&self, host: &dyn Host) -> Rc<Downstream> {
@@ -216,11 +185,7 @@ impl Inspector {
         if let Some(downstream) = known {
             return downstream;
         }
-        let downstream = Rc::new(Downstream {
-            // What passes it had before it was forgotten is not known.
-            pass: number.is_none().then(Pass::default),
-            ..self.new_downstream(host)
-        });
+        let downstream = Rc::new(self.new_downstream(host));
         if let Some(number) = number.or_else(|| self.number_connection(host)) {
             let mut connections = self.connections.borrow_mut();
             connections.insert(number, Rc::clone(&downstream));
@@ -238,27 +203,45 @@ impl Inspector {
         Some(number)
     }
 
-    /// Has filter state say that of a request, if it does not yet.
-    fn show(&self, host: &dyn Host, downstream: &Downstream, shown: &Shown) {
-        let before = match self.keeps_state.get() {
-            true => downstream.shown.replace(shown.clone()),
+    /// Has filter state say that of the client, if it does not yet.
+    fn show_client(&self, host: &dyn Host, downstream: &Downstream, shown: &Shown) {
+        let before = self.replace(&downstream.shown, shown);
+        if !before.is(shown) {
+            shown.write(host, PEER, &before);
+        }
+    }
+
+    /// Has filter state say that of the server of a request, if it does not yet. A sidecar's peer is the
+    /// server.
+    fn show_server(&self, host: &dyn Host, downstream: &Downstream, shown: &Shown) {
+        let before = self.replace(&downstream.server_shown, shown);
+        if before.is(shown) {
+            return;
+        }
+        shown.write(host, SERVER, &before);
+        if downstream.client.is_none() {
+            shown.write(host, PEER, &before);
+        }
+    }
+
+    /// What filter state said until now.
+    fn replace(&self, kept: &Cell<Shown>, shown: &Shown) -> Shown {
+        match self.keeps_state.get() {
+            true => kept.replace(shown.clone()),
             // Each request has filter state of its own.
             false => Shown::Nothing,
-        };
-        if !before.is(shown) {
-            shown.write(host, &before);
         }
     }
 
     fn new_downstream(&self, host: &dyn Host) -> Downstream {
         let listener = Listener::of(host);
-        if !listener.inspects_downstream() {
+        if !listener.inspects_client(host) {
             return Downstream {
                 listener,
-                party: Party::Anonymous(Security::Plaintext),
+                client: None,
                 strips_xfcc: false,
                 shown: Cell::default(),
-                pass: None,
+                server_shown: Cell::default(),
             };
         }
         let xfcc = self
@@ -275,10 +258,10 @@ impl Inspector {
             && xfcc.is_some_and(|header| has_own_certificates(host, &header));
         Downstream {
             listener,
-            party,
+            client: Some(party),
             strips_xfcc,
             shown: Cell::default(),
-            pass: None,
+            server_shown: Cell::default(),
         }
     }
 

@@ -8,11 +8,19 @@ use crate::terms::Status;
 
 /// Filter state with the peer's status; `wasm.` comes before it in access logs.
 pub(super) const STATUS: &str = "mtls_watch.status";
-const IDENTITY: &str = "mtls_watch.identity";
-const FINDINGS: &str = "mtls_watch.findings";
 
-/// All of it.
-pub(super) const NAMES: [&str; 3] = [STATUS, IDENTITY, FINDINGS];
+/// Status, identity and findings in filter state.
+pub(super) type Names = [&'static str; 3];
+
+/// Of the peer: the client where it is inspected, else the server.
+pub(super) const PEER: Names = [STATUS, "mtls_watch.identity", "mtls_watch.findings"];
+
+/// Of the server.
+pub(super) const SERVER: Names = [
+    "mtls_watch.upstream_status",
+    "mtls_watch.upstream_identity",
+    "mtls_watch.upstream_findings",
+];
 
 /// What is said of a peer.
 #[derive(Clone, Default)]
@@ -28,7 +36,7 @@ pub(super) enum Shown {
 
 impl Shown {
     /// Writes it. `before` is what filter state says now: what it leaves behind is cleared.
-    pub(super) fn write(&self, host: &dyn Host, before: &Shown) {
+    pub(super) fn write(&self, host: &dyn Host, names: Names, before: &Shown) {
         let values: [&str; 3] = match self {
             Self::Nothing => [""; 3],
             Self::Anonymous(status) => [status.as_str(), "", ""],
@@ -38,8 +46,8 @@ impl Shown {
         };
         let clears = matches!(before, Self::Certified(..));
         let certified = matches!(self, Self::Certified(..));
-        for (name, value) in NAMES.into_iter().zip(values) {
-            if certified || clears || name == STATUS {
+        for (position, (name, value)) in names.into_iter().zip(values).enumerate() {
+            if certified || clears || position == 0 {
                 host.set_filter_state(name, value.as_bytes());
             }
         }

@@ -12,8 +12,7 @@ use pki::ExtendedKeyUsage;
 use crate::fake_host::{FakeHost, Listener, Proxy};
 use pki::fixtures::workload;
 
-/// A host that takes no memory but for what it answers: the time, and the number of the connection. Without a
-/// number the connection has a pass.
+/// A host that takes no memory but for what it answers: the time, and the number of the connection.
 struct Silent<'a> {
     host: &'a FakeHost,
     number: Option<u64>,
@@ -29,10 +28,6 @@ impl Host for Silent<'_> {
     }
 
     fn set_filter_state(&self, _name: &str, _value: &[u8]) {}
-
-    fn is_filter_state_empty(&self, _name: &str) -> bool {
-        self.number.is_none()
-    }
 
     fn request_header(&self, _name: &str) -> Option<Vec<u8>> {
         None
@@ -89,16 +84,6 @@ fn a_request_on_a_known_connection_allocates_nothing_but_the_answer() {
     let (host, number) = (&host, Some(1));
     let further = measure(|| request(&Silent { host, number })).count_total;
     assert_eq!(further, 1);
-}
-
-#[test]
-fn a_request_on_a_connection_with_a_pass_allocates_nothing() {
-    let proxy = Proxy::new();
-    let inspector = inspector(&proxy);
-    let (host, number) = (&client(&proxy), None);
-    assert!(inspector.has_pass(&Silent { host, number }));
-    let further = measure(|| assert!(inspector.has_pass(&Silent { host, number })));
-    assert_eq!(further.count_total, 0);
 }
 
 #[test]

@@ -72,14 +72,18 @@ fn a_connection_counts_once_by_its_security() {
 }
 
 #[test]
-fn the_direction_of_the_listener_says_who_the_peer_is() {
-    for (listener, inbound, outbound) in [
-        (Some(Listener::Inbound), 1, 0),
-        (Some(Listener::Outbound), 0, 1),
-        (None, 1, 1),
+fn listener_and_connection_say_who_the_peer_is() {
+    for (listener, tls, inbound, outbound) in [
+        (Some(Listener::Inbound), true, 1, 0),
+        // A sidecar's application.
+        (Some(Listener::Outbound), false, 0, 1),
+        // A gateway of Istio's.
+        (Some(Listener::Outbound), true, 1, 1),
+        (None, true, 1, 1),
     ] {
         let proxy = Proxy::new();
-        let host = FakeHost::new(&proxy).client(&sound()).server(&sound());
+        let host = FakeHost::new(&proxy).server(&sound());
+        let host = if tls { host.client(&sound()) } else { host };
         let host = match listener {
             Some(listener) => host.on(listener),
             None => host,
@@ -89,6 +93,68 @@ fn the_direction_of_the_listener_says_who_the_peer_is() {
         assert_eq!(connections(&proxy, "outbound", "mtls"), outbound);
         assert_eq!(proxy.total("mtls_connections_total"), inbound + outbound);
     }
+}
+
+/// A gateway of Istio's that lets clients in without a certificate.
+#[test]
+fn a_client_with_tls_alone_counts_at_an_outbound_listener() {
+    let proxy = Proxy::new();
+    let host = FakeHost::new(&proxy).on(Listener::Outbound);
+    let host = host.with("connection.tls_version", "TLSv1.3");
+    Worker::new(&proxy).connection(&host.server(&sound()));
+    assert_eq!(connections(&proxy, "inbound", "tls"), 1);
+    assert_eq!(connections(&proxy, "outbound", "mtls"), 1);
+    assert_eq!(proxy.total("mtls_connections_total"), 2);
+}
+
+/// The server's side was ready before the client was refused.
+#[test]
+fn a_refused_client_of_a_gateway_is_a_failure_and_no_connection_to_a_server() {
+    for listener in [Some(Listener::Outbound), None] {
+        for reason in [REFUSED, ""] {
+            let proxy = Proxy::new();
+            let host = FakeHost::new(&proxy).server(&sound()).mtls(&sound());
+            let host = match listener {
+                Some(listener) => host.on(listener),
+                None => host,
+            };
+            // Without a reason: Envoy 1.36.
+            let host = host.with("connection.transport_failure_reason", reason);
+            Worker::new(&proxy).accept().on(&host, CLOSE);
+            assert_eq!(proxy.total("mtls_connections_total"), 0, "{reason}");
+            let failures = proxy.total("mtls_handshake_failures_total");
+            assert_eq!(failures, u64::from(!reason.is_empty()), "{reason}");
+        }
+    }
+}
+
+/// What Envoy's `tls_inspector` leaves on a connection without TLS that goes well.
+#[test]
+fn an_application_that_is_no_tls_client_is_no_refused_one() {
+    const NOT_TLS: &str = "TLS_error:|268435612:SSL routines:OPENSSL_internal:\
+                           HTTP_REQUEST:TLS_error_end";
+    let proxy = Proxy::new();
+    let host = FakeHost::new(&proxy).on(Listener::Outbound);
+    let host = host.with("connection.transport_failure_reason", NOT_TLS);
+    let host = host.server(&sound());
+    let worker = Worker::new(&proxy);
+    worker.connection(&host);
+    worker.accept().on(&host, CLOSE);
+    assert_eq!(proxy.total("mtls_handshake_failures_total"), 0);
+    assert_eq!(connections(&proxy, "outbound", "mtls"), 2);
+}
+
+/// A server that speaks first does so in the middle of the client's handshake.
+#[test]
+fn no_property_that_envoy_would_keep_is_asked_in_mid_handshake() {
+    let proxy = Proxy::new();
+    let host = FakeHost::new(&proxy).on(Listener::Outbound);
+    let worker = Worker::new(&proxy);
+    let mut watch = worker.accept();
+    watch.on(&host, Event::UpstreamData);
+    let asked = host.take_asked();
+    let tls = asked.iter().filter(|path| path.starts_with("connection."));
+    assert_eq!(tls.collect::<Vec<_>>(), ["connection.mtls"]);
 }
 
 #[test]
@@ -319,7 +385,9 @@ fn a_connection_that_outlives_its_certificate_adds_each_finding_as_it_comes() {
             _ => host.on(Listener::Outbound).server(&peer),
         };
         let mut watch = worker.accept();
-        watch.on(&host, event);
+        for event in [Event::DownstreamData, Event::UpstreamData] {
+            watch.on(&host, event);
+        }
         host.take_asked();
         for (time, finding) in [
             (18 * HOUR + 1, "expires_warning"),
@@ -339,6 +407,26 @@ fn a_connection_that_outlives_its_certificate_adds_each_finding_as_it_comes() {
         assert_eq!(connections(&proxy, direction, "mtls"), 1);
         assert_eq!(host.take_asked(), [""; 0]);
     }
+}
+
+#[test]
+fn a_server_that_speaks_alone_costs_one_question_a_tick() {
+    let proxy = Proxy::new();
+    let worker = Worker::new(&proxy);
+    let host = FakeHost::new(&proxy).on(Listener::Inbound);
+    let mut watch = worker.accept();
+    let mut asked = |events: usize| {
+        host.take_asked();
+        for _ in 0..events {
+            watch.on(&host, Event::UpstreamData);
+        }
+        host.take_asked().len()
+    };
+    assert!(asked(1000) < 100);
+    assert_eq!(asked(1000), 0);
+    proxy.set_clock(5);
+    worker.tick();
+    assert_eq!(asked(1000), 1);
 }
 
 #[test]
@@ -388,6 +476,45 @@ fn filter_state_tells_access_logs_of_every_peer() {
     worker.connection(&anonymous);
     let status = anonymous.filter_state("mtls_watch.status");
     assert_eq!(status.as_deref(), Some("no_certificate"));
+}
+
+/// The names without prefix are the client's where the client is inspected, else the server's. Those with
+/// the prefix are the server's everywhere.
+#[test]
+fn filter_state_tells_client_and_server_apart() {
+    let (sound, critical) = (sound(), server_only());
+    type Given<'a> = &'a dyn Fn(FakeHost) -> FakeHost;
+    let gateway: Given<'_> = &|host| host.client(&critical);
+    let tls: Given<'_> = &|host| {
+        host.on(Listener::Outbound)
+            .with("connection.tls_version", "TLSv1.3")
+    };
+    let sidecar: Given<'_> = &|host| host;
+    for (given, peer, identity) in [
+        (gateway, "critical", Some(PAY)),
+        (tls, "no_certificate", None),
+        (sidecar, "ok", Some(PAY)),
+    ] {
+        for server_first in [false, true] {
+            let proxy = Proxy::new();
+            let worker = Worker::new(&proxy);
+            let host = FakeHost::new(&proxy).on(Listener::Outbound);
+            let host = host.server(&sound);
+            let mut watch = worker.accept();
+            if server_first {
+                watch.on(&host, Event::UpstreamData);
+            }
+            let host = given(host);
+            for event in [Event::DownstreamData, Event::UpstreamData, CLOSE] {
+                watch.on(&host, event);
+            }
+            let state = |name: &str| host.filter_state(name).filter(|value| !value.is_empty());
+            assert_eq!(state("mtls_watch.status").as_deref(), Some(peer));
+            assert_eq!(state("mtls_watch.identity").as_deref(), identity);
+            assert_eq!(state("mtls_watch.upstream_status").as_deref(), Some("ok"));
+            assert_eq!(state("mtls_watch.upstream_identity").as_deref(), Some(PAY));
+        }
+    }
 }
 
 #[test]

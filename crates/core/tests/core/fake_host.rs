@@ -22,6 +22,8 @@ pub const REFUSED: &str = "TLS_error:|268435581:SSL routines:OPENSSL_internal:\
 #[derive(Default)]
 pub struct Proxy {
     clock: Cell<Option<i64>>,
+    /// Beyond the clock's whole seconds.
+    nanoseconds: Cell<u64>,
     handles: RefCell<Vec<(MetricKind, String)>>,
     metrics: RefCell<BTreeMap<String, Vec<u64>>>,
     shared: RefCell<BTreeMap<String, (Vec<u8>, u32)>>,
@@ -45,6 +47,11 @@ impl Proxy {
     /// Sets the clock to so many seconds after [`NOW`].
     pub fn set_clock(&self, seconds: i64) {
         self.clock.set(Some(NOW + seconds));
+    }
+
+    /// Sets the clock to so many nanoseconds after a whole second.
+    pub fn set_nanoseconds(&self, nanoseconds: u64) {
+        self.nanoseconds.set(nanoseconds);
     }
 
     /// Has the clock fail.
@@ -235,16 +242,6 @@ impl FakeHost {
         text(&self.properties, name)
     }
 
-    /// How many passes of the module it has: filter state whose name is a number's, and that is empty.
-    pub fn passes(&self) -> usize {
-        let properties = self.properties.borrow();
-        let passes = properties.iter().filter(|(name, value)| {
-            let number = name.rsplit('.').next();
-            value.is_empty() && number.is_some_and(|number| number.parse::<u32>().is_ok())
-        });
-        passes.count()
-    }
-
     /// The properties that have been asked for since the last call.
     pub fn take_asked(&self) -> Vec<String> {
         self.asked.take()
@@ -262,6 +259,11 @@ impl Host for FakeHost {
         self.proxy.clock.get().map(UnixTime)
     }
 
+    fn nanoseconds(&self) -> Option<u64> {
+        let seconds = u64::try_from(self.proxy.clock.get()?).unwrap();
+        Some(seconds * 1_000_000_000 + self.proxy.nanoseconds.get())
+    }
+
     fn property(&self, path: &[&str]) -> Option<Vec<u8>> {
         let path = path.join(".");
         let value = self.properties.borrow().get(&path).cloned();
@@ -272,13 +274,6 @@ impl Host for FakeHost {
     /// It stays as long as this host, which is a connection.
     fn set_filter_state(&self, name: &str, value: &[u8]) {
         self.set(name, value);
-    }
-
-    fn is_filter_state_empty(&self, name: &str) -> bool {
-        self.properties
-            .borrow()
-            .get(name)
-            .is_some_and(Vec::is_empty)
     }
 
     fn declare_connection_state(&self, _name: &str) -> bool {
@@ -295,6 +290,14 @@ impl Host for FakeHost {
 
     fn set_response_header(&self, name: &str, value: Option<&[u8]>) {
         set(&self.response_headers, name, value);
+    }
+
+    fn request_header_names(&self) -> Vec<Vec<u8>> {
+        names(&self.request_headers)
+    }
+
+    fn response_header_names(&self) -> Vec<Vec<u8>> {
+        names(&self.response_headers)
     }
 
     fn define_metric(&self, kind: MetricKind, name: &str) -> Option<MetricId> {
@@ -355,6 +358,11 @@ impl Host for FakeHost {
         shared.insert(key.to_owned(), (value.to_vec(), next));
         Shared::Stored
     }
+}
+
+fn names(headers: &RefCell<BTreeMap<String, Vec<u8>>>) -> Vec<Vec<u8>> {
+    let headers = headers.borrow();
+    headers.keys().map(|name| name.clone().into()).collect()
 }
 
 fn set(headers: &RefCell<BTreeMap<String, Vec<u8>>>, name: &str, value: Option<&[u8]>) {

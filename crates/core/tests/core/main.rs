@@ -9,7 +9,6 @@ mod fake_host;
 mod gauges;
 mod log_lines;
 mod metrics;
-mod passes;
 mod policy;
 mod properties;
 mod requests;

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::fake_host::{FakeHost, Listener, Proxy, REFUSED, XFCC};
 use crate::worker::Worker;
-use pki::fixtures::{PAY, PKI, fingerprint, lasting, leaf, workload, xfcc_element};
+use pki::fixtures::{NOW, PAY, PKI, fingerprint, lasting, leaf, workload, xfcc_element};
 
 const STATUS: &str = "mtls_watch.status";
 
@@ -113,15 +113,19 @@ fn an_unreadable_certificate_is_a_status_and_a_finding() {
 }
 
 #[test]
-fn the_direction_of_the_listener_says_who_the_peer_is() {
+fn listener_and_connection_say_who_the_peer_is() {
     let (client, server) = (issued(workload()), issued(workload()));
-    for (listener, inbound, outbound) in [
-        (Some(Listener::Inbound), 1, 0),
-        (Some(Listener::Outbound), 0, 1),
-        (None, 1, 1),
+    for (listener, tls, inbound, outbound) in [
+        (Some(Listener::Inbound), true, 1, 0),
+        // A sidecar's application.
+        (Some(Listener::Outbound), false, 0, 1),
+        // A gateway of Istio's.
+        (Some(Listener::Outbound), true, 1, 1),
+        (None, true, 1, 1),
     ] {
         let proxy = Proxy::new();
-        let host = FakeHost::new(&proxy).client(&client).server(&server);
+        let host = FakeHost::new(&proxy).server(&server);
+        let host = if tls { host.client(&client) } else { host };
         let host = match listener {
             Some(listener) => host.on(listener),
             None => host,
@@ -133,8 +137,20 @@ fn the_direction_of_the_listener_says_who_the_peer_is() {
     }
 }
 
+/// A gateway of Istio's that lets clients in without a certificate.
 #[test]
-fn a_server_without_tls_counts_in_a_sidecar_and_not_in_a_gateway() {
+fn a_client_with_tls_alone_counts_at_an_outbound_listener() {
+    let proxy = Proxy::new();
+    let host = FakeHost::new(&proxy).on(Listener::Outbound);
+    let host = host.with("connection.tls_version", "TLSv1.3");
+    Worker::new(&proxy).request(&host.server(&issued(workload())));
+    assert_eq!(requests(&proxy, "inbound", "no_certificate"), 1);
+    assert_eq!(requests(&proxy, "outbound", "ok"), 1);
+    assert_eq!(proxy.total("mtls_requests_total"), 2);
+}
+
+#[test]
+fn a_server_without_tls_counts_at_an_outbound_listener_only() {
     for (sidecar, expected) in [(true, 1), (false, 0)] {
         let proxy = Proxy::new();
         let host = FakeHost::new(&proxy).with("upstream.address", "192.0.2.1:80");
@@ -171,6 +187,49 @@ fn a_server_that_was_never_reached_counts_for_nothing() {
         };
         Worker::new(&proxy).request(&host);
         assert_eq!(proxy.total("mtls_requests_total"), 0);
+    }
+}
+
+/// How old the server's connection was when it was closed, as Envoy and the clock tell, in milliseconds; how old
+/// the tick is; whether that is a server that hung up on a new connection.
+const HANG_UPS: [(i64, i64, bool); 6] = [
+    (0, 0, true),
+    (300, 0, true),
+    (900, 4, true),
+    // By the clock of the last tick it would be younger than it is.
+    (1100, 0, false),
+    (4000, 4, false),
+    // The clock was set back.
+    (-60_000, 0, false),
+];
+
+#[test]
+fn a_server_that_hangs_up_on_a_new_connection_has_rejected_it() {
+    const MILLISECOND: i64 = 1_000_000;
+    for (age, since_tick, rejected) in HANG_UPS {
+        let proxy = Proxy::new();
+        let worker = Worker::new(&proxy);
+        worker.tick();
+        proxy.set_clock(since_tick);
+        proxy.set_nanoseconds(500_000_000);
+        let now = (NOW + since_tick) * 1000 + 500;
+        let connected = (now - age) * MILLISECOND;
+        let wait = MILLISECOND;
+        let host = FakeHost::new(&proxy)
+            .on(Listener::Outbound)
+            .server(&issued(workload()))
+            .with("upstream.uri_san_local_certificate", PAY)
+            .with("upstream.cx_pool_ready_duration", wait.to_le_bytes())
+            .with("request.time", (connected - wait).to_le_bytes())
+            .with("response.flags", (1_u64 << 6).to_le_bytes());
+        worker.request(&host);
+        let labels = [
+            ("direction", "outbound"),
+            ("layer", "none"),
+            ("reason", "rejected_by_peer"),
+        ];
+        let counted = proxy.value("mtls_handshake_failures_total", &labels);
+        assert_eq!(counted.is_some(), rejected, "{age} ms, {since_tick} s");
     }
 }
 
@@ -306,6 +365,35 @@ fn a_flag_from_outside_never_stands() {
         Worker::configured(&proxy, flag.clone()).request(&host);
         assert_ne!(host.upstream_header("x-peer").as_deref(), Some("ok"));
         assert_ne!(host.response_header("x-peer").as_deref(), Some("ok"));
+    }
+}
+
+/// The same name to an application behind CGI, WSGI or PHP.
+#[test]
+fn a_name_that_applications_take_for_the_flag_never_stands() {
+    for (flag, alias) in [
+        ("x-mtls-status", "x_mtls_status"),
+        ("x-mtls-status", "x-mtls_status"),
+        ("x-mtls-status", "x_mtls-status"),
+        ("x_mtls_status", "x-mtls-status"),
+        ("x-a-b-c-d-e-f-g", "x-a_b-c-d_e-f_g"),
+    ] {
+        let flags = json!({"flag": {"request_header": flag, "response_header": flag}});
+        for client in [true, false] {
+            let proxy = Proxy::new();
+            let host = FakeHost::new(&proxy);
+            let host = match client {
+                true => host.client(&issued(workload())),
+                false => host.on(Listener::Outbound),
+            };
+            let host = host.header(alias, "ok").header("x-mtls", "mine");
+            host.set_response_header(alias, Some(b"ok"));
+            Worker::configured(&proxy, flags.clone()).request(&host);
+            assert_eq!(host.upstream_header(alias), None, "{alias}");
+            assert_eq!(host.response_header(alias), None, "{alias}");
+            assert_eq!(host.upstream_header("x-mtls").as_deref(), Some("mine"));
+            assert_eq!(host.upstream_header(flag).is_some(), client, "{flag}");
+        }
     }
 }
 
@@ -500,30 +588,55 @@ fn access_logs_see_the_server_of_their_own_request() {
     assert_eq!(identity.as_deref(), Some(""));
 }
 
-/// The client's is said again where a server came in between.
+/// The names without prefix are the client's where the client is inspected, else the server's. Those with
+/// the prefix are the server's everywhere.
 #[test]
-fn filter_state_is_about_the_client_where_it_showed_a_certificate() {
+fn filter_state_tells_client_and_server_apart() {
+    let (sound, critical) = (issued(workload()), server_only());
+    type Given<'a> = &'a dyn Fn(FakeHost) -> FakeHost;
+    let gateway: Given<'_> = &|host| host.on(Listener::Outbound).client(&critical).server(&sound);
+    let plain: Given<'_> = &|host| host.client(&critical).server(&sound);
+    let anonymous: Given<'_> = &|host| host.server(&sound);
+    let sidecar: Given<'_> = &|host| host.on(Listener::Outbound).server(&sound);
+    let inbound: Given<'_> = &|host| host.on(Listener::Inbound).client(&critical);
+    for (given, peer, server) in [
+        (gateway, "critical", Some("ok")),
+        (plain, "critical", Some("ok")),
+        (anonymous, "no_certificate", Some("ok")),
+        (sidecar, "ok", Some("ok")),
+        (inbound, "critical", None),
+    ] {
+        let proxy = Proxy::new();
+        let worker = Worker::new(&proxy);
+        let host = given(FakeHost::new(&proxy));
+        for _ in 0..2 {
+            worker.request(&host);
+            assert_eq!(host.filter_state(STATUS).as_deref(), Some(peer));
+            let status = host.filter_state("mtls_watch.upstream_status");
+            assert_eq!(status.as_deref(), server);
+            let identity = host.filter_state("mtls_watch.upstream_identity");
+            assert_eq!(identity.as_deref(), server.map(|_| PAY));
+            let findings = host.filter_state("mtls_watch.upstream_findings");
+            assert_eq!(findings.as_deref(), server.map(|_| ""));
+        }
+    }
+}
+
+/// The second request reached none.
+#[test]
+fn filter_state_keeps_no_server_of_another_request() {
     let proxy = Proxy::new();
     let worker = Worker::new(&proxy);
-    let host = FakeHost::new(&proxy)
-        .client(&server_only())
-        .server(&issued(workload()));
-    for _ in 0..2 {
-        let mut request = worker.begin(&host);
-        assert_eq!(host.filter_state(STATUS).as_deref(), Some("critical"));
-        request.on_response(&host);
-        request.on_log(&host);
-        assert_eq!(host.filter_state(STATUS).as_deref(), Some("critical"));
+    let host = FakeHost::new(&proxy).client(&server_only());
+    let host = host.server(&issued(workload()));
+    worker.request(&host);
+    let unreached = worker.begin(&host);
+    unreached.on_log(&host);
+    for name in ["status", "identity", "findings"] {
+        let value = host.filter_state(&format!("mtls_watch.upstream_{name}"));
+        assert_eq!(value.as_deref(), Some(""), "{name}");
     }
-    let host = FakeHost::new(&proxy).server(&issued(workload()));
-    for _ in 0..2 {
-        let mut request = worker.begin(&host);
-        assert_eq!(host.filter_state(STATUS).as_deref(), Some("no_certificate"));
-        request.on_response(&host);
-        assert_eq!(host.filter_state(STATUS).as_deref(), Some("ok"));
-        request.on_log(&host);
-        assert_eq!(host.filter_state(STATUS).as_deref(), Some("ok"));
-    }
+    assert_eq!(host.filter_state(STATUS).as_deref(), Some("critical"));
 }
 
 /// Every request has filter state of its own then.
@@ -586,6 +699,74 @@ fn a_keep_alive_connection_is_judged_again_as_time_passes_and_not_read_again() {
         assert_eq!(requests(&proxy, "inbound", status), before + 1, "at {time}");
     }
     assert_eq!(proxy.total("mtls_watch_inspections_total"), 1);
+}
+
+/// A client whose certificate ends two hours and three minutes after [`NOW`](pki::fixtures::NOW).
+fn ends_after_two_hours(proxy: &Rc<Proxy>) -> FakeHost {
+    let lifetime = lasting(-1000 * HOUR, 2 * HOUR + 180);
+    let client = issued(workload().lifetime(lifetime));
+    FakeHost::new(proxy).on(Listener::Inbound).client(&client)
+}
+
+/// Thresholds that make a certificate `ok` to its end.
+fn ok_to_the_end(proxy: &Rc<Proxy>) -> Worker {
+    let none = json!({"warning": "1s", "critical": "1s"});
+    Worker::configured(proxy, json!({"thresholds": {"workload": none}}))
+}
+
+/// Ticks once a minute up to that second.
+fn pass_time(proxy: &Proxy, worker: &Worker, from: i64, to: i64) {
+    for second in (from + 60..=to).step_by(60) {
+        proxy.set_clock(second);
+        worker.tick();
+    }
+}
+
+/// Requests in bursts, with pauses between them: whatever is kept of the connection, the last burst
+/// comes after the certificate's end.
+fn last_burst_is_expired(burst: usize, pause: i64, others: usize) {
+    let proxy = Proxy::new();
+    let worker = ok_to_the_end(&proxy);
+    let host = ends_after_two_hours(&proxy);
+    let other = issued(workload());
+    for _ in 0..40 {
+        worker.request(&host);
+    }
+    let mut now = 0;
+    while now < 2 * HOUR + 185 {
+        for _ in 0..others {
+            worker.request(&FakeHost::new(&proxy).on(Listener::Inbound).client(&other));
+        }
+        pass_time(&proxy, &worker, now, now + pause);
+        now += pause;
+        let before = requests(&proxy, "inbound", "expired");
+        for _ in 0..burst {
+            worker.request(&host);
+        }
+        let expired = requests(&proxy, "inbound", "expired") - before;
+        let expected = if now > 2 * HOUR + 180 { burst } else { 0 };
+        assert_eq!(expired, expected as u64, "after {now} s");
+    }
+}
+
+#[test]
+fn a_slow_keep_alive_connection_is_expired_after_two_hours() {
+    last_burst_is_expired(5, 300, 0);
+}
+
+#[test]
+fn a_connection_that_others_push_out_of_memory_is_expired_after_two_hours() {
+    last_burst_is_expired(40, 300, 2150);
+}
+
+#[test]
+fn a_busy_connection_is_expired_after_two_hours() {
+    last_burst_is_expired(40, 60, 0);
+}
+
+#[test]
+fn a_silent_connection_is_expired_after_two_hours() {
+    last_burst_is_expired(1, 2 * HOUR + 300, 0);
 }
 
 #[test]

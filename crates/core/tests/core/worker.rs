@@ -47,9 +47,6 @@ impl Worker {
 
     /// A request and its response: what was decided.
     pub fn request(&self, host: &FakeHost) -> Decision {
-        if self.inspector.has_pass(host) {
-            return Decision::Continue;
-        }
         let (mut watch, request) = RequestWatch::begin(&self.inspector, host);
         let response = watch.on_response(host);
         let decision = match (request, response) {
