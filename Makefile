@@ -202,10 +202,10 @@ screenshot: build envoy ## The picture of the dashboard in docs/monitoring.md, f
 	npm install --silent --ignore-scripts --no-audit --no-fund --prefix $(SCREENSHOT_DIR)
 	$(CARGO) run --quiet -p scenarios --bin screenshot -- docs/images/dashboard.png $(SCREENSHOT_DIR)/node_modules
 
-##@ A real Istio
-
-include tools/mesh/mesh.mk
-
 .PHONY: clean
 clean: ## Remove what was built and fetched
 	$(CARGO) clean
+
+##@ A real Istio
+
+include tools/mesh/mesh.mk
