@@ -87,7 +87,7 @@ enum Server {
 }
 
 /// What a listener is called, by `xds.listener_direction`. Which sides are inspected depends on the
-/// connection, too: see [`Listener::inspects_client`].
+/// connection, too: see `Listener::inspects_client`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listener {
     /// Sidecar, towards the workload: the client is the peer.
