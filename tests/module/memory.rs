@@ -4,10 +4,13 @@ use wasmtime::Result;
 
 use crate::attributes::Attributes;
 use crate::host::Proxy;
-use crate::pki::Certificate;
+use crate::pki::{Certificate, Leaf};
 
 const PAGE: usize = 65_536;
 const MAXIMUM: usize = 2 << 20;
+
+/// Of what hostile chains leave behind.
+const JUNK_LIMIT: usize = 8 << 20;
 
 /// More than the first measurement is taken after, so that those that come later would show.
 const PEERS: usize = 12_000;
@@ -123,6 +126,41 @@ fn contexts_that_never_end_are_bounded() -> Result<()> {
     let full = use_contexts(135_000)?;
     let later = use_contexts(70_000)?;
     assert!(later < full + (1 << 20), "{full} bytes grew to {later}");
+    Ok(())
+}
+
+/// A client with a certificate that is trusted sends what it likes beside it: another junk root on each
+/// connection, with a long name, or many of them.
+#[test]
+fn junk_in_chains_is_not_kept() -> Result<()> {
+    const NAME: usize = 30_000;
+    const DIGITS: &[u8] = b"junk-00000";
+    let leaf = Leaf::new("spiffe://d/x").sign();
+    let long = format!("junk-00000{}", "x".repeat(NAME));
+    let root = Leaf::nameless()
+        .common_name(&long)
+        .with(|leaf| leaf.ca_flag());
+    let root = root.sign();
+    let of_many = Leaf::nameless().common_name(&format!("junk-00000{}", "x".repeat(2000)));
+    let of_many = of_many.with(|leaf| leaf.ca_flag()).sign();
+    for (root, copies, connections) in [(&root, 1, 1200), (&of_many, 14, 500)] {
+        let mut worker = Proxy::new().worker("")?;
+        for connection in 0..connections {
+            let mut chain = leaf.url_encoded_pem();
+            for copy in 0..copies {
+                let digits = format!("junk-{:05}", connection * copies + copy);
+                chain += &root.patched(DIGITS, digits.as_bytes()).url_encoded_pem();
+            }
+            let element = format!("Hash={};Chain=\"{chain}\"", leaf.digest());
+            let headers = vec![("x-forwarded-client-cert".to_owned(), element.into_bytes())];
+            let request = worker.open(&Attributes::http().client(&leaf).reconnected())?;
+            worker.request_headers(request, headers)?;
+            worker.finish(request)?;
+        }
+        let memory = worker.memory();
+        println!("{copies} of junk on each of {connections} connections: {memory} bytes");
+        assert!(memory < JUNK_LIMIT, "{memory} bytes");
+    }
     Ok(())
 }
 

@@ -26,7 +26,7 @@ use crate::metrics::sightings::Sightings;
 use crate::own::admin::ReplyError;
 use crate::own::{DirectoryKeeper, Poller};
 use crate::policy;
-use crate::report::Reporter;
+use crate::report::{Named, Reporter};
 use crate::source::read::{Fingerprint, PeerCertificates, Reading};
 use crate::source::xfcc;
 use crate::terms::{Direction, Finding, Findings, Security};
@@ -381,7 +381,7 @@ impl Inspector {
                     self.sightings
                         .of(host, &self.registry, direction, member.layer, identity);
                 Judged {
-                    member,
+                    named: Named::from(&member),
                     judgement,
                     series,
                 }
@@ -402,7 +402,7 @@ impl Inspector {
             for judged in peer.chain() {
                 for finding in judged.judgement.at(now).iter() {
                     self.reporter
-                        .finding(now, peer.direction(), &judged.member, finding);
+                        .finding(now, peer.direction(), &judged.named, finding);
                 }
             }
         }
