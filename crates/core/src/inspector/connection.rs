@@ -150,8 +150,14 @@ impl ConnectionWatch {
                 posture,
             ),
             // A server that was not there at one event may be at the next kind of event. Under an
-            // HTTP connection manager it never is.
-            Side::Unknown if self.looked_for_upstream == Some(event) => false,
+            // HTTP connection manager it never is. A stream in one direction has one kind of event, and
+            // who denies wants to know of a server that came later.
+            Side::Unknown
+                if self.looked_for_upstream == Some(event)
+                    && self.inspector.config.deny.is_empty() =>
+            {
+                false
+            }
             Side::Unknown => {
                 self.looked_for_upstream = Some(event);
                 self.meet_upstream(host, event, listener)
