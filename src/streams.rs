@@ -16,6 +16,9 @@ use crate::root;
 use mtls_watch_core::bounded::Bounded;
 use mtls_watch_core::inspector::{ConnectionWatch, Decision, Event, Inspector, RequestWatch};
 
+/// Connections that are looked at again at a tick.
+const MAX_WAITING: usize = 4096;
+
 /// What contexts are to this module, by number.
 type Contexts<T> = RefCell<Bounded<StreamId, T>>;
 
@@ -40,6 +43,8 @@ thread_local! {
     /// The requests that are not over for the module with their headers.
     static REQUESTS: Contexts<RequestWatch> = const { RefCell::new(Bounded::new(MAX_REQUESTS)) };
     static CONNECTIONS: Contexts<Connection> = const { RefCell::new(Bounded::new(MAX_CONNECTIONS)) };
+    /// Connections to look at again at the next tick.
+    static WAITING: RefCell<Vec<StreamId>> = const { RefCell::new(Vec::new()) };
     /// Whether it was said that some were given up.
     static SAID: Cell<bool> = const { Cell::new(false) };
 }
@@ -97,10 +102,14 @@ pub(crate) fn on_connection(context: StreamId, event: Event) -> Action {
             let watch = |inspector: &Rc<Inspector>| ConnectionWatch::new(Rc::clone(inspector));
             *connection = Connection::Watched(root::with_inspector(root, watch));
         }
-        match connection {
-            Connection::Watched(watch) => Some(watch.on(&Proxy, event)),
-            Connection::New { .. } => None,
+        let Connection::Watched(watch) = connection else {
+            return None;
+        };
+        let decision = watch.on(&Proxy, event);
+        if event == Event::UpstreamData && watch.waits_for_client() {
+            wait(context);
         }
+        Some(decision)
     });
     match decision {
         // Too late to refuse anyone who is leaving.
@@ -110,6 +119,36 @@ pub(crate) fn on_connection(context: StreamId, event: Event) -> Action {
         }
         _ => Action::Continue,
     }
+}
+
+/// Connections in which something may have happened without an event, at a tick of that root context.
+pub(crate) fn on_tick(root: RootId) {
+    let waiting = WAITING.with(|waiting| {
+        waiting
+            .try_borrow_mut()
+            .map(|mut it| std::mem::take(&mut *it))
+    });
+    let waiting = waiting.unwrap_or_default();
+    if waiting.is_empty() {
+        return;
+    }
+    for context in waiting {
+        if host::set_effective_context(context.0) {
+            on_connection(context, Event::UpstreamData);
+        }
+    }
+    host::set_effective_context(root.0);
+}
+
+fn wait(context: StreamId) {
+    WAITING.with(|waiting| {
+        if let Ok(mut waiting) = waiting.try_borrow_mut()
+            && waiting.last() != Some(&context)
+            && waiting.len() < MAX_WAITING
+        {
+            waiting.push(context);
+        }
+    });
 }
 
 /// A context is over, and access logs are about to be written.

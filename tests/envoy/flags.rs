@@ -301,6 +301,22 @@ fn deny_connections_where_the_server_speaks_first() -> Result<()> {
     Ok(())
 }
 
+/// The client listens, and never says a word.
+#[test]
+fn deny_clients_that_only_listen() -> Result<()> {
+    let pki = Pki::new()?;
+    let server = Server::server_first(b"220 ready", None)?;
+    let sample = pki.sample("network.yaml")?.configuration(DENY);
+    let proxy = Proxy::start(sample, ("inbound", "app"), server, 1)?;
+    let mut sound = pki.client()?.tcp(proxy.port)?;
+    let mut denied = critical(&pki)?.tcp(proxy.port)?;
+    // Within ten seconds.
+    denied.closed_by_peer()?;
+    assert_eq!(sound.receive(9)?, b"220 ready");
+    sound.echo(b"EHLO")?;
+    Ok(())
+}
+
 /// Envoy connects to the server with the first data, and the client alone has something to say.
 #[test]
 fn deny_servers_that_come_with_the_data() -> Result<()> {

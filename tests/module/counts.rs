@@ -92,9 +92,9 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "request, connection known",
         Cost {
-            instructions: 2_210,
+            instructions: 1_660,
             entries: 4,
-            host_calls: 4,
+            host_calls: 3,
             answers: 1,
         },
         |worker| worker.exchange(&known).map(drop),
@@ -102,7 +102,7 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "request, connection new",
         Cost {
-            instructions: 6_760,
+            instructions: 6_140,
             entries: 4,
             host_calls: 14,
             answers: 2,
@@ -113,7 +113,7 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "request, connection and certificate new",
         Cost {
-            instructions: 49_300,
+            instructions: 53_980,
             entries: 4,
             host_calls: 18,
             answers: 3,
@@ -126,9 +126,9 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "request, connection known, no certificate",
         Cost {
-            instructions: 1_760,
+            instructions: 1_370,
             entries: 4,
-            host_calls: 3,
+            host_calls: 2,
             answers: 1,
         },
         |worker| worker.exchange(&plaintext).map(drop),
@@ -149,9 +149,9 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "request, connection known, chain in XFCC",
         Cost {
-            instructions: 54_000,
+            instructions: 56_200,
             entries: 4,
-            host_calls: 10,
+            host_calls: 9,
             answers: 2,
         },
         |worker| worker.exchange_with(&with_chain, xfcc()).map(drop),
@@ -161,9 +161,9 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "request outbound, connection known",
         Cost {
-            instructions: 6_510,
+            instructions: 5_750,
             entries: 4,
-            host_calls: 6,
+            host_calls: 5,
             answers: 2,
         },
         |worker| worker.exchange(&server).map(drop),
@@ -171,7 +171,7 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "connection",
         Cost {
-            instructions: 7_460,
+            instructions: 6_460,
             entries: 7,
             host_calls: 9,
             answers: 2,
@@ -181,7 +181,7 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "connection, certificate new",
         Cost {
-            instructions: 50_800,
+            instructions: 54_890,
             entries: 7,
             host_calls: 13,
             answers: 3,
@@ -194,7 +194,7 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "data in and out",
         Cost {
-            instructions: 633,
+            instructions: 570,
             entries: 2,
             host_calls: 0,
             answers: 0,
@@ -208,7 +208,7 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "tick, 200 certificates seen since the last",
         Cost {
-            instructions: 362_000,
+            instructions: 281_190,
             entries: 1,
             host_calls: 416,
             answers: 103,
@@ -220,7 +220,7 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "tick, nobody seen",
         Cost {
-            instructions: 276_000,
+            instructions: 208_150,
             entries: 1,
             host_calls: 416,
             answers: 103,
