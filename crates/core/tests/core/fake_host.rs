@@ -150,7 +150,7 @@ pub struct FakeHost {
 }
 
 /// `xds.listener_direction`.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub enum Listener {
     Inbound = 1,
     Outbound = 2,
