@@ -95,6 +95,7 @@ unsafe extern "C" {
         grpc_status: i32,
     ) -> u32;
     fn proxy_close_stream(stream: u32) -> u32;
+    fn proxy_set_effective_context(context: u32) -> u32;
     fn proxy_http_call(
         cluster: *const u8,
         cluster_size: usize,
@@ -332,6 +333,12 @@ pub(crate) fn deny_request() {
             NO_GRPC_STATUS,
         )
     };
+}
+
+/// Has the host calls that follow be about another context. Whether it exists.
+pub(crate) fn set_effective_context(context: u32) -> bool {
+    // SAFETY: a plain number.
+    unsafe { proxy_set_effective_context(context) == OK }
 }
 
 /// Closes the connection with the client.

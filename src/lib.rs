@@ -64,7 +64,10 @@ proxy_wasm::main! {{
     }));
     proxy_wasm::set_root_context(|context| -> Box<dyn RootContext> {
         match guard::has_root(RootId(context)) {
-            true => Box::new(root::Root(RootId(context))),
+            true => Box::new(root::Root {
+                id: RootId(context),
+                at_tick: streams::on_tick,
+            }),
             false => Box::new(unfinished::Unfinished),
         }
     });

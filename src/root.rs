@@ -98,8 +98,13 @@ pub(crate) fn on_reply(root: RootId, token: u32, headers: usize, body: usize) {
     inspector.on_reply(&Proxy, token, content.as_deref().map_err(Clone::clone));
 }
 
-/// The SDK's root context, by its number.
-pub(crate) struct Root(pub(crate) RootId);
+/// The SDK's root context.
+pub(crate) struct Root {
+    /// Its number.
+    pub(crate) id: RootId,
+    /// What else is to be done at a tick.
+    pub(crate) at_tick: fn(RootId),
+}
 
 impl Context for Root {}
 
@@ -114,16 +119,17 @@ impl RootContext for Root {
         }
         let inspector = new_inspector(config);
         inspector.start(&Proxy, errors.len());
-        configure(self.0, inspector);
+        configure(self.id, inspector);
         host::set_tick_period(TICK_MILLISECONDS);
         true
     }
 
     fn on_tick(&mut self) {
         log::set_max_level(host::log_level());
-        drop_silent(self.0);
-        if let Some(inspector) = inspector(self.0) {
+        drop_silent(self.id);
+        if let Some(inspector) = inspector(self.id) {
             inspector.tick(&Proxy);
         }
+        (self.at_tick)(self.id);
     }
 }

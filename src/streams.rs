@@ -5,7 +5,6 @@
 //! object for each request. So the events come from [`guard`](crate::guard), and not through the SDK.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::thread::LocalKey;
 
@@ -14,11 +13,20 @@ use proxy_wasm::types::Action;
 use crate::context::{RootId, StreamId};
 use crate::host::{self, Proxy};
 use crate::root;
-use mtls_watch_core::hash::ById;
+use mtls_watch_core::bounded::Bounded;
 use mtls_watch_core::inspector::{ConnectionWatch, Decision, Event, Inspector, RequestWatch};
 
+/// Connections that are looked at again at a tick.
+const MAX_WAITING: usize = 4096;
+
 /// What contexts are to this module, by number.
-type Contexts<T> = RefCell<HashMap<StreamId, T, ById>>;
+type Contexts<T> = RefCell<Bounded<StreamId, T>>;
+
+/// Requests that may be under way at the same time in one worker. Beyond that Envoy does not say when they end.
+const MAX_REQUESTS: usize = 32_768;
+
+/// The same of connections, some 500 bytes each.
+const MAX_CONNECTIONS: usize = 65_536;
 
 /// A context that is not a request, or of which nothing is known yet.
 enum Connection {
@@ -33,12 +41,12 @@ thread_local! {
     /// not worth a place among the others.
     static NEWEST: Cell<Option<(StreamId, RootId)>> = const { Cell::new(None) };
     /// The requests that are not over for the module with their headers.
-    static REQUESTS: Contexts<RequestWatch> = const {
-        RefCell::new(HashMap::with_hasher(ById::new()))
-    };
-    static CONNECTIONS: Contexts<Connection> = const {
-        RefCell::new(HashMap::with_hasher(ById::new()))
-    };
+    static REQUESTS: Contexts<RequestWatch> = const { RefCell::new(Bounded::new(MAX_REQUESTS)) };
+    static CONNECTIONS: Contexts<Connection> = const { RefCell::new(Bounded::new(MAX_CONNECTIONS)) };
+    /// Connections to look at again at the next tick.
+    static WAITING: RefCell<Vec<StreamId>> = const { RefCell::new(Vec::new()) };
+    /// Whether it was said that some were given up.
+    static SAID: Cell<bool> = const { Cell::new(false) };
 }
 
 /// A context has been created.
@@ -94,10 +102,14 @@ pub(crate) fn on_connection(context: StreamId, event: Event) -> Action {
             let watch = |inspector: &Rc<Inspector>| ConnectionWatch::new(Rc::clone(inspector));
             *connection = Connection::Watched(root::with_inspector(root, watch));
         }
-        match connection {
-            Connection::Watched(watch) => Some(watch.on(&Proxy, event)),
-            Connection::New { .. } => None,
+        let Connection::Watched(watch) = connection else {
+            return None;
+        };
+        let decision = watch.on(&Proxy, event);
+        if event == Event::UpstreamData && watch.waits_for_client() {
+            wait(context);
         }
+        Some(decision)
     });
     match decision {
         // Too late to refuse anyone who is leaving.
@@ -107,6 +119,36 @@ pub(crate) fn on_connection(context: StreamId, event: Event) -> Action {
         }
         _ => Action::Continue,
     }
+}
+
+/// Connections in which something may have happened without an event, at a tick of that root context.
+pub(crate) fn on_tick(root: RootId) {
+    let waiting = WAITING.with(|waiting| {
+        waiting
+            .try_borrow_mut()
+            .map(|mut it| std::mem::take(&mut *it))
+    });
+    let waiting = waiting.unwrap_or_default();
+    if waiting.is_empty() {
+        return;
+    }
+    for context in waiting {
+        if host::set_effective_context(context.0) {
+            on_connection(context, Event::UpstreamData);
+        }
+    }
+    host::set_effective_context(root.0);
+}
+
+fn wait(context: StreamId) {
+    WAITING.with(|waiting| {
+        if let Ok(mut waiting) = waiting.try_borrow_mut()
+            && waiting.last() != Some(&context)
+            && waiting.len() < MAX_WAITING
+        {
+            waiting.push(context);
+        }
+    });
 }
 
 /// A context is over, and access logs are about to be written.
@@ -142,7 +184,7 @@ fn take_newest(context: StreamId) -> Option<RootId> {
 /// connection.
 fn take_new(context: StreamId) -> Option<RootId> {
     with(&CONNECTIONS, |connections| {
-        let Connection::New { root } = *connections.get(&context)? else {
+        let Connection::New { root } = *connections.get_mut(&context)? else {
             return None;
         };
         connections.remove(&context);
@@ -151,21 +193,24 @@ fn take_new(context: StreamId) -> Option<RootId> {
 }
 
 fn insert<T>(contexts: &'static LocalKey<Contexts<T>>, context: StreamId, value: T) {
-    with(contexts, |contexts| contexts.insert(context, value));
+    let dropped = with(contexts, |contexts| Some(contexts.insert(context, value)));
+    if dropped == Some(true) && !SAID.replace(true) {
+        log::error!(
+            "mtls-watch: more than {MAX_REQUESTS} requests or {MAX_CONNECTIONS} connections of a worker \
+             never ended: the oldest are no longer watched"
+        );
+    }
 }
 
-/// Takes a context out. Mostly there is none, and then this is next to nothing.
+/// Takes a context out.
 fn remove<T>(contexts: &'static LocalKey<Contexts<T>>, context: StreamId) -> Option<T> {
-    with(contexts, |contexts| match contexts.is_empty() {
-        true => None,
-        false => contexts.remove(&context),
-    })
+    with(contexts, |contexts| contexts.remove(&context))
 }
 
 /// Nothing else borrows them at that time: a refusal never comes, and costs no panic.
 fn with<T, R>(
     contexts: &'static LocalKey<Contexts<T>>,
-    task: impl FnOnce(&mut HashMap<StreamId, T, ById>) -> Option<R>,
+    task: impl FnOnce(&mut Bounded<StreamId, T>) -> Option<R>,
 ) -> Option<R> {
     contexts.with(|contexts| task(&mut *contexts.try_borrow_mut().ok()?))
 }

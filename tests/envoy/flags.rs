@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use testbed::client::Response;
 use testbed::pki::{DAY, ExtendedKeyUsage, HOUR, LeafBuilder, Lifetime};
-use testbed::servers::ServerTls;
+use testbed::servers::{ServerTls, Step};
 use testbed::stats::eventually;
 use testbed::{Client, Envoy, Sample, Server};
 use time::OffsetDateTime;
@@ -299,6 +299,43 @@ fn deny_connections_where_the_server_speaks_first() -> Result<()> {
     connection.closed_by_peer()?;
     assert_eq!(pki.client()?.tcp(proxy.port)?.receive(9)?, b"220 ready");
     Ok(())
+}
+
+/// The client listens, and never says a word.
+#[test]
+fn deny_clients_that_only_listen() -> Result<()> {
+    let pki = Pki::new()?;
+    let server = Server::server_first(b"220 ready", None)?;
+    let sample = pki.sample("network.yaml")?.configuration(DENY);
+    let proxy = Proxy::start(sample, ("inbound", "app"), server, 1)?;
+    let mut sound = pki.client()?.tcp(proxy.port)?;
+    let mut denied = critical(&pki)?.tcp(proxy.port)?;
+    // Within ten seconds.
+    denied.closed_by_peer()?;
+    assert_eq!(sound.receive(9)?, b"220 ready");
+    sound.echo(b"EHLO")?;
+    Ok(())
+}
+
+/// Envoy connects to the server with the first data, and the client alone has something to say.
+#[test]
+fn deny_servers_that_come_with_the_data() -> Result<()> {
+    let pki = Pki::new()?;
+    let leaf = pki
+        .pay()
+        .extended_key_usages(&[ExtendedKeyUsage::ServerAuth]);
+    let steps = [Step::ReceiveAll];
+    let server = Server::script(&steps, Some(ServerTls::new(&leaf.issue()?)))?;
+    let sample = pki.sample("upstream.yaml")?.configuration(DENY);
+    let sample = sample
+        .set("TcpProxy", "upstream_connect_mode", "ON_DOWNSTREAM_DATA")
+        .set("TcpProxy", "max_early_data_bytes", 65_536);
+    let proxy = Proxy::start(sample, ("outbound_tcp", "peer_tcp"), server, 1)?;
+    let mut connection = Client::plaintext().tcp(proxy.port)?;
+    eventually(Duration::from_secs(10), || {
+        ensure!(connection.send(b"a line\n").is_err(), "still open");
+        Ok(())
+    })
 }
 
 /// What was fine at the start of a connection is refused from the moment on at which it is not.

@@ -14,6 +14,7 @@ mod flags;
 mod gauges;
 mod histogram;
 mod hostile;
+mod positions;
 mod relabel;
 mod requests;
 mod samples;

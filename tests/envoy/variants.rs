@@ -17,6 +17,8 @@ pub trait Variant {
     fn mtls_to(self, cluster: &str, pki: &Pki) -> Self;
     /// Opens a new connection to the server for each request.
     fn one_request_per_server_connection(self) -> Self;
+    /// Has the module's HTTP filter stand among those of every cluster instead of the listeners'.
+    fn behind_router(self) -> Self;
 }
 
 impl Variant for Sample {
@@ -62,6 +64,40 @@ impl Variant for Sample {
                 && node.get("name").is_some_and(|name| name == cluster)
             {
                 node.insert("transport_socket".into(), transport_socket.clone());
+            }
+        })
+    }
+
+    fn behind_router(self) -> Self {
+        const WASM: &str = "envoy.filters.http.wasm";
+        let mut ours = None;
+        let sample = self.edit(|node| {
+            let filters = node.get_mut("http_filters");
+            if let Some(filters) = filters.and_then(|filters| filters.as_sequence_mut()) {
+                let found = filters.iter().find(|filter| filter["name"] == WASM);
+                ours = found.cloned().or(ours.take());
+                filters.retain(|filter| filter["name"] != WASM);
+            }
+        });
+        let codec = yaml(json!({
+            "name": "envoy.filters.http.upstream_codec",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec",
+            },
+        }));
+        let mut options = yaml(json!({
+            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+            "explicit_http_config": { "http_protocol_options": {} },
+        }));
+        options["http_filters"] = vec![ours.unwrap_or_default(), codec].into();
+        let mut protocol_options = yaml(json!({}));
+        protocol_options["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"] = options;
+        sample.edit(|node| {
+            if let Some(cluster) = node.as_mapping_mut()
+                && cluster.contains_key("load_assignment")
+            {
+                let key = "typed_extension_protocol_options";
+                cluster.insert(key.into(), protocol_options.clone());
             }
         })
     }

@@ -98,6 +98,15 @@ impl Attributes {
         self
     }
 
+    /// The request comes by behind the router, among the filters of a cluster.
+    pub fn behind_router(self) -> Self {
+        self.flag("test.behind_router", true)
+    }
+
+    pub fn is_behind_router(&self) -> bool {
+        self.0.contains_key(&encode("test.behind_router"))
+    }
+
     pub fn is_http(&self) -> bool {
         self.0.contains_key(&encode("request.protocol"))
     }

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use wasmtime::Result;
 
-use crate::attributes::Attributes;
+use crate::attributes::{Attributes, INBOUND};
 use crate::host::{CONTINUE, ERROR, Metric, Proxy, Worker};
-use crate::pki::{DAY, Leaf};
+use crate::pki::{DAY, ExtendedKeyUsage, Leaf};
 
 /// The defaults as the documentation states them, with the one part that is off unless given.
 const DOCUMENTED: &str = r#"{
@@ -208,6 +208,27 @@ fn configuring_again_defines_no_metric_again() -> Result<()> {
     let names: BTreeSet<_> = definitions.iter().collect();
     assert!(!names.is_empty());
     assert_eq!(names.len(), definitions.len(), "{definitions:?}");
+    Ok(())
+}
+
+/// A server that speaks first does so in the middle of the client's handshake, and its end is no event.
+#[test]
+fn a_client_that_only_listens_is_denied_at_the_next_tick() -> Result<()> {
+    let client = Leaf::new("spiffe://d/x").usages(&[ExtendedKeyUsage::ServerAuth]);
+    let peer = Attributes::network().client(&client.sign());
+    for (deny, expected) in [("client_auth_missing", 1), ("expired", 0)] {
+        let configuration = format!(r#"{{"deny": ["{deny}"]}}"#);
+        let mut worker = Proxy::new().worker(&configuration)?;
+        let connection = worker.open(&Attributes::network().direction(INBOUND))?;
+        worker.upstream_data(connection)?;
+        worker.tick()?;
+        assert_eq!(worker.stream(connection).closed.len(), 0, "{deny}");
+        worker.stream(connection).attributes = peer.clone();
+        worker.tick()?;
+        assert_eq!(worker.stream(connection).closed.len(), expected, "{deny}");
+        worker.disconnect(connection)?;
+        worker.tick()?;
+    }
     Ok(())
 }
 

@@ -567,6 +567,11 @@ impl Worker {
         Ok(stream)
     }
 
+    /// Envoy's own part of a context is gone, and nobody has told the module.
+    pub fn forget(&mut self, context: u32) {
+        self.host().streams.remove(&context);
+    }
+
     /// A whole HTTP exchange with one request. The request must not be held up.
     pub fn exchange(&mut self, attributes: &Attributes) -> Result<Stream> {
         self.exchange_with(attributes, Vec::new())

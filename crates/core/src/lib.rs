@@ -24,6 +24,7 @@
     )
 )]
 
+pub mod bounded;
 pub mod config;
 pub mod handshake;
 pub mod hash;

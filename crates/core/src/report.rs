@@ -5,6 +5,7 @@ use std::fmt::{self, Write as _};
 use std::hash::{BuildHasher as _, Hash};
 
 use log::Level;
+use sha2::{Digest as _, Sha256};
 
 use crate::handshake::Failure;
 use crate::hash::ById;
@@ -13,6 +14,7 @@ use crate::terms::Source;
 use crate::terms::{Direction, Finding, Status};
 use mtls_watch_x509::Certificate;
 use mtls_watch_x509::chain::{Layer, Member};
+use mtls_watch_x509::hex;
 use mtls_watch_x509::time::{Seconds, UnixTime};
 
 /// Longest value of a peer's in a log line, in bytes.
@@ -120,6 +122,63 @@ pub fn failure_line(
     line
 }
 
+/// What is kept of a certificate that is judged: a peer writes into its names, and sends in its chain, what it
+/// likes, and as many peers are kept as there are connections. So names have a limit here.
+pub struct Named {
+    /// The certificate's place.
+    pub layer: Layer,
+    /// Of a leaf its identity, of a CA its name.
+    pub identity: Box<str>,
+    /// The CA that signed it.
+    pub issuer: Box<str>,
+    serial: Box<[u8]>,
+    /// Start of validity.
+    pub not_before: UnixTime,
+    /// End of validity, inclusive.
+    pub not_after: UnixTime,
+}
+
+/// Longest SPIFFE ID in bytes (SPIFFE-ID, section 2.3).
+const MAX_IDENTITY: usize = 2048;
+/// Longest name of a CA in bytes: 64 characters (X.520) and the digits of its key, with room for accents.
+const MAX_CA_NAME: usize = 128;
+/// Longest serial number in bytes: 20 (RFC 5280, section 4.1.2.2), with room for those that do not care.
+const MAX_SERIAL: usize = 32;
+
+impl From<&Member> for Named {
+    fn from(member: &Member) -> Self {
+        let Member {
+            certificate, layer, ..
+        } = member;
+        let limit = match layer {
+            Layer::Workload => MAX_IDENTITY,
+            _ => MAX_CA_NAME,
+        };
+        let serial = &*certificate.serial;
+        Self {
+            layer: *layer,
+            identity: cut(&member.identity(), limit),
+            issuer: cut(&certificate.issuer_ca(), MAX_CA_NAME),
+            serial: serial.get(..MAX_SERIAL).unwrap_or(serial).into(),
+            not_before: certificate.not_before,
+            not_after: certificate.not_after,
+        }
+    }
+}
+
+/// The text; what is longer is cut, and ends in `~` and the first 8 hex digits of the SHA-256 of the whole.
+fn cut(text: &str, limit: usize) -> Box<str> {
+    if text.len() <= limit {
+        return text.into();
+    }
+    let end = text.floor_char_boundary(limit);
+    let mut short = text.get(..end).unwrap_or_default().to_owned();
+    short.push('~');
+    let digest = Sha256::digest(text);
+    hex::push(&mut short, digest.get(..4).unwrap_or(&digest));
+    short.into()
+}
+
 /// Writes log lines, each at most once in `log_repeat`, and not more than a few a second.
 pub struct Reporter {
     repeat: Seconds,
@@ -145,18 +204,17 @@ impl Reporter {
     }
 
     /// A finding of a certificate.
-    pub fn finding(&self, now: UnixTime, direction: Direction, member: &Member, finding: Finding) {
-        let identity = &*member.identity();
-        let issuer = member.certificate.issuer_ca();
-        let not_after = member.certificate.not_after;
+    pub fn finding(&self, now: UnixTime, direction: Direction, named: &Named, finding: Finding) {
+        let Named {
+            layer,
+            identity,
+            issuer,
+            serial,
+            not_after,
+            ..
+        } = named;
         // Issuer and serial number identify a certificate (RFC 5280, section 4.1.2.2).
-        let subject = (
-            direction,
-            member.layer,
-            finding,
-            &*issuer,
-            &member.certificate.serial,
-        );
+        let subject = (direction, layer, finding, issuer, serial);
         let level = match Status::of_finding(finding) >= Status::Critical {
             true => Level::Error,
             false => Level::Warn,
@@ -170,9 +228,9 @@ impl Reporter {
                     "mtls-watch: certificate finding direction={} finding={} layer={} identity={} issuer={} not_after={not_after} hint={}",
                     direction.as_str(),
                     finding.as_str(),
-                    member.layer.as_str(),
+                    layer.as_str(),
                     Quoted(identity),
-                    Quoted(&issuer),
+                    Quoted(issuer),
                     Hint(finding.hint()),
                 )
             },

@@ -124,6 +124,13 @@ fn get_property(mut caller: Caller, path: u32, length: u32, data: u32, size: u32
         *host.reads.entry(dotted.clone()).or_default() += 1;
         let connection = host.connection();
         let stream = host.stream();
+        // Before a request is on its way there is no server.
+        let too_early = stream.attributes.is_http()
+            && !stream.attributes.is_behind_router()
+            && stream.response_headers.is_none();
+        if too_early && dotted.starts_with("upstream.") {
+            return Err(NOT_FOUND);
+        }
         // Filter state that a module has set is read back by the same path.
         let value = stream.attributes.get(&path);
         let value = value.or_else(|| stream.filter_state.get(&dotted)).cloned();

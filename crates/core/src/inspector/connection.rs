@@ -95,6 +95,14 @@ impl ConnectionWatch {
         }
     }
 
+    /// Whether the server was heard by a client that may have to be denied, and is not known yet: Envoy has no
+    /// event for the end of its handshake.
+    #[must_use]
+    pub fn waits_for_client(&self) -> bool {
+        let denies = !self.inspector.config.deny.is_empty();
+        denies && self.server_spoke && matches!(self.downstream, Side::Unknown)
+    }
+
     fn look_downstream(&mut self, host: &dyn Host, event: Event, listener: Listener) -> bool {
         if matches!(self.downstream, Side::Unknown) && !self.is_worth_a_look(event) {
             return false;
@@ -150,8 +158,14 @@ impl ConnectionWatch {
                 posture,
             ),
             // A server that was not there at one event may be at the next kind of event. Under an
-            // HTTP connection manager it never is.
-            Side::Unknown if self.looked_for_upstream == Some(event) => false,
+            // HTTP connection manager it never is. A stream in one direction has one kind of event, and
+            // who denies wants to know of a server that came later.
+            Side::Unknown
+                if self.looked_for_upstream == Some(event)
+                    && self.inspector.config.deny.is_empty() =>
+            {
+                false
+            }
             Side::Unknown => {
                 self.looked_for_upstream = Some(event);
                 self.meet_upstream(host, event, listener)

@@ -26,7 +26,7 @@ use crate::metrics::sightings::Sightings;
 use crate::own::admin::ReplyError;
 use crate::own::{DirectoryKeeper, Poller};
 use crate::policy;
-use crate::report::Reporter;
+use crate::report::{Named, Reporter};
 use crate::source::read::{Fingerprint, PeerCertificates, Reading};
 use crate::source::xfcc;
 use crate::terms::{Direction, Finding, Findings, Security};
@@ -137,6 +137,8 @@ pub struct Inspector {
     reporter: Reporter,
     poller: Option<Poller>,
     directory: DirectoryKeeper,
+    /// Whether it was said that the filter stands in a cluster's chain.
+    misplaced: Cell<bool>,
     /// The time when a host call last asked for it; at most one tick old.
     clock: Cell<UnixTime>,
     last_tick: Cell<UnixTime>,
@@ -166,6 +168,8 @@ impl Hash for PeerKey {
 /// The client of an HTTP connection, as remembered between its requests.
 struct Downstream {
     listener: Listener,
+    /// Whether the filter stands in a cluster's chain, where nothing is watched.
+    behind_router: bool,
     /// `None`: the client is not inspected.
     client: Option<Party>,
     /// Whether this hop's element of the XFCC header has certificates to take out.
@@ -195,6 +199,7 @@ impl Inspector {
                 .clone()
                 .map(|hierarchy| Poller::new(hierarchy, config.thresholds.clone())),
             directory: DirectoryKeeper::default(),
+            misplaced: Cell::default(),
             clock: Cell::default(),
             last_tick: Cell::default(),
             chain_hasher: Keyed::default(),
@@ -376,7 +381,7 @@ impl Inspector {
                     self.sightings
                         .of(host, &self.registry, direction, member.layer, identity);
                 Judged {
-                    member,
+                    named: Named::from(&member),
                     judgement,
                     series,
                 }
@@ -397,7 +402,7 @@ impl Inspector {
             for judged in peer.chain() {
                 for finding in judged.judgement.at(now).iter() {
                     self.reporter
-                        .finding(now, peer.direction(), &judged.member, finding);
+                        .finding(now, peer.direction(), &judged.named, finding);
                 }
             }
         }

@@ -8,13 +8,14 @@ use crate::metrics::counters::Registry;
 use crate::metrics::issuers::IssuerSeries;
 use crate::metrics::sightings::IdentitySeries;
 use crate::policy::Judgement;
+use crate::report::Named;
 use crate::terms::{Direction, Finding, Findings, Status};
-use mtls_watch_x509::chain::{Layer, Member};
+use mtls_watch_x509::chain::Layer;
 use mtls_watch_x509::time::{Seconds, UnixTime};
 
 /// A certificate of a peer's chain, with what was made of it.
 pub(super) struct Judged {
-    pub(super) member: Member,
+    pub(super) named: Named,
     pub(super) judgement: Judgement,
     pub(super) series: Rc<IdentitySeries>,
 }
@@ -93,7 +94,7 @@ impl Peer {
     pub fn identity(&self) -> &str {
         self.chain
             .first()
-            .map_or("unknown", |leaf| &leaf.member.certificate.identity)
+            .map_or("unknown", |leaf| &leaf.named.identity)
     }
 
     pub(super) fn direction(&self) -> Direction {
@@ -111,7 +112,7 @@ impl Peer {
     /// What the leaf has left.
     pub(super) fn remaining(&self, now: UnixTime) -> Option<Seconds> {
         let leaf = self.chain.first()?;
-        Some(leaf.member.certificate.not_after.since(now))
+        Some(leaf.named.not_after.since(now))
     }
 
     /// Whether this is asked for the first time.
@@ -133,10 +134,9 @@ impl Peer {
             return;
         }
         for judged in &self.chain {
-            let certificate = &judged.member.certificate;
             judged
                 .series
-                .saw(certificate.not_before, certificate.not_after, last_seen);
+                .saw(judged.named.not_before, judged.named.not_after, last_seen);
         }
         if let Some(issuer) = &self.issuer {
             issuer.saw(last_seen, now);
@@ -184,7 +184,7 @@ impl Peer {
         let readable = self
             .chain
             .iter()
-            .map(|judged| (judged.member.layer, judged.judgement.at(now)));
+            .map(|judged| (judged.named.layer, judged.judgement.at(now)));
         let unreadable = self
             .unreadable
             .iter()

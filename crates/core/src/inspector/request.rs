@@ -41,6 +41,9 @@ impl RequestWatch {
 
     fn on_request(&mut self, host: &dyn Host) -> Decision {
         let (inspector, downstream) = (Rc::clone(&self.inspector), Rc::clone(&self.downstream));
+        if downstream.behind_router {
+            return Decision::Continue;
+        }
         let mut decision = Decision::Continue;
         if let Some(client) = &downstream.client {
             if downstream.strips_xfcc {
@@ -59,12 +62,16 @@ impl RequestWatch {
     /// Whether neither the response nor the end of the request will tell anything more.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        !self.downstream.listener.inspects_upstream()
-            && self.inspector.config.flag.response_header.is_none()
+        self.downstream.behind_router
+            || !self.downstream.listener.inspects_upstream()
+                && self.inspector.config.flag.response_header.is_none()
     }
 
     /// The response's headers are there: looks at the server.
     pub fn on_response(&mut self, host: &dyn Host) -> Decision {
+        if self.downstream.behind_router {
+            return Decision::Continue;
+        }
         let inspector = Rc::clone(&self.inspector);
         let mut decision = Decision::Continue;
         if self.downstream.listener.inspects_upstream() && !self.denied {
@@ -235,9 +242,11 @@ impl Inspector {
 
     fn new_downstream(&self, host: &dyn Host) -> Downstream {
         let listener = Listener::of(host);
-        if !listener.inspects_client(host) {
+        let behind_router = self.is_behind_router(host);
+        if behind_router || !listener.inspects_client(host) {
             return Downstream {
                 listener,
+                behind_router,
                 client: None,
                 strips_xfcc: false,
                 shown: Cell::default(),
@@ -258,11 +267,25 @@ impl Inspector {
             && xfcc.is_some_and(|header| has_own_certificates(host, &header));
         Downstream {
             listener,
+            behind_router,
             client: Some(party),
             strips_xfcc,
             shown: Cell::default(),
             server_shown: Cell::default(),
         }
+    }
+
+    /// Whether the filter stands in a cluster's chain (`upstream_http_filters`): there the server is known before
+    /// the request is sent. Each retry comes by as a request, and Envoy does not say when one ends.
+    fn is_behind_router(&self, host: &dyn Host) -> bool {
+        let is_behind_router = host.property(&["upstream", "address"]).is_some();
+        if is_behind_router && !self.misplaced.replace(true) {
+            log::error!(
+                "mtls-watch: it is among the HTTP filters of a cluster, where it watches nothing: put it among \
+                 those of the listener"
+            );
+        }
+        is_behind_router
     }
 
     fn reads_xfcc(&self) -> bool {

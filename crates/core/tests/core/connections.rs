@@ -409,6 +409,37 @@ fn a_connection_that_outlives_its_certificate_adds_each_finding_as_it_comes() {
     }
 }
 
+/// Envoy connects to the server with the first data (`upstream_connect_mode: ON_DOWNSTREAM_DATA`), and the client
+/// alone has something to say.
+#[test]
+fn a_server_that_comes_with_the_data_is_denied_at_the_next() {
+    let proxy = Proxy::new();
+    let worker = Worker::configured(&proxy, json!({"deny": ["client_auth_missing"]}));
+    let host = FakeHost::new(&proxy).on(Listener::Outbound);
+    let mut watch = worker.accept();
+    for _ in 0..2 {
+        assert_eq!(watch.on(&host, Event::DownstreamData), Continue);
+    }
+    let host = host.server(&server_only());
+    assert_eq!(watch.on(&host, Event::DownstreamData), Deny);
+}
+
+/// However much the server has said in the client's handshake, and whatever the last tick was.
+#[test]
+fn a_client_that_shakes_hands_late_is_denied_at_the_next_event() {
+    let proxy = Proxy::new();
+    let worker = Worker::configured(&proxy, json!({"deny": ["client_auth_missing"]}));
+    for listener in [Listener::Inbound, Listener::Outbound] {
+        let host = FakeHost::new(&proxy).on(listener);
+        let mut watch = worker.accept();
+        for _ in 0..1000 {
+            assert_eq!(watch.on(&host, Event::UpstreamData), Continue);
+        }
+        let host = host.client(&server_only());
+        assert_eq!(watch.on(&host, Event::UpstreamData), Deny);
+    }
+}
+
 #[test]
 fn a_server_that_speaks_alone_costs_one_question_a_tick() {
     let proxy = Proxy::new();

@@ -143,12 +143,14 @@ pub struct FakeHost {
     proxy: Rc<Proxy>,
     properties: RefCell<BTreeMap<String, Vec<u8>>>,
     asked: RefCell<Vec<String>>,
+    /// Whether no server has been chosen yet.
+    no_server_yet: Cell<bool>,
     request_headers: RefCell<BTreeMap<String, Vec<u8>>>,
     response_headers: RefCell<BTreeMap<String, Vec<u8>>>,
 }
 
 /// `xds.listener_direction`.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub enum Listener {
     Inbound = 1,
     Outbound = 2,
@@ -167,6 +169,7 @@ impl FakeHost {
             proxy: Rc::clone(proxy),
             properties: RefCell::default(),
             asked: RefCell::default(),
+            no_server_yet: Cell::default(),
             request_headers: RefCell::default(),
             response_headers: RefCell::default(),
         }
@@ -227,6 +230,14 @@ impl FakeHost {
         self
     }
 
+    /// What happens before a server is chosen.
+    pub fn before_server<T>(&self, happens: impl FnOnce() -> T) -> T {
+        self.no_server_yet.set(true);
+        let result = happens();
+        self.no_server_yet.set(false);
+        result
+    }
+
     /// A request header as the upstream receives it.
     pub fn upstream_header(&self, name: &str) -> Option<String> {
         text(&self.request_headers, name)
@@ -266,7 +277,9 @@ impl Host for FakeHost {
 
     fn property(&self, path: &[&str]) -> Option<Vec<u8>> {
         let path = path.join(".");
+        let hidden = self.no_server_yet.get() && path.starts_with("upstream.");
         let value = self.properties.borrow().get(&path).cloned();
+        let value = value.filter(|_| !hidden);
         self.asked.borrow_mut().push(path);
         value.filter(|value| !value.is_empty())
     }

@@ -7,6 +7,7 @@ mod config;
 mod connections;
 mod fake_host;
 mod gauges;
+mod history;
 mod log_lines;
 mod metrics;
 mod policy;

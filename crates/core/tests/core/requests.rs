@@ -233,6 +233,39 @@ fn a_server_that_hangs_up_on_a_new_connection_has_rejected_it() {
     }
 }
 
+/// Among the filters of a cluster: each retry comes by, and nobody says when it ends.
+#[test]
+fn nothing_is_watched_behind_the_router() {
+    let everything = json!({
+        "flag": {"request_header": "x-peer", "response_header": "x-peer"},
+        "deny": ["client_auth_missing"],
+    });
+    for (client, listener) in [(true, None), (false, None), (true, Some(Listener::Inbound))] {
+        let proxy = Proxy::new();
+        let worker = Worker::configured(&proxy, everything.clone());
+        let host = FakeHost::new(&proxy).server(&server_only());
+        let host = if client {
+            host.client(&server_only())
+        } else {
+            host
+        };
+        let host = match listener {
+            Some(listener) => host.on(listener),
+            None => host,
+        };
+        let host = host.header("x-peer", "of the filter in front");
+        for _ in 0..3 {
+            let mut watch = worker.attempt(&host);
+            assert!(watch.is_over());
+            assert_eq!(watch.on_response(&host), Continue);
+        }
+        assert_eq!(proxy.total("mtls_requests_total"), 0);
+        let header = host.upstream_header("x-peer");
+        assert_eq!(header.as_deref(), Some("of the filter in front"));
+        assert_eq!(host.filter_state(STATUS), None);
+    }
+}
+
 #[test]
 fn requests_move_no_metric_of_connections() {
     let proxy = Proxy::new();

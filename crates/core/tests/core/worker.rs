@@ -42,12 +42,13 @@ impl Worker {
 
     /// A request that has come in, of which nothing else has happened yet.
     pub fn begin(&self, host: &FakeHost) -> RequestWatch {
-        RequestWatch::begin(&self.inspector, host).0
+        host.before_server(|| RequestWatch::begin(&self.inspector, host).0)
     }
 
     /// A request and its response: what was decided.
     pub fn request(&self, host: &FakeHost) -> Decision {
-        let (mut watch, request) = RequestWatch::begin(&self.inspector, host);
+        let (mut watch, request) =
+            host.before_server(|| RequestWatch::begin(&self.inspector, host));
         let response = watch.on_response(host);
         let decision = match (request, response) {
             (Decision::Continue, Decision::Continue) => Decision::Continue,
@@ -60,6 +61,11 @@ impl Worker {
         };
         watch.on_log(host);
         decision
+    }
+
+    /// The same of a request that comes by behind the router, at each attempt to send it.
+    pub fn attempt(&self, host: &FakeHost) -> RequestWatch {
+        RequestWatch::begin(&self.inspector, host).0
     }
 
     /// A connection that has come in; nothing has happened on it yet.
