@@ -206,5 +206,6 @@ screenshot: build envoy ## The picture of the dashboard in docs/monitoring.md, f
 clean: ## Remove what was built and fetched
 	$(CARGO) clean
 
-# A mesh of many sidecars on one machine.
--include tools/mesh/mesh.mk
+##@ A real Istio
+
+include tools/mesh/mesh.mk

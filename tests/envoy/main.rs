@@ -20,6 +20,7 @@ mod requests;
 mod samples;
 mod setup;
 mod sources;
+mod strict;
 mod unfinished;
 mod updates;
 mod variants;

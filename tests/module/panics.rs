@@ -14,7 +14,9 @@ use crate::host::path;
 /// source in the same way and do not panic. Here is src/ and crates/.
 const OURS: usize = 35;
 const OF_THE_SDK: usize = 21;
-const OTHERS: usize = 33;
+/// Of these, 18 are in `serde_json` and `serde`, which look for a line and a column in the text of an error; 10 in the
+/// search of the standard library that they use for it; 9 in `base64`, which is given slices of the length that it wants.
+const OTHERS: usize = 68;
 
 /// File, and how many places of it code refers to.
 fn places() -> BTreeMap<String, usize> {

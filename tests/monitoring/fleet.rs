@@ -15,7 +15,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Every alert can be provoked within a minute, with `for` shortened ([`Fleet::prometheus`] does it):
 /// certificates are issued with the past that they need. All other alerts must be silent.
-const FIRING: [&str; 38] = [
+const FIRING: [&str; 39] = [
     "MtlsCardinalRuleBroken critical inbound issuing_ca legacy",
     "MtlsCertificateOutlivesIssuer warning inbound workload legacy outlives_issuer",
     "MtlsCertificateOutlivesIssuer warning own workload ledger outlives_issuer",
@@ -49,6 +49,7 @@ const FIRING: [&str; 38] = [
     "MtlsRotationStalled warning peer workload spiffe://cluster.local/ns/legacy/sa/pay",
     "MtlsSeriesOverflow info legacy",
     "MtlsWatchAbsent critical night",
+    "MtlsWatchConfigurationError warning waypoint",
     "MtlsWatchDown warning night",
     "MtlsWorkloadCertificateExpiring critical own workload spiffe://cluster.local/ns/legacy/sa/mainframe",
     "MtlsWorkloadCertificateExpiring critical peer workload spiffe://cluster.local/ns/legacy/sa/pay",

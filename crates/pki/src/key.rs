@@ -6,8 +6,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
-use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
+use anyhow::{Context, Result, bail};
+use rcgen::{
+    KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, SigningKey as _,
+};
 use rsa::pkcs1::EncodeRsaPublicKey;
 use rsa::pkcs8::EncodePrivateKey;
 use rsa::rand_core::OsRng;
@@ -78,6 +80,14 @@ impl Key {
     /// As [`Key::pkcs8_der`].
     pub fn pkcs8_pem(&self) -> Result<String> {
         Ok(pem_block("PRIVATE KEY", self.pkcs8_der()?))
+    }
+
+    /// A signature over `message`, as certificates have it.
+    pub(crate) fn sign(&self, message: &[u8]) -> Result<Vec<u8>> {
+        match &*self.0 {
+            Inner::Ring(pair) => Ok(pair.sign(message)?),
+            Inner::Rsa { .. } => bail!("an RSA key"),
+        }
     }
 
     /// An RSA signature (PKCS#1 v1.5) over the SHA-1 digest of `message`.

@@ -4,6 +4,7 @@
 pub mod fixtures;
 pub mod handmade;
 mod key;
+pub mod lax;
 
 use std::io::Write;
 use std::net::IpAddr;
@@ -518,6 +519,15 @@ impl Identity {
     pub fn leaf_only(mut self) -> Self {
         self.chain.clear();
         self
+    }
+
+    /// The same identity with its leaf edited, and signed again by `ca` as it is now.
+    ///
+    /// # Errors
+    /// If the CA's key is RSA.
+    pub fn with_leaf(mut self, der: &[u8], ca: &Ca) -> Result<Self> {
+        self.leaf = lax::signed_again(&self.leaf, der, &ca.key)?.into();
+        Ok(self)
     }
 
     /// The same identity, but its leaf's signature does not verify.

@@ -124,7 +124,7 @@ pub struct Fleet {
     legacy: Proxy,
     /// Lets clients in without a certificate, and cannot read those that others have.
     ledger: Proxy,
-    /// The end of a tunnel, which cannot read its own certificates either.
+    /// The end of a tunnel, which cannot read its own certificates either, and whose configuration has an error.
     waypoint: Proxy,
     /// Loses its module, and is the only one of its namespace.
     night: Proxy,
@@ -235,7 +235,8 @@ impl<'a> Plan<'a> {
         let leaf = self.cas.app.leaf().uri(&spiffe_id("edge", "waypoint"));
         let principal = spiffe_id("edge", "caller");
         let sample = Sample::local("both.yaml", &self.directory(leaf)?)?
-            .configuration(&format!("{{{POLLING}}}"))
+            // With a key that does not exist.
+            .configuration(&format!("{{{POLLING}, \"denies\": []}}"))
             .upstream("app", self.servers.http.port())
             .plaintext("inbound");
         // The sample has no cluster that leads to the admin interface.

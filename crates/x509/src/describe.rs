@@ -4,6 +4,7 @@ use crate::error::ParseError;
 use crate::extension;
 use crate::hex;
 use crate::name::{self, attribute_text};
+use crate::parse::parse;
 use crate::structure::structure;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -34,34 +35,33 @@ pub struct Description {
 /// # Errors
 /// As [`crate::parse()`].
 pub fn describe(der: &[u8]) -> Result<Description, ParseError> {
+    // What cannot be judged is not described.
+    parse(der)?;
     let structure = structure(der)?;
     let mut description = Description {
         subject: distinguished_name(&name::read(structure.subject)),
         serial: serial(structure.raw_serial),
         key_usage: None,
         extended_key_usage: None,
-        signature_algorithm: signature_algorithm(structure.signature_algorithm),
+        signature_algorithm: signature_algorithm(&structure.signature_algorithm),
         sha256: digits(&Sha256::digest(der)),
         subject_alt_names: Vec::new(),
     };
-    let mut seen_alt_names = false;
     for extension in &structure.extensions {
         let value = extension.value;
         match extension.oid {
-            // Of a repeated extension the first counts, as in the judgement.
-            [0x55, 0x1d, 15] if description.key_usage.is_none() => {
+            [0x55, 0x1d, 15] => {
                 let usage = extension::key_usage(value);
                 let usage = usage.map_err(|_| ParseError::Extension("keyUsage"))?;
                 description.key_usage = Some(key_usage_names(usage));
             }
-            [0x55, 0x1d, 37] if description.extended_key_usage.is_none() => {
+            [0x55, 0x1d, 37] => {
                 let purposes = extension::purposes(value);
                 let purposes = purposes.map_err(|_| ParseError::Extension("extKeyUsage"))?;
                 description.extended_key_usage =
                     Some(purposes.into_iter().map(purpose_name).collect());
             }
-            [0x55, 0x1d, 17] if !seen_alt_names => {
-                seen_alt_names = true;
+            [0x55, 0x1d, 17] => {
                 let (_, names) = SubjectAlternativeName::from_der(value)
                     .map_err(|_| ParseError::Extension("subjectAltName"))?;
                 description.subject_alt_names =
@@ -161,8 +161,7 @@ fn purpose_name(purpose: &[u8]) -> String {
     name.to_owned()
 }
 
-fn signature_algorithm(oid: &[u8]) -> String {
-    let oid = &der_parser::Oid::new(oid.into());
+fn signature_algorithm(oid: &der_parser::Oid<'_>) -> String {
     objects::oid2sn(oid, objects::oid_registry()).map_or_else(|_| oid.to_id_string(), str::to_owned)
 }
 

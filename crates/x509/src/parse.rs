@@ -7,7 +7,8 @@ use crate::error::ParseError;
 use crate::extension::{self, AltNames};
 use crate::name::common_name;
 use crate::spiffe;
-use crate::structure::{Extension, PublicKeyInfo, structure};
+use crate::structure::{Extension, structure};
+use x509_parser::prelude::SubjectPublicKeyInfo;
 
 /// Reads the facts of one certificate (RFC 5280, section 4.1).
 ///
@@ -17,6 +18,11 @@ pub fn parse(der: &[u8]) -> Result<Certificate, ParseError> {
     let structure = structure(der)?;
     let extensions = Extensions::read(&structure.extensions)?;
     let alt_names = extensions.alt_names.unwrap_or_default();
+    let is_ca = extensions.is_ca.unwrap_or_default();
+    // An empty key identifier identifies nothing.
+    let subject_key_id = extensions.subject_key_id.filter(|id| !id.is_empty());
+    let authority_key_id = extensions.authority_key_id.flatten();
+    let authority_key_id = authority_key_id.filter(|id| !id.is_empty());
     Ok(Certificate {
         identity: identity(&alt_names, structure.subject),
         signer: None,
@@ -24,18 +30,18 @@ pub fn parse(der: &[u8]) -> Result<Certificate, ParseError> {
         links: Links {
             subject: structure.subject.into(),
             issuer: structure.issuer.into(),
-            subject_key_id: extensions.subject_key_id.map(Into::into),
-            authority_key_id: extensions.authority_key_id.map(Into::into),
+            subject_key_id: subject_key_id.map(Into::into),
+            authority_key_id: authority_key_id.map(Into::into),
         },
         not_before: structure.not_before,
         not_after: structure.not_after,
         version: structure.version,
-        is_ca: extensions.is_ca,
+        is_ca,
         key_usage: extensions.key_usage,
         extended_key_usage: extensions.extended_key_usage,
         public_key: public_key(&structure.public_key),
-        signature_digest: signature_digest(structure.signature_algorithm),
-        spiffe: spiffe::judge(&alt_names.uris, extensions.is_ca),
+        signature_digest: signature_digest(structure.signature_algorithm.as_bytes()),
+        spiffe: spiffe::judge(&alt_names.uris, is_ca),
     })
 }
 
@@ -53,69 +59,85 @@ fn identity(names: &AltNames<'_>, subject: &[u8]) -> String {
         .unwrap_or_else(|| "unknown".to_owned())
 }
 
-/// The extensions that matter here. Of a repeated one the first counts (RFC 5280, section 4.2,
-/// forbids repetition, and BoringSSL refuses it).
+/// The extensions that matter here, each at most once (RFC 5280, section 4.2): BoringSSL refuses a peer with a
+/// repeated one.
 #[derive(Default)]
 struct Extensions<'a> {
-    is_ca: bool,
+    is_ca: Option<bool>,
     key_usage: Option<KeyUsage>,
     extended_key_usage: Option<ExtendedKeyUsage>,
     subject_key_id: Option<&'a [u8]>,
-    authority_key_id: Option<&'a [u8]>,
+    authority_key_id: Option<Option<&'a [u8]>>,
     alt_names: Option<AltNames<'a>>,
 }
 
 impl<'a> Extensions<'a> {
     fn read(extensions: &[Extension<'a>]) -> Result<Self, ParseError> {
         let mut found = Self::default();
-        let mut seen_basic_constraints = false;
         for extension in extensions {
             let value = extension.value;
             match ExtensionKind::of(extension.oid) {
-                Some(ExtensionKind::BasicConstraints) if !seen_basic_constraints => {
-                    seen_basic_constraints = true;
-                    found.is_ca =
-                        extension::is_ca(value).map_err(unreadable("basicConstraints"))?;
+                Some(ExtensionKind::BasicConstraints) => {
+                    let is_ca = extension::is_ca(value);
+                    set(&mut found.is_ca, is_ca, "basicConstraints")
                 }
-                Some(ExtensionKind::KeyUsage) if found.key_usage.is_none() => {
-                    let usage = extension::key_usage(value).map_err(unreadable("keyUsage"))?;
-                    found.key_usage = Some(KeyUsage {
-                        digital_signature: usage & extension::DIGITAL_SIGNATURE != 0,
-                        cert_sign: usage & extension::CERT_SIGN != 0,
-                    });
+                Some(ExtensionKind::KeyUsage) => {
+                    let usage = extension::key_usage(value).map(key_usage);
+                    set(&mut found.key_usage, usage, "keyUsage")
                 }
-                Some(ExtensionKind::ExtendedKeyUsage) if found.extended_key_usage.is_none() => {
-                    let purposes = extension::purposes(value).map_err(unreadable("extKeyUsage"))?;
-                    let mut usage = ExtendedKeyUsage::default();
-                    for purpose in purposes {
-                        match purpose {
-                            extension::SERVER_AUTH => usage.server_auth = true,
-                            extension::CLIENT_AUTH => usage.client_auth = true,
-                            _ => {}
-                        }
-                    }
-                    found.extended_key_usage = Some(usage);
+                Some(ExtensionKind::ExtendedKeyUsage) => {
+                    let usage = extension::purposes(value).map(extended_key_usage);
+                    set(&mut found.extended_key_usage, usage, "extKeyUsage")
                 }
-                Some(ExtensionKind::SubjectKeyId) if found.subject_key_id.is_none() => {
+                Some(ExtensionKind::SubjectKeyId) => {
                     let id = extension::subject_key_id(value);
-                    found.subject_key_id = Some(id.map_err(unreadable("subjectKeyIdentifier"))?);
+                    set(&mut found.subject_key_id, id, "subjectKeyIdentifier")
                 }
-                Some(ExtensionKind::AuthorityKeyId) if found.authority_key_id.is_none() => {
+                Some(ExtensionKind::AuthorityKeyId) => {
                     let id = extension::authority_key_id(value);
-                    found.authority_key_id = id.map_err(unreadable("authorityKeyIdentifier"))?;
+                    set(&mut found.authority_key_id, id, "authorityKeyIdentifier")
                 }
-                Some(ExtensionKind::SubjectAltName) if found.alt_names.is_none() => {
+                Some(ExtensionKind::SubjectAltName) => {
                     let names = extension::alt_names(value);
-                    found.alt_names = Some(names.map_err(unreadable("subjectAltName"))?);
+                    set(&mut found.alt_names, names, "subjectAltName")
                 }
-                _ => {}
-            }
+                None => Ok(()),
+            }?;
         }
-        // An empty key identifier identifies nothing.
-        found.subject_key_id = found.subject_key_id.filter(|id| !id.is_empty());
-        found.authority_key_id = found.authority_key_id.filter(|id| !id.is_empty());
         Ok(found)
     }
+}
+
+/// Keeps the value of an extension that is there for the first time.
+fn set<T>(
+    slot: &mut Option<T>,
+    value: Result<T, ParseError>,
+    name: &'static str,
+) -> Result<(), ParseError> {
+    let value = value.map_err(|_| ParseError::Extension(name))?;
+    match slot.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(ParseError::RepeatedExtension(name)),
+    }
+}
+
+fn key_usage(bits: u16) -> KeyUsage {
+    KeyUsage {
+        digital_signature: bits & extension::DIGITAL_SIGNATURE != 0,
+        cert_sign: bits & extension::CERT_SIGN != 0,
+    }
+}
+
+fn extended_key_usage(purposes: Vec<&[u8]>) -> ExtendedKeyUsage {
+    let mut usage = ExtendedKeyUsage::default();
+    for purpose in purposes {
+        match purpose {
+            extension::SERVER_AUTH => usage.server_auth = true,
+            extension::CLIENT_AUTH => usage.client_auth = true,
+            _ => {}
+        }
+    }
+    usage
 }
 
 /// The extensions that are read, by the last arc of their OID under id-ce (2.5.29).
@@ -142,13 +164,9 @@ impl ExtensionKind {
     }
 }
 
-fn unreadable(name: &'static str) -> impl Fn(ParseError) -> ParseError {
-    move |_| ParseError::Extension(name)
-}
-
-fn public_key(info: &PublicKeyInfo<'_>) -> PublicKey {
+fn public_key(info: &SubjectPublicKeyInfo<'_>) -> PublicKey {
     // RFC 3279 (RSA, DSA), RFC 4055 (RSA-PSS), RFC 5480 (EC), RFC 8410 (Ed25519, Ed448).
-    let algorithm = match info.algorithm {
+    let algorithm = match info.algorithm.algorithm.as_bytes() {
         [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 1 | 10] => KeyAlgorithm::Rsa,
         [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 1] => KeyAlgorithm::Ec,
         [0x2b, 0x65, 0x70] => KeyAlgorithm::Ed25519,
@@ -157,7 +175,7 @@ fn public_key(info: &PublicKeyInfo<'_>) -> PublicKey {
         _ => KeyAlgorithm::Other,
     };
     let bits = match algorithm {
-        KeyAlgorithm::Rsa => rsa_bits(info.key),
+        KeyAlgorithm::Rsa => rsa_bits(&info.subject_public_key.data),
         KeyAlgorithm::Ec => ec_bits(info),
         KeyAlgorithm::Ed25519 => 256,
         KeyAlgorithm::Ed448 => 456,
@@ -180,15 +198,15 @@ fn rsa_bits(key: &[u8]) -> u32 {
 }
 
 /// Size of the curve's field: from its OID, or, for other curves, from the length of the point.
-fn ec_bits(info: &PublicKeyInfo<'_>) -> u32 {
-    match info.parameters {
+fn ec_bits(info: &SubjectPublicKeyInfo<'_>) -> u32 {
+    match info.algorithm.parameters.as_ref().map(|any| any.data) {
         Some([0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 1]) => 192,
         Some([0x2b, 0x81, 0x04, 0x00, 33]) => 224,
         Some([0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 7]) => 256,
         Some([0x2b, 0x81, 0x04, 0x00, 34]) => 384,
         Some([0x2b, 0x81, 0x04, 0x00, 35]) => 521,
         _ => {
-            let bytes = match info.key {
+            let bytes = match &*info.subject_public_key.data {
                 [4, coordinates @ ..] => coordinates.len() / 2,
                 [2 | 3, coordinate @ ..] => coordinate.len(),
                 _ => 0,

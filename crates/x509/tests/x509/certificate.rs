@@ -5,8 +5,7 @@ use mtls_watch_x509::describe::{Description, describe};
 use mtls_watch_x509::spiffe::{InvalidSvid, Svid};
 use mtls_watch_x509::time::UnixTime;
 use mtls_watch_x509::{
-    Certificate, ExtendedKeyUsage, KeyAlgorithm, MAX_DER_BYTES, ParseError, PublicKey,
-    SignatureDigest, parse,
+    Certificate, KeyAlgorithm, MAX_DER_BYTES, ParseError, PublicKey, SignatureDigest, parse,
 };
 use pki::{Ca, Identity, Lifetime};
 use pki::{KeyKind, LeafBuilder};
@@ -254,7 +253,6 @@ fn names_are_read_in_the_encodings_that_cas_use() {
         (TELETEX_STRING, b"Z\xfcrich", "Zürich"),
         (TELETEX_STRING, b"plain", "plain"),
         (BMP_STRING, b"\0Z\0\xfc\x27\x13", "Zü✓"),
-        (BMP_STRING, b"\xd8\x3d\xde\x00", "😀"),
     ] {
         assert_eq!(facts(&named(tag, bytes)).identity, text);
     }
@@ -269,13 +267,9 @@ fn named(tag: u8, bytes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn names_that_are_no_text_are_still_read() {
+fn names_with_bytes_that_their_type_does_not_have_are_still_read() {
     for (tag, bytes, readable) in [
-        (UTF8_STRING, &b"pay\xff\xfe"[..], "pay"),
-        (UTF8_STRING, b"pay\xc3", "pay"),
-        (PRINTABLE_STRING, b"pay\x80", "pay"),
-        (BMP_STRING, b"\0p\0a\0y\xd8", "pay"),
-        (BMP_STRING, b"\0p\0a\0y\xd8\x3d", "pay"),
+        (PRINTABLE_STRING, &b"pay\x80"[..], "pay"),
         (UTF8_STRING, b"pay\0\x1b[2J\r\n", "pay"),
     ] {
         let identity = facts(&named(tag, bytes)).identity;
@@ -301,56 +295,6 @@ fn extended(extensions: &[Vec<u8>]) -> Result<Certificate, ParseError> {
         ..Handmade::default()
     };
     parse(&handmade.der())
-}
-
-#[test]
-fn of_a_repeated_extension_the_first_counts() {
-    let server = der::purposes(&[1]);
-    let client = der::purposes(&[2]);
-    let found = extended(&[server, client]).unwrap();
-    let server_only = ExtendedKeyUsage {
-        server_auth: true,
-        client_auth: false,
-    };
-    assert_eq!(found.extended_key_usage, Some(server_only));
-
-    let found = extended(&[der::uris(&["urn:a"]), der::uris(&["urn:b"])]).unwrap();
-    assert_eq!(found.identity, "urn:a");
-
-    let no_ca = der::extension(BASIC_CONSTRAINTS, &der::sequence(&[]));
-    let ca = der::sequence(&[der::tlv(1, [0xff])]);
-    let ca = der::extension(BASIC_CONSTRAINTS, &ca);
-    assert!(!extended(&[no_ca.clone(), ca.clone()]).unwrap().is_ca);
-    assert!(extended(&[ca, no_ca]).unwrap().is_ca);
-}
-
-#[test]
-fn a_path_length_alone_makes_no_ca() {
-    let path_length = der::sequence(&[der::tlv(2, [0])]);
-    let constraints = der::extension(BASIC_CONSTRAINTS, &path_length);
-    assert!(!extended(&[constraints]).unwrap().is_ca);
-}
-
-#[test]
-fn the_description_is_of_the_extension_that_counts() {
-    let extensions = [
-        der::purposes(&[1]),
-        der::purposes(&[2]),
-        der::uris(&["urn:a"]),
-        der::uris(&["urn:b"]),
-        // The second one is not even read.
-        der::extension(KEY_USAGE, &[3, 2, 7, 0x80]),
-        der::extension(KEY_USAGE, b"broken"),
-    ];
-    let handmade = Handmade {
-        extensions: extensions.to_vec(),
-        ..Handmade::default()
-    };
-    assert!(parse(&handmade.der()).is_ok());
-    let found = describe(&handmade.der()).unwrap();
-    assert_eq!(found.extended_key_usage.unwrap(), ["serverAuth"]);
-    assert_eq!(found.subject_alt_names, ["URI:urn:a"]);
-    assert_eq!(found.key_usage.unwrap(), ["digitalSignature"]);
 }
 
 #[test]

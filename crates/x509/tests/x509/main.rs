@@ -5,6 +5,7 @@ mod chain;
 mod oddities;
 mod openssl;
 mod properties;
+mod strict;
 
 use mtls_watch_x509::{Certificate, parse};
 

@@ -1,0 +1,342 @@
+//! What a user applies: the overlays of `envoy-config/istio`, with the edits that they ask for.
+
+use std::fs;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::authority::{Authority, unplug};
+use crate::kubectl::{apply, apply_kustomization, delete_kustomization, get, kubectl};
+use crate::{DEADLINE, eventually, workspace_root};
+
+/// Where `make mesh` has put the module's image.
+pub const IMAGE: &str = "oci://10.99.0.1:5000/mtls-watch:0.1.0";
+/// What the scenarios run with: a rotation is followed in seconds.
+pub const PLUGIN_CONFIG: &str =
+    "{hierarchy: {admin_cluster: prometheus_stats, interval: 5s}, strip_xfcc_certificates: false}";
+
+/// An overlay of `envoy-config/istio/overlays`, or `traffic-extension`, edited.
+#[derive(Clone, Debug)]
+pub struct Overlay {
+    /// Of its folder.
+    pub name: String,
+    /// The namespace, where it is not the overlay's own.
+    pub namespace: Option<String>,
+    /// The image.
+    pub url: String,
+    /// The module's configuration, as YAML in one line.
+    pub plugin_config: String,
+}
+
+impl Overlay {
+    /// With the mesh's image.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            namespace: None,
+            url: IMAGE.to_owned(),
+            plugin_config: PLUGIN_CONFIG.to_owned(),
+        }
+    }
+
+    /// `kubectl apply -k`.
+    ///
+    /// # Errors
+    /// If the API server, or istiod's webhook, refuses it.
+    pub fn apply(&self) -> Result<()> {
+        apply_kustomization(&self.folder()?)
+    }
+
+    /// `kubectl delete -k`.
+    ///
+    /// # Errors
+    /// If the API server refuses.
+    pub fn delete(&self) -> Result<()> {
+        delete_kustomization(&self.folder()?)
+    }
+
+    /// A kustomization above the overlay that makes the edits.
+    fn folder(&self) -> Result<std::path::PathBuf> {
+        let folder = workspace_root()
+            .join("target/mesh-overlays")
+            .join(&self.name);
+        fs::create_dir_all(&folder)?;
+        let namespace = self
+            .namespace
+            .as_ref()
+            .map(|name| format!("namespace: {name}\n"));
+        let (overlay, kind, path) = match self.name.as_str() {
+            "traffic-extension" => (
+                "traffic-extension".to_owned(),
+                "TrafficExtension",
+                "/spec/wasm",
+            ),
+            name => (format!("overlays/{name}"), "WasmPlugin", "/spec"),
+        };
+        let overlay = format!("../../../envoy-config/istio/{overlay}");
+        let kustomization = format!(
+            "apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+{}resources: [{overlay}]
+patches:
+  - target: {{ kind: {kind} }}
+    patch: |-
+      - {{ op: replace, path: {path}/url, value: {:?} }}
+      - {{ op: replace, path: {path}/pluginConfig, value: {} }}
+",
+            namespace.unwrap_or_default(),
+            self.url,
+            self.plugin_config,
+        );
+        fs::write(folder.join("kustomization.yaml"), kustomization)?;
+        Ok(folder)
+    }
+}
+
+/// The whole mesh is watched, as by `overlays/mesh`; the state in which every scenario begins.
+///
+/// # Errors
+/// If the API server refuses.
+pub fn watch_the_mesh() -> Result<()> {
+    Overlay::new("traffic-extension").delete()?;
+    Overlay::new("mesh").apply()
+}
+
+/// Nothing of the module is in the mesh.
+///
+/// # Errors
+/// If the API server refuses.
+pub fn watch_nothing() -> Result<()> {
+    ["mesh", "traffic-extension"]
+        .iter()
+        .try_for_each(|name| Overlay::new(name).delete())
+}
+
+/// Sets environment variables of istiod (`NAME=value`, or `NAME-` to unset it), and waits until it runs with them.
+///
+/// # Errors
+/// If it does not start.
+pub fn set_istiod_env(variables: &[&str]) -> Result<()> {
+    let set = [
+        "set",
+        "env",
+        "deployment/istiod",
+        "--namespace",
+        "istio-system",
+    ];
+    kubectl(&[&set[..], variables].concat())?;
+    wait_for_istiod()
+}
+
+/// Restarts istiod, as after a change of its CA.
+///
+/// # Errors
+/// If it does not start.
+pub fn restart_istiod() -> Result<()> {
+    kubectl(&[
+        "rollout",
+        "restart",
+        "deployment/istiod",
+        "--namespace",
+        "istio-system",
+    ])?;
+    wait_for_istiod()
+}
+
+fn wait_for_istiod() -> Result<()> {
+    kubectl(&[
+        "rollout",
+        "status",
+        "deployment/istiod",
+        "--namespace",
+        "istio-system",
+        "--timeout=120s",
+    ])?;
+    // The old one is gone, too: it would sign on.
+    eventually(DEADLINE, || {
+        let pods = get(&[
+            "pods",
+            "--namespace",
+            "istio-system",
+            "--selector",
+            "app=istiod",
+        ])?;
+        let count = pods["items"].as_array().context("no pods")?.len();
+        ensure!(count == 1, "{count} pods of istiod");
+        Ok(())
+    })
+}
+
+/// Changes the mesh's configuration (`meshConfig`), which istiod reads without a restart.
+///
+/// # Errors
+/// If the API server refuses.
+pub fn edit_mesh_config(edit: impl Fn(&str) -> String) -> Result<()> {
+    let map = get(&["configmap", "istio", "--namespace", "istio-system"])?;
+    let mesh = map["data"]["mesh"]
+        .as_str()
+        .context("no mesh configuration")?;
+    let patch = serde_json::json!({"data": {"mesh": edit(mesh)}}).to_string();
+    let arguments = [
+        "patch",
+        "configmap",
+        "istio",
+        "--namespace",
+        "istio-system",
+        "--type=merge",
+        "--patch",
+        &patch,
+    ];
+    kubectl(&arguments).map(drop)
+}
+
+/// `envoy-config/istio/pod-annotations.yaml`, as the page beside it says.
+///
+/// # Errors
+/// If the API server refuses.
+pub fn annotate_as_documented(namespace: &str, deployment: &str) -> Result<()> {
+    let file = workspace_root().join("envoy-config/istio/pod-annotations.yaml");
+    let patch = [
+        "patch",
+        "deployment",
+        deployment,
+        "--namespace",
+        namespace,
+        "--patch-file",
+    ];
+    kubectl(&[&patch[..], &[&file.display().to_string()]].concat()).map(drop)
+}
+
+/// A server with `tls.mode: MUTUAL` for this host on the ingress gateway, to the workload `server` of the
+/// namespace. The CA of the clients that it takes.
+///
+/// # Errors
+/// If the API server refuses.
+pub fn mutual_gateway(namespace: &str, host: &str) -> Result<Authority> {
+    let (partners, public) = (
+        Authority::root("Partner Root")?,
+        Authority::root("Public Root")?,
+    );
+    let server = public.server(host)?;
+    let secret = serde_json::json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
+        "metadata": {"name": namespace, "namespace": "istio-system"},
+        "stringData": {"tls.crt": server.chain_pem(), "tls.key": server.key_pem()?, "ca.crt": partners.pem()},
+    });
+    apply(&secret.to_string())?;
+    apply(&format!(
+        "apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: {namespace}, namespace: {namespace}}}
+spec:
+  selector: {{istio: ingressgateway}}
+  servers:
+    - port: {{number: 443, name: https, protocol: HTTPS}}
+      hosts: [{host}]
+      tls: {{mode: MUTUAL, credentialName: {namespace}}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: {namespace}, namespace: {namespace}}}
+spec:
+  hosts: [{host}]
+  gateways: [{namespace}]
+  http: [{{route: [{{destination: {{host: server.{namespace}.svc.cluster.local, port: {{number: 80}}}}}}]}}]
+"
+    ))?;
+    Ok(partners)
+}
+
+/// Where clients from outside reach the ingress gateway: its pod, at the port that it has for 443.
+///
+/// # Errors
+/// If there is none.
+pub fn gateway_address() -> Result<String> {
+    let pods = get(&[
+        "pods",
+        "--namespace",
+        "istio-system",
+        "--selector",
+        "istio=ingressgateway",
+    ])?;
+    let address = pods["items"][0]["status"]["podIP"]
+        .as_str()
+        .context("no ingress gateway")?;
+    Ok(format!("{address}:8443"))
+}
+
+/// istiod as `make mesh` has started it, with a CA of its own; also after scenarios that have changed that. What
+/// was not changed is not restarted.
+///
+/// # Errors
+/// If istiod, or the gateway, does not start.
+pub fn reset() -> Result<()> {
+    edit_mesh_config(without_ca_certificates)?;
+    let plugged = kubectl(&[
+        "get",
+        "secret",
+        "cacerts",
+        "--namespace",
+        "istio-system",
+        "--ignore-not-found",
+    ])?;
+    if plugged.is_empty() {
+        return Ok(());
+    }
+    unplug()?;
+    set_istiod_env(&["ISTIO_MULTIROOT_MESH-"])?;
+    restart_istiod()?;
+    kubectl(&[
+        "rollout",
+        "restart",
+        "deployment/istio-ingressgateway",
+        "--namespace",
+        "istio-system",
+    ])?;
+    let status = [
+        "rollout",
+        "status",
+        "deployment/istio-ingressgateway",
+        "--namespace",
+        "istio-system",
+    ];
+    kubectl(&[&status[..], &["--timeout=120s"]].concat()).map(drop)
+}
+
+/// Trusts this root beside istiod's own, in every sidecar that has `PROXY_CONFIG_XDS_AGENT`: no restart.
+///
+/// # Errors
+/// If the API server refuses.
+pub fn trust_also(root: &Authority) -> Result<()> {
+    let pem = root.pem().replace('\n', "\\n");
+    edit_mesh_config(|mesh| {
+        format!(
+            "{}caCertificates: [{{pem: \"{pem}\"}}]\n",
+            without_ca_certificates(mesh)
+        )
+    })
+}
+
+fn without_ca_certificates(mesh: &str) -> String {
+    let lines = mesh
+        .lines()
+        .filter(|line| !line.starts_with("caCertificates:"));
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+/// Puts the module's image into the registry under another tag, as a new version.
+///
+/// # Errors
+/// If the registry refuses.
+pub fn tag_image(tag: &str) -> Result<()> {
+    const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+    let manifests = "http://10.99.0.1:5000/v2/mtls-watch/manifests";
+    let mut reply = ureq::get(format!("{manifests}/0.1.0"))
+        .header("accept", MANIFEST)
+        .call()?;
+    let manifest = reply.body_mut().read_to_vec()?;
+    ureq::put(format!("{manifests}/{tag}"))
+        .header("content-type", MANIFEST)
+        .send(&manifest[..])?;
+    Ok(())
+}

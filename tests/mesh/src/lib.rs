@@ -1,0 +1,46 @@
+//! What the scenarios on a real mesh stand on: workloads in a namespace of their own, the certificate
+//! authorities that istiod signs with, and the questions that are put to Prometheus.
+//!
+//! The mesh is the one of `tools/mesh`, and this runs in its network: `make test-mesh`.
+
+pub mod authority;
+pub mod istio;
+pub mod kubectl;
+pub mod namespace;
+pub mod probe;
+pub mod prometheus;
+pub mod rotation;
+pub mod runner;
+
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+/// Pods start, leaves are renewed, Prometheus has scraped: what takes seconds, on a busy machine.
+pub const DEADLINE: Duration = Duration::from_secs(120);
+
+/// The root of the workspace, where `envoy-config/` and `target/` are.
+#[must_use]
+pub fn workspace_root() -> PathBuf {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.ancestors().nth(2).unwrap_or(package).to_owned()
+}
+
+/// Asks until the answer is no error, and returns it.
+///
+/// # Errors
+/// The last one, after the deadline.
+pub fn eventually<T>(deadline: Duration, mut ask: impl FnMut() -> Result<T>) -> Result<T> {
+    let start = Instant::now();
+    loop {
+        match ask() {
+            Ok(answer) => return Ok(answer),
+            Err(error) if start.elapsed() > deadline => {
+                return Err(error).with_context(|| format!("not within {deadline:?}"));
+            }
+            Err(_) => sleep(Duration::from_millis(300)),
+        }
+    }
+}

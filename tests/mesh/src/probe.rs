@@ -1,0 +1,106 @@
+//! A TLS client that is no part of the mesh, with a certificate of its own: would this proxy take it?
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::workspace_root;
+use pki::Identity;
+
+/// Says hello to the TCP echo of a pod, as a sidecar would: with mTLS and Istio's ALPN, and with this leaf.
+///
+/// # Errors
+/// If the sidecar does not take the leaf, and so nothing comes back; the error has what OpenSSL says.
+pub fn hello(address: &str, leaf: &Identity) -> Result<()> {
+    let line = first_line(
+        &["-alpn", "istio", "-connect", &format!("{address}:7000")],
+        leaf,
+        "hello\n",
+    )?;
+    ensure!(line == "hello", "{address} said {line:?}");
+    Ok(())
+}
+
+/// Asks an HTTPS server for its root page, with this leaf.
+///
+/// # Errors
+/// If it does not take the leaf, or does not answer with 200.
+pub fn get(address: &str, host: &str, leaf: &Identity) -> Result<()> {
+    let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    let line = first_line(&["-servername", host, "-connect", address], leaf, &request)?;
+    ensure!(line == "HTTP/1.1 200 OK", "{host} said {line:?}");
+    Ok(())
+}
+
+/// Who has issued the leaf that a pod shows to this one: the issuer's distinguished name, as OpenSSL writes it.
+///
+/// # Errors
+/// If it shows none, or does not take this leaf.
+pub fn issuer_of(address: &str, leaf: &Identity) -> Result<String> {
+    let said = converse(
+        &["-alpn", "istio", "-connect", &format!("{address}:7000")],
+        leaf,
+        "hello\n",
+    )?
+    .1;
+    // `-quiet` still tells the chain that was verified, the leaf last.
+    let issuer = said.lines().find_map(|line| line.strip_prefix("depth=1 "));
+    issuer
+        .map(str::to_owned)
+        .with_context(|| format!("{address} shows no certificate: {said}"))
+}
+
+/// The first line that comes back for what is sent.
+fn first_line(arguments: &[&str], leaf: &Identity, text: &str) -> Result<String> {
+    let (line, said) = converse(arguments, leaf, text)?;
+    ensure!(!line.is_empty(), "nothing came back: {said}");
+    Ok(line)
+}
+
+/// The first line that comes back for what is sent, empty if there is none, and what OpenSSL says.
+fn converse(arguments: &[&str], leaf: &Identity, text: &str) -> Result<(String, String)> {
+    let folder = workspace_root().join("target/mesh-probe");
+    fs::create_dir_all(&folder)?;
+    let file = |name: &str| folder.join(name);
+    let (certificate, chain, key) = (file("leaf.pem"), file("chain.pem"), file("leaf.key"));
+    fs::write(&certificate, leaf.leaf_pem())?;
+    let above = leaf.chain_pem().replacen(&leaf.leaf_pem(), "", 1);
+    fs::write(&chain, &above)?;
+    let send_chain = (!above.is_empty()).then_some([Path::new("-cert_chain"), &chain]);
+    fs::write(&key, leaf.key_pem()?)?;
+    let mut client = Command::new("timeout")
+        .args(["10", "openssl", "s_client", "-quiet"])
+        .args(arguments)
+        .arg("-cert")
+        .arg(certificate)
+        .args(send_chain.into_iter().flatten())
+        .arg("-key")
+        .arg(key)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("openssl")?;
+    let mut input = client.stdin.take().context("no input")?;
+    // Where the handshake has been refused there may be nobody to write to.
+    input.write_all(text.as_bytes()).ok();
+    let mut line = String::new();
+    BufReader::new(client.stdout.take().context("no output")?).read_line(&mut line)?;
+    drop(input);
+    // `timeout` passes this on to its child.
+    Command::new("kill")
+        .arg(client.id().to_string())
+        .stderr(Stdio::null())
+        .status()?;
+    let mut said = String::new();
+    client
+        .stderr
+        .take()
+        .context("no errors")?
+        .read_to_string(&mut said)?;
+    client.wait()?;
+    Ok((line.trim_end().to_owned(), said))
+}

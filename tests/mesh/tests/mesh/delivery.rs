@@ -1,0 +1,174 @@
+//! Scenario B: how the module reaches the proxies, and how it does not. Traffic goes on, whatever happens to it.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use mesh_tests::istio::{self, Overlay};
+use mesh_tests::kubectl::kubectl;
+use mesh_tests::namespace::{Namespace, Workload};
+use mesh_tests::prometheus::{wait_for, wait_for_none, wait_within};
+use mesh_tests::runner::{Scenario, holds};
+
+use crate::overlays::pair;
+
+/// In the order in which they run.
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    holds(
+        "delivery::a_missing_image_stops_nothing",
+        a_missing_image_stops_nothing,
+    ),
+    holds(
+        "delivery::a_refused_configuration_stops_nothing",
+        a_refused_configuration_stops_nothing,
+    ),
+    holds("delivery::an_upgrade_cuts_nothing", an_upgrade_cuts_nothing),
+    holds(
+        "delivery::removal_cuts_long_connections_only",
+        removal_cuts_long_connections_only,
+    ),
+];
+
+/// The overlay `namespace` for this one, where no other is.
+fn overlay(namespace: &Namespace) -> Result<Overlay> {
+    istio::watch_nothing()?;
+    let mut overlay = Overlay::new("namespace");
+    overlay.namespace = Some(namespace.name.clone());
+    Ok(overlay)
+}
+
+fn a_missing_image_stops_nothing() -> Result<()> {
+    let shop = Namespace::injected("shop-missing")?;
+    let mut overlay = overlay(&shop)?;
+    overlay.url = "oci://10.99.0.1:5000/mtls-watch:none".to_owned();
+    overlay.apply()?;
+    // These start without the module.
+    pair(&shop)?;
+    ensure!(
+        shop.failures_during(100)? == 0,
+        "calls fail for want of an image"
+    );
+    // What tells the operator.
+    wait_for(
+        &(shop.selector("istio_agent_wasm_remote_fetch_count", "result!=\"success\"") + " > 0"),
+    )?;
+    // And what repairs it.
+    Overlay {
+        url: istio::IMAGE.to_owned(),
+        ..overlay
+    }
+    .apply()?;
+    wait_for(&(shop.selector("mtls_requests_total", "status=\"ok\"") + " > 0"))?;
+    ensure!(
+        shop.failures_during(50)? == 0,
+        "calls fail when the module comes"
+    );
+    Ok(())
+}
+
+fn a_refused_configuration_stops_nothing() -> Result<()> {
+    let shop = Namespace::injected("shop-refused")?;
+    let mut overlay = overlay(&shop)?;
+    overlay.plugin_config = "{nonsense: 1}".to_owned();
+    overlay.apply()?;
+    shop.start(&[
+        Workload {
+            name: "server",
+            ..Workload::default()
+        },
+        Workload {
+            name: "client",
+            ..Workload::default()
+        },
+    ])?;
+    for target in [
+        "http://server.shop-refused/",
+        "tcp://server.shop-refused:7000",
+    ] {
+        // New pods get the configuration in their first seconds: it takes many calls.
+        shop.call_until_ok("client", target)?;
+        (0..100).try_for_each(|_| shop.call("client", target))?;
+    }
+    wait_for(&(shop.selector("mtls_watch_configuration_errors", "") + " > 0"))?;
+    // And what repairs it.
+    Overlay {
+        plugin_config: istio::PLUGIN_CONFIG.to_owned(),
+        ..overlay
+    }
+    .apply()?;
+    wait_for_none(&(shop.selector("mtls_watch_configuration_errors", "") + " > 0"))?;
+    shop.call("client", "http://server.shop-refused/")
+}
+
+fn an_upgrade_cuts_nothing() -> Result<()> {
+    let shop = Namespace::injected("shop-upgrade")?;
+    let mut overlay = overlay(&shop)?;
+    overlay.apply()?;
+    long_and_short(&shop)?;
+    wait_for(&(shop.selector("mtls_requests_total", "status=\"ok\"") + " > 0"))?;
+    istio::tag_image("0.1.1")?;
+    overlay.url = istio::IMAGE.replace("0.1.0", "0.1.1");
+    overlay.apply()?;
+    let fetched = shop.selector("istio_agent_wasm_remote_fetch_count", "result=\"success\"");
+    let failed = shop.failures_during(400)?;
+    wait_for(&format!("min({fetched}) >= 1"))?;
+    ensure!(failed == 0, "{failed} calls failed with a new url");
+    let changed = istio::PLUGIN_CONFIG.replace("5s", "6s");
+    Overlay {
+        plugin_config: changed,
+        ..overlay
+    }
+    .apply()?;
+    let failed = shop.failures_during(400)?;
+    ensure!(
+        failed == 0,
+        "{failed} calls failed with a new configuration"
+    );
+    Ok(())
+}
+
+/// Connections of every kind: new ones, and those that stay open.
+fn long_and_short(shop: &Namespace) -> Result<()> {
+    let server = format!("server.{}", shop.name);
+    let targets = [
+        format!("http://{server}/"),
+        format!("grpc://{server}:9090"),
+        format!("tcp://{server}:7000"),
+        format!("kept-tcp://{server}:7000"),
+    ];
+    let targets: Vec<&str> = targets.iter().map(String::as_str).collect();
+    shop.start(&[
+        Workload {
+            name: "server",
+            ..Workload::default()
+        },
+        Workload {
+            name: "client",
+            targets: &targets,
+            ..Workload::default()
+        },
+    ])?;
+    targets
+        .iter()
+        .try_for_each(|target| shop.call_until_ok("client", target))
+}
+
+/// The listeners change: what is open on them is closed after the drain time of 45 s.
+fn removal_cuts_long_connections_only() -> Result<()> {
+    let shop = Namespace::injected("shop-removal")?;
+    let overlay = overlay(&shop)?;
+    overlay.apply()?;
+    long_and_short(&shop)?;
+    wait_for(&(shop.selector("mtls_requests_total", "status=\"ok\"") + " > 0"))?;
+    let failed = shop.selector("app_calls_total", "result=\"failed\"");
+    overlay.delete()?;
+    let cut = format!("increase({failed}[5m]) > 0 or ({failed} > 0 unless {failed} offset 2m)");
+    let cut = wait_within(Duration::from_secs(100), &cut)?;
+    let kept = |target: &str| target.starts_with("kept-tcp");
+    ensure!(
+        cut.iter().all(|sample| kept(sample.label("target"))),
+        "more than long TCP connections is cut: {cut:?}"
+    );
+    let plugins = kubectl(&["get", "wasmplugins", "--all-namespaces", "--output", "name"])?;
+    ensure!(plugins.is_empty(), "plugins are left: {plugins}");
+    Ok(())
+}

@@ -1,0 +1,28 @@
+//! Scenarios on a real Istio, asserted at Prometheus. They need `make mesh`, and run by `make test-mesh`.
+//!
+//! What a scenario shows to be wrong in the product is marked with the issue that says so. The list of these
+//! is printed at the end of the run.
+
+mod delivery;
+mod egress;
+mod expiry;
+mod health;
+mod overlays;
+mod rotation;
+mod size;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let scenarios = [
+        overlays::SCENARIOS,
+        egress::SCENARIOS,
+        delivery::SCENARIOS,
+        rotation::SCENARIOS,
+        expiry::SCENARIOS,
+        health::SCENARIOS,
+        size::SCENARIOS,
+    ]
+    .concat();
+    mesh_tests::runner::main(&scenarios)
+}

@@ -1,0 +1,341 @@
+//! Scenario A: what is applied as the documentation says, and what then is to be seen at Prometheus.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use mesh_tests::kubectl::apply;
+use mesh_tests::namespace::{Namespace, Workload};
+use mesh_tests::prometheus::{lines, nothing, query, wait_for, wait_within};
+use mesh_tests::runner::{Scenario, holds, not_until};
+use mesh_tests::{DEADLINE, eventually, istio};
+
+/// In the order in which they run.
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    holds(
+        "overlays::mesh_names_clients_and_servers",
+        mesh_names_clients_and_servers,
+    ),
+    holds(
+        "overlays::traffic_extension_is_the_same",
+        traffic_extension_is_the_same,
+    ),
+    holds(
+        "overlays::annotations_make_the_same_labels",
+        annotations_make_the_same_labels,
+    ),
+    holds(
+        "overlays::permissive_counts_plaintext",
+        permissive_counts_plaintext,
+    ),
+    holds(
+        "overlays::strict_refuses_plaintext_unseen",
+        strict_refuses_plaintext_unseen,
+    ),
+    holds(
+        "overlays::ingress_gateway_names_its_clients",
+        ingress_gateway_names_its_clients,
+    ),
+    holds("overlays::two_plugins_count_once", two_plugins_count_once),
+];
+
+/// A server, and a client that calls it in every way.
+pub(crate) fn pair(namespace: &Namespace) -> Result<()> {
+    pair_with(namespace, "")
+}
+
+/// The same, with proxies that are configured so.
+pub(crate) fn pair_with(namespace: &Namespace, proxy_config: &str) -> Result<()> {
+    let server = |scheme: &str, port: u16| format!("{scheme}://server.{}:{port}", namespace.name);
+    let targets = [
+        server("http", 80),
+        server("grpc", 9090),
+        server("tcp", 7000),
+        server("greeting", 7001),
+    ];
+    let targets: Vec<&str> = targets.iter().map(String::as_str).collect();
+    namespace.start(&[
+        Workload {
+            name: "server",
+            proxy_config,
+            ..Workload::default()
+        },
+        Workload {
+            name: "client",
+            targets: &targets,
+            proxy_config,
+            ..Workload::default()
+        },
+    ])?;
+    for target in targets {
+        namespace.call_until_ok("client", target)?;
+    }
+    Ok(())
+}
+
+fn mesh_names_clients_and_servers() -> Result<()> {
+    let shop = Namespace::injected("shop")?;
+    pair(&shop)?;
+    istio::watch_the_mesh()?;
+    both_sides_are_named(&shop)
+}
+
+/// The same plugins as TrafficExtensions, in the stead of the overlay.
+fn traffic_extension_is_the_same() -> Result<()> {
+    let shop = Namespace::injected("shop-extension")?;
+    pair(&shop)?;
+    istio::watch_nothing()?;
+    istio::Overlay::new("traffic-extension").apply()?;
+    both_sides_are_named(&shop)
+}
+
+/// The clients and servers of a [`pair`], in a sound mesh.
+fn both_sides_are_named(shop: &Namespace) -> Result<()> {
+    let spiffe = |account: &str| format!("spiffe://cluster.local/ns/{}/sa/{account}", shop.name);
+    for (pod, direction, peer) in [
+        ("server", "inbound", "client"),
+        ("client", "outbound", "server"),
+    ] {
+        let of = |labels: &str| format!("pod=~\"{pod}-.*\", direction={direction:?}, {labels}");
+        for expression in [
+            shop.selector("mtls_connections_total", &of("security=\"mtls\"")) + " > 0",
+            shop.selector("mtls_requests_total", &of("status=\"ok\"")) + " > 0",
+            shop.selector(
+                "mtls_peer_certificate_not_after_timestamp_seconds",
+                &of(&format!("layer=\"workload\", identity={:?}", spiffe(peer))),
+            ) + " > time()",
+            shop.selector(
+                "mtls_connections_by_issuer_total",
+                &of("issuer=~\".+:[0-9a-f]{8}\""),
+            ) + " > 0",
+        ] {
+            wait_for(&expression)?;
+        }
+        let own = format!(
+            "pod=~\"{pod}-.*\", layer=\"workload\", secret=\"default\", identity={:?}",
+            spiffe(pod)
+        );
+        wait_for(&shop.selector("mtls_own_certificate_not_after_timestamp_seconds", &own))?;
+        wait_for(&shop.selector(
+            "mtls_trust_bundle_ca",
+            &format!("pod=~\"{pod}-.*\", ca=~\".+:[0-9a-f]{{8}}\""),
+        ))?;
+    }
+    // A sound mesh: nothing is refused, nothing is found, no call has failed.
+    nothing(&(shop.selector("mtls_handshake_failures_total", "") + " > 0"))?;
+    nothing(
+        &(shop.selector(
+            "mtls_connection_findings_total",
+            "finding!=\"connection_outlives_certificate\"",
+        ) + " > 0"),
+    )?;
+    ensure!(
+        shop.failures_during(100)? == 0,
+        "calls of a sound mesh fail"
+    );
+    no_label_is_left_in_a_name(shop)
+}
+
+/// The tags of values.yaml have made labels of all that the module has put into names.
+fn no_label_is_left_in_a_name(namespace: &Namespace) -> Result<()> {
+    let named = format!(
+        "{{namespace={:?}, __name__=~\".+___.*mtls_.+\"}}",
+        namespace.name
+    );
+    nothing(&named)
+}
+
+/// What a workload's series are called, without what is this pod's own.
+fn shape(namespace: &Namespace, workload: &str) -> Result<BTreeSet<String>> {
+    let expression = format!(
+        "{{namespace={:?}, pod=~\"{workload}-.*\", __name__=~\"mtls_.*\"}}",
+        namespace.name
+    );
+    let series = query(&expression)?;
+    let own = |name: &str| !matches!(name, "instance" | "pod" | "identity" | "le");
+    let series = series.iter().map(|sample| {
+        let labels = sample.labels.iter().filter(|(name, _)| own(name));
+        labels
+            .map(|(name, value)| format!("{name}={value} "))
+            .collect()
+    });
+    Ok(series.collect())
+}
+
+fn annotations_make_the_same_labels() -> Result<()> {
+    let shop = Namespace::injected("shop-annotated")?;
+    istio::watch_the_mesh()?;
+    let targets = ["http://server.shop-annotated/"];
+    let workload = |name| Workload {
+        name,
+        targets: &targets,
+        ..Workload::default()
+    };
+    shop.start(&[workload("server"), workload("plain"), workload("annotated")])?;
+    istio::annotate_as_documented("shop-annotated", "annotated")?;
+    shop.wait()?;
+    eventually(DEADLINE, || {
+        let (plain, annotated) = (shape(&shop, "plain")?, shape(&shop, "annotated")?);
+        let differ: Vec<_> = plain.symmetric_difference(&annotated).collect();
+        ensure!(
+            plain.len() > 20 && differ.is_empty(),
+            "{} series; these differ: {differ:#?}",
+            plain.len()
+        );
+        Ok(())
+    })
+}
+
+fn permissive_counts_plaintext() -> Result<()> {
+    let (shop, legacy) = (
+        Namespace::injected("shop-permissive")?,
+        Namespace::outside("legacy")?,
+    );
+    istio::watch_the_mesh()?;
+    shop.start(&[Workload {
+        name: "server",
+        ..Workload::default()
+    }])?;
+    let targets = [
+        "http://server.shop-permissive/",
+        "tcp://server.shop-permissive:7000",
+    ];
+    legacy.start(&[Workload {
+        name: "client",
+        targets: &targets,
+        ..Workload::default()
+    }])?;
+    wait_for(
+        &(shop.selector(
+            "mtls_connections_total",
+            "direction=\"inbound\", security=\"plaintext\"",
+        ) + " > 0"),
+    )?;
+    wait_for(
+        &(shop.selector(
+            "mtls_requests_total",
+            "direction=\"inbound\", status=\"no_certificate\"",
+        ) + " > 0"),
+    )?;
+    nothing(&(shop.selector("mtls_handshake_failures_total", "") + " > 0"))
+}
+
+/// istiod's strict chains match TLS only: plaintext meets no filter chain, and so no module. What tells is Envoy's
+/// own counter.
+fn strict_refuses_plaintext_unseen() -> Result<()> {
+    let (shop, legacy) = (
+        Namespace::injected("shop-strict")?,
+        Namespace::outside("legacy-strict")?,
+    );
+    istio::watch_the_mesh()?;
+    peer_authentication("shop-strict", "STRICT")?;
+    pair(&shop)?;
+    let target = "tcp://server.shop-strict:7000";
+    legacy.start(&[Workload {
+        name: "client",
+        targets: &[target],
+        ..Workload::default()
+    }])?;
+    eventually(DEADLINE, || {
+        let refused = legacy.call("client", target);
+        ensure!(refused.is_err(), "plaintext is let in");
+        Ok(())
+    })?;
+    let mtls = shop.selector(
+        "mtls_connections_total",
+        "pod=~\"server-.*\", direction=\"inbound\", security=\"mtls\"",
+    );
+    wait_for(&(mtls + " > 0"))?;
+    // It goes on being refused while the others go on.
+    ensure!(
+        shop.failures_during(100)? == 0,
+        "calls inside of the mesh fail"
+    );
+    ensure!(legacy.calls("ok")? == 0, "plaintext is let in");
+    let seen = shop.series(
+        "mtls_connections_total",
+        "direction=\"inbound\", security=\"plaintext\"",
+    )?;
+    ensure!(
+        seen.iter().all(|sample| sample.value == 0.0),
+        "it is seen after all:{}",
+        lines(&seen)
+    );
+    nothing(&shop.selector("mtls_handshake_failures_total", "reason=\"not_tls\""))
+}
+
+fn peer_authentication(namespace: &str, mode: &str) -> Result<()> {
+    apply(&format!(
+        "{{apiVersion: security.istio.io/v1, kind: PeerAuthentication, metadata: {{name: default, namespace: {namespace}}}, spec: {{mtls: {{mode: {mode}}}}}}}"
+    ))
+}
+
+/// A MUTUAL server on the ingress gateway: its client's certificate is what the module is there for.
+fn ingress_gateway_names_its_clients() -> Result<()> {
+    let shop = Namespace::injected("shop-ingress")?;
+    istio::watch_the_mesh()?;
+    shop.start(&[Workload {
+        name: "server",
+        ..Workload::default()
+    }])?;
+    let partners = istio::mutual_gateway("shop-ingress", "shop-ingress.example")?;
+    let gateway = istio::gateway_address()?;
+    let leaf = partners.leaf("spiffe://partner.example/billing")?;
+    eventually(DEADLINE, || {
+        mesh_tests::probe::get(&gateway, "shop-ingress.example", &leaf)
+    })?;
+    let partner = "namespace=\"istio-system\", direction=\"inbound\", identity=\"spiffe://partner.example/billing\"";
+    let seen = wait_within(
+        Duration::from_secs(30),
+        &format!("mtls_peer_certificate_not_after_timestamp_seconds{{{partner}}}"),
+    );
+    not_until(
+        15,
+        "a client of the ingress gateway is named",
+        seen.map(drop),
+    )
+}
+
+/// The value of a counter as of a scrape that has yet to come.
+fn scraped_from_now_on(counter: &str) -> Result<f64> {
+    let now = query("vector(time())")?.first().context("no time")?.value;
+    let samples = wait_for(&format!("{counter} and timestamp({counter}) > {now} + 1"))?;
+    Ok(samples.first().context("no count")?.value)
+}
+
+/// The overlay of a namespace beside the one of the mesh.
+fn two_plugins_count_once() -> Result<()> {
+    let shop = Namespace::injected("shop-twice")?;
+    istio::watch_the_mesh()?;
+    let mut second = istio::Overlay::new("namespace");
+    second.namespace = Some(shop.name.clone());
+    second.apply()?;
+    shop.start(&[
+        Workload {
+            name: "server",
+            ..Workload::default()
+        },
+        Workload {
+            name: "client",
+            ..Workload::default()
+        },
+    ])?;
+    shop.call_until_ok("client", "http://server.shop-twice/")?;
+    let count = shop.selector(
+        "mtls_requests_total",
+        "pod=~\"server-.*\", direction=\"inbound\", status=\"ok\"",
+    );
+    let before = scraped_from_now_on(&count)?;
+    for _ in 0..10 {
+        shop.call("client", "http://server.shop-twice/")?;
+    }
+    let after = scraped_from_now_on(&count)?;
+    let times = after - before;
+    ensure!(times >= 10.0, "10 requests were counted {times} times");
+    let once = if times > 10.0 {
+        Err(anyhow!("10 requests were counted {times} times"))
+    } else {
+        Ok(())
+    };
+    not_until(15, "two plugins of one type count once", once)
+}
