@@ -30,7 +30,9 @@ fn after<'a>(page: &'a str, words: &str) -> Vec<&'a str> {
 #[test]
 fn what_the_steps_run_and_apply_is_there() -> Result<()> {
     let root = workspace_root();
-    let makefile = fs::read_to_string(root.join("Makefile"))?;
+    let makefiles = ["Makefile", "tools/mesh/mesh.mk"];
+    let makefiles = makefiles.map(|file| fs::read_to_string(root.join(file)));
+    let makefile = makefiles.into_iter().collect::<Result<String, _>>()?;
     let (mut targets, mut paths) = (0, 0);
     for page in PAGES {
         let text = fs::read_to_string(root.join(page))?;
