@@ -30,9 +30,9 @@ const CONSTRUCTED: u8 = 0x20;
 /// The bits of the number. All are set where it is not below 31, as in no element of a certificate.
 const NUMBER: u8 = 0x1f;
 
-/// An element of DER.
+/// An element of DER: type, length, value. (An element of `x-forwarded-client-cert` is in the core.)
 #[derive(Clone, Copy)]
-pub(crate) struct Element<'a> {
+pub(crate) struct Tlv<'a> {
     pub(crate) identifier: u8,
     pub(crate) content: &'a [u8],
 }
@@ -58,7 +58,7 @@ fn check_to(mut input: &[u8], depth: usize) -> Result<(), ParseError> {
 
 /// Whether a time has seconds and is in UTC (RFC 5280, section 4.1.2.5), and a text or an object identifier is
 /// one. The digits of a time are x509-parser's to check.
-fn is_valid(element: &Element<'_>) -> bool {
+fn is_valid(element: &Tlv<'_>) -> bool {
     let content = element.content;
     match element.identifier {
         OBJECT_IDENTIFIER => is_oid(content),
@@ -113,11 +113,11 @@ pub(crate) fn only(input: &[u8], identifier: u8) -> Result<&[u8], ParseError> {
 }
 
 /// The first element, and what follows it.
-pub(crate) fn any(input: &[u8]) -> Result<(&[u8], Element<'_>), ParseError> {
+pub(crate) fn any(input: &[u8]) -> Result<(&[u8], Tlv<'_>), ParseError> {
     read(input).ok_or(ParseError::Der)
 }
 
-fn read(input: &[u8]) -> Option<(&[u8], Element<'_>)> {
+fn read(input: &[u8]) -> Option<(&[u8], Tlv<'_>)> {
     let (&identifier, rest) = input.split_first()?;
     let (&length, rest) = rest.split_first()?;
     let (length, rest) = match length {
@@ -125,7 +125,7 @@ fn read(input: &[u8]) -> Option<(&[u8], Element<'_>)> {
         _ => long_length(length & 0x7f, rest)?,
     };
     let (content, rest) = rest.split_at_checked(length)?;
-    let element = Element {
+    let element = Tlv {
         identifier,
         content,
     };
