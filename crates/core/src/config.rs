@@ -195,6 +195,8 @@ impl Config {
     }
 }
 
+// Not inlined: the largest function sets the memory that the module takes to compile.
+#[inline(never)]
 fn read_thresholds(reader: &mut Reader, field: &Field<'_>, thresholds: &mut Thresholds) {
     for (key, field) in reader.members(field).unwrap_or_default() {
         let layer = match key {
@@ -207,6 +209,7 @@ fn read_thresholds(reader: &mut Reader, field: &Field<'_>, thresholds: &mut Thre
     }
 }
 
+#[inline(never)]
 fn read_threshold(reader: &mut Reader, field: &Field<'_>, threshold: &mut Threshold) {
     let mut written = threshold.clone();
     let mut blamed = None;
@@ -231,6 +234,7 @@ fn read_threshold(reader: &mut Reader, field: &Field<'_>, threshold: &mut Thresh
     }
 }
 
+#[inline(never)]
 fn read_bounds(reader: &mut Reader, field: &Field<'_>) -> Option<Bounds> {
     let list: Vec<Bound> = match field.is_list() {
         true => reader.list(field)?,
@@ -250,6 +254,7 @@ fn read_bounds(reader: &mut Reader, field: &Field<'_>) -> Option<Bounds> {
     Some(bounds)
 }
 
+#[inline(never)]
 fn read_sources(reader: &mut Reader, field: &Field<'_>) -> Option<Vec<Source>> {
     let sources = reader.words(field)?;
     if sources.is_empty() {
@@ -259,6 +264,7 @@ fn read_sources(reader: &mut Reader, field: &Field<'_>) -> Option<Vec<Source>> {
     Some(sources)
 }
 
+#[inline(never)]
 fn read_hierarchy(reader: &mut Reader, field: &Field<'_>) -> Option<Hierarchy> {
     if field.is_null() {
         return None;
@@ -281,6 +287,7 @@ fn read_hierarchy(reader: &mut Reader, field: &Field<'_>) -> Option<Hierarchy> {
     Some(hierarchy)
 }
 
+#[inline(never)]
 fn read_flag(reader: &mut Reader, field: &Field<'_>, flag: &mut Flag) {
     for (key, field) in reader.members(field).unwrap_or_default() {
         let header = match key {

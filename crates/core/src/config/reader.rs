@@ -86,6 +86,8 @@ impl Reader {
     }
 
     /// The members of an object. A key that is unknown, or given twice, is an error and not among them.
+    // Not inlined: the largest function sets the memory that the module takes to compile.
+    #[inline(never)]
     pub(super) fn members<'a, K: DeserializeOwned + PartialEq>(
         &mut self,
         object: &Field<'a>,
@@ -115,6 +117,7 @@ impl Reader {
     }
 
     /// Words, each at most once.
+    #[inline(never)]
     pub(super) fn words<T: DeserializeOwned + PartialEq>(
         &mut self,
         field: &Field<'_>,
@@ -130,6 +133,7 @@ impl Reader {
         Some(words)
     }
 
+    #[inline(never)]
     pub(super) fn list<'a, T: Deserialize<'a>>(&mut self, field: &Field<'a>) -> Option<Vec<T>> {
         if !field.is_list() {
             self.report(field, Problem::expected("a list"));
@@ -141,6 +145,7 @@ impl Reader {
             .ok()
     }
 
+    #[inline(never)]
     pub(super) fn value<'a, T: Deserialize<'a>>(&mut self, field: &Field<'a>) -> Option<T> {
         let value = serde_json::from_slice(field.json.as_bytes());
         value.map_err(|error| self.wrong(field, &error)).ok()

@@ -339,6 +339,8 @@ impl Inspector {
     }
 
     /// A peer that this worker has not met: judges it, gives it series, reports what is wrong.
+    // Not inlined: the largest function sets the memory that the module takes to compile.
+    #[inline(never)]
     fn meet(&self, host: &dyn Host, direction: Direction, reading: Reading) -> Peer {
         let now = self.now(host);
         for source in &reading.read {

@@ -185,6 +185,8 @@ struct AlternativeName<'a> {
 /// # Errors
 /// [`ReplyError::Json`] if it is none. A secret that cannot be read is passed over; a broken certificate
 /// does not hide the others.
+// Not inlined: the largest function sets the memory that the module takes to compile.
+#[inline(never)]
 pub fn secrets(reply: &[u8]) -> Result<Vec<Secret>, ReplyError> {
     let dump: ConfigDump<'_> = read(reply)?;
     Ok(dump.configs.into_iter().filter_map(secret).collect())
@@ -277,6 +279,7 @@ fn data_source(source: &DataSource<'_>) -> Option<Vec<u8>> {
 ///
 /// # Errors
 /// [`ReplyError::Json`] if it is none.
+#[inline(never)]
 pub fn certificates(reply: &[u8], known: &[Secret]) -> Result<Vec<Secret>, ReplyError> {
     let reply: Certificates<'_> = read(reply)?;
     let known: Vec<(String, UnixTime)> = known.iter().flat_map(serials).collect();

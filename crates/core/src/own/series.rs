@@ -45,6 +45,8 @@ impl Values {
 }
 
 /// Writes the metrics of what was found, and the directory of CAs.
+// Not inlined: the largest function sets the memory that the module takes to compile.
+#[inline(never)]
 pub(super) fn update(
     host: &dyn Host,
     registry: &Registry,
@@ -98,6 +100,7 @@ fn label<'a>(host: &dyn Host, secret: &'a admin::Secret, leaf: &Certificate) -> 
 
 /// Has the certificates that get no place share the series of `other`. What this proxy presents comes
 /// first, then what stands above that, then what it trusts besides.
+#[inline(never)]
 fn fold(
     host: &dyn Host,
     registry: &Registry,
@@ -131,6 +134,7 @@ fn fold(
 }
 
 /// The dates of the certificates; of several of one name those of the one that ends first.
+#[inline(never)]
 fn dates(rows: &[Row]) -> Values {
     let mut dates = Values::default();
     for row in rows {
@@ -180,6 +184,7 @@ impl Row {
 }
 
 /// The certificates of a secret that could not be read.
+#[inline(never)]
 fn add_unreadable(host: &dyn Host, secret: &admin::Secret, passing: &mut Values) {
     let Ok(number @ 1..) = u64::try_from(secret.unreadable) else {
         return;
@@ -200,6 +205,7 @@ fn add_unreadable(host: &dyn Host, secret: &admin::Secret, passing: &mut Values)
     );
 }
 
+#[inline(never)]
 fn rows(
     secret: &admin::Secret,
     secrets: &[admin::Secret],
@@ -287,6 +293,7 @@ fn dated(dates: &Dates, secret: &admin::Secret, thresholds: &Thresholds, now: Un
     }
 }
 
+#[inline(never)]
 fn count_read(host: &dyn Host, registry: &Registry, secret: &admin::Secret) {
     for _ in &secret.certificates {
         registry.count(host, Counter::Inspection(Source::Hierarchy, ReadResult::Ok));
@@ -301,6 +308,7 @@ fn count_read(host: &dyn Host, registry: &Registry, secret: &admin::Secret) {
 
 /// Compares the leaf of a secret, with its name and its label, with the one that was there at the last
 /// poll, by whichever VM.
+#[inline(never)]
 fn note_rotation(
     host: &dyn Host,
     registry: &Registry,
@@ -348,6 +356,7 @@ fn write(host: &dyn Host, registry: &Registry, values: &Values) {
 
 /// Writes gauges of what is there now, and 0 to those of what is no longer. Which ones were ever
 /// written is shared, for a VM that takes over.
+#[inline(never)]
 fn write_roster(host: &dyn Host, registry: &Registry, mut values: Values) {
     let (roster, _) = host.shared(ROSTER);
     let roster = String::from_utf8(roster.unwrap_or_default()).unwrap_or_default();
