@@ -9,22 +9,7 @@ use crate::host::{CONTINUE, ERROR, Metric, Proxy, Worker};
 use crate::pki::{DAY, ExtendedKeyUsage, Leaf};
 
 /// The defaults as the documentation states them, with the one part that is off unless given.
-const DOCUMENTED: &str = r#"{
-  "thresholds": {
-    "workload":        {"warning": ["21d", "25%"],   "critical": ["7d", "12.5%"]},
-    "issuing_ca":      {"warning": ["30d", "16%"],   "critical": ["7d", "8%"]},
-    "intermediate_ca": {"warning": ["60d", "16%"],   "critical": ["30d", "8%"]},
-    "root_ca":         {"warning": ["180d", "16%"],  "critical": ["90d", "8%"]}
-  },
-  "identity_series": 100,
-  "certificate_sources": ["attribute", "filter_state", "xfcc"],
-  "filter_state_key": "mtls_watch.peer_certificate",
-  "strip_xfcc_certificates": true,
-  "hierarchy": {"admin_cluster": "prometheus_stats", "interval": "60s"},
-  "flag": {"request_header": "", "response_header": ""},
-  "deny": [],
-  "log_repeat": "1h"
-}"#;
+const DOCUMENTED: &str = include_str!("../../crates/core/tests/core/reference.json");
 
 /// The number of errors, as the gauge has it.
 fn counted(proxy: &Proxy) -> Option<u64> {

@@ -10,22 +10,7 @@ use serde_json::{Value, json};
 
 /// The block of the reference, word for word: the defaults, and `hierarchy`, which is off by
 /// default.
-pub const REFERENCE: &str = r#"{
-  "thresholds": {
-    "workload":        {"warning": ["21d", "25%"],   "critical": ["7d", "12.5%"]},
-    "issuing_ca":      {"warning": ["30d", "16%"],   "critical": ["7d", "8%"]},
-    "intermediate_ca": {"warning": ["60d", "16%"],   "critical": ["30d", "8%"]},
-    "root_ca":         {"warning": ["180d", "16%"],  "critical": ["90d", "8%"]}
-  },
-  "identity_series": 100,
-  "certificate_sources": ["attribute", "filter_state", "xfcc"],
-  "filter_state_key": "mtls_watch.peer_certificate",
-  "strip_xfcc_certificates": true,
-  "hierarchy": {"admin_cluster": "prometheus_stats", "interval": "60s"},
-  "flag": {"request_header": "", "response_header": ""},
-  "deny": [],
-  "log_repeat": "1h"
-}"#;
+pub const REFERENCE: &str = include_str!("reference.json");
 
 fn read(json: &Value) -> Config {
     Config::parse(json.to_string().as_bytes()).unwrap()

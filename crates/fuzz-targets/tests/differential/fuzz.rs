@@ -19,22 +19,7 @@ const FAILURES: &[&str] = &[
 ];
 
 /// Every key, with its default.
-const CONFIGURATION: &str = r#"{
-  "thresholds": {
-    "workload":        {"warning": ["21d", "25%"],   "critical": ["7d", "12.5%"]},
-    "issuing_ca":      {"warning": ["30d", "16%"],   "critical": ["7d", "8%"]},
-    "intermediate_ca": {"warning": ["60d", "16%"],   "critical": ["30d", "8%"]},
-    "root_ca":         {"warning": ["180d", "16%"],  "critical": ["90d", "8%"]}
-  },
-  "identity_series": 100,
-  "certificate_sources": ["attribute", "filter_state", "xfcc"],
-  "filter_state_key": "mtls_watch.peer_certificate",
-  "strip_xfcc_certificates": true,
-  "hierarchy": {"admin_cluster": "prometheus_stats", "interval": "60s"},
-  "flag": {"request_header": "", "response_header": ""},
-  "deny": [],
-  "log_repeat": "1h"
-}"#;
+const CONFIGURATION: &str = include_str!("../../../core/tests/core/reference.json");
 
 /// The seeds of a target.
 fn seeds(target: &str) -> Vec<Vec<u8>> {
