@@ -107,21 +107,29 @@ fn every_reason_is_documented() {
 fn every_reason_has_its_series_and_its_line() {
     let lines = Reason::ALL.iter().copied().map(|reason| {
         let direction = match reason {
-            Reason::ServerAuthMissing | Reason::RejectedByPeer => Direction::Outbound,
+            Reason::ServerAuthMissing
+            | Reason::RejectedByPeer
+            | Reason::CertificateRequired
+            | Reason::SecretMissing => Direction::Outbound,
             _ => Direction::Inbound,
         };
         let layer = match reason {
-            Reason::NoCertificate | Reason::VerifyFailed | Reason::RejectedByPeer => None,
+            Reason::NoCertificate
+            | Reason::VerifyFailed
+            | Reason::RejectedByPeer
+            | Reason::CertificateRequired
+            | Reason::SecretMissing => None,
             _ => reason.concerns_certificates().then_some(Layer::Workload),
         };
         let failure = Failure::new(reason, layer);
         let leaf = refused_leaf();
         let leaf = (layer.is_some() && direction == Direction::Inbound).then_some(&leaf);
         let series = format!(
-            "{}{{direction=\"{}\",layer=\"{}\",reason=\"{}\"}}",
+            "{}{{direction=\"{}\",layer=\"{}\",holder=\"{}\",reason=\"{}\"}}",
             HANDSHAKE_FAILURES.description.name,
             direction.as_str(),
             failure.layer_label(),
+            failure.holder.as_str(),
             reason.as_str()
         );
         let line = failure_line(direction, &failure, leaf, Some("10.0.0.7:43512"));

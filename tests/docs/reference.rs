@@ -4,7 +4,7 @@
 use std::fs;
 
 use mtls_watch_core::config::{Config, Hierarchy};
-use mtls_watch_core::handshake::{NO_LAYER, Reason};
+use mtls_watch_core::handshake::{Holder, NO_LAYER, Reason};
 use mtls_watch_core::metrics::{CATALOGUE, Description, HANDSHAKE_FAILURES, Label};
 use mtls_watch_core::terms::Security;
 use mtls_watch_core::terms::Source;
@@ -26,6 +26,7 @@ fn values(label: Label) -> Option<Vec<&'static str>> {
         Label::Security => Security::ALL.iter().map(|it| it.as_str()).collect(),
         Label::Status => Status::ALL.iter().copied().map(Status::as_str).collect(),
         Label::Finding => Finding::ALL.iter().copied().map(Finding::as_str).collect(),
+        Label::Holder => Holder::ALL.iter().copied().map(Holder::as_str).collect(),
         Label::Reason => Reason::ALL.iter().copied().map(Reason::as_str).collect(),
         Label::Source => Source::ALL.iter().copied().map(Source::as_str).collect(),
         // The second is the word of inspections, the third that of polls.

@@ -115,7 +115,7 @@ impl Failure {
 
     fn check(&self, line: &str) -> Result<()> {
         let [direction, layer, reason] = self.labels();
-        let start = format!("direction={direction} reason={reason} layer={layer} ");
+        let start = format!("direction={direction} reason={reason} layer={layer} holder=");
         ensure!(line.starts_with(&start), "{start:?} is not in {line}");
         let (about, hint) = line.split_once(" hint=").context("no hint")?;
         match &self.peer {

@@ -366,6 +366,7 @@ fn refused_handshakes_count_by_cause() -> Result<()> {
         let labels = [
             ("direction", "inbound"),
             ("layer", layer),
+            ("holder", "peer"),
             ("reason", reason),
         ];
         let name = series(&labels, "mtls_handshake_failures_total");

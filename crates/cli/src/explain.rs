@@ -27,9 +27,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<Output, Error> {
     let reason = failure.reason;
     Ok(Output::new(
         &format!(
-            "reason       {}\nlayer        {}\nmeaning      {}\nfirst check  {}\nwhat to do   {}",
+            "reason       {}\nlayer        {}\nholder       {}\nmeaning      {}\nfirst check  {}\nwhat to do   {}",
             reason.as_str(),
             failure.layer_label(),
+            failure.holder.as_str(),
             reason.meaning(),
             reason.first_check(),
             failure.hint,

@@ -100,10 +100,11 @@ pub fn failure_line(
     address: Option<&str>,
 ) -> String {
     let mut line = format!(
-        "mtls-watch: handshake refused direction={} reason={} layer={}",
+        "mtls-watch: handshake refused direction={} reason={} layer={} holder={}",
         direction.as_str(),
         failure.reason.as_str(),
         failure.layer_label(),
+        failure.holder.as_str(),
     );
     // Writing to a String cannot fail.
     if let Some(leaf) = leaf {
@@ -285,6 +286,7 @@ impl Reporter {
         let subject = (
             direction,
             failure.layer,
+            failure.holder,
             failure.reason,
             identity,
             not_after,

@@ -25,12 +25,18 @@ pub enum Reason {
     NotYetValid,
     /// The chain does not lead to a CA that is trusted here.
     UnknownCa,
+    /// There is no trust bundle for the trust domain of the peer's SPIFFE ID.
+    TrustDomainUnknown,
     /// The leaf is signed by itself.
     SelfSigned,
     /// A signature of the chain, or of the handshake, is wrong.
     BadSignature,
     /// The chain is longer than a CA of it allows.
     PathLength,
+    /// A certificate has a critical extension that the verifier does not know.
+    CriticalExtension,
+    /// A certificate cannot be read, or contradicts itself.
+    MalformedCertificate,
     /// A certificate is revoked, or its revocation could not be checked.
     Revoked,
     /// The certificate is not for the name (SAN, hash) that is expected here.
@@ -43,6 +49,10 @@ pub enum Reason {
     KeyUsage,
     /// The peer showed no certificate where one is required.
     NoCertificate,
+    /// The server requires a certificate, and this proxy has shown none.
+    CertificateRequired,
+    /// A secret, the own certificate or the trust bundle, was never supplied to this proxy.
+    SecretMissing,
     /// Verification failed, and Envoy says no more (1.36).
     VerifyFailed,
     /// The other side refused: its alert, or the way it hung up, says so.
@@ -51,6 +61,10 @@ pub enum Reason {
     ProtocolVersion,
     /// No cipher suite, group or signature algorithm in common.
     NoSharedCipher,
+    /// The server has nothing for the name that the client asks for (SNI).
+    UnrecognizedName,
+    /// No application protocol in common (ALPN).
+    NoApplicationProtocol,
     /// What came is not TLS.
     NotTls,
     /// The connection was reset in the middle of the handshake.
@@ -85,10 +99,19 @@ impl Reason {
             Self::UnknownCa => {
                 "alert `unknown_ca`; Envoy: `unable to get local issuer certificate`; elsewhere `unknown authority`, `UnknownIssuer`"
             }
+            Self::TrustDomainUnknown => {
+                "alert `certificate_unknown`; Envoy's SPIFFE validator: `no trust bundle store`"
+            }
             Self::SelfSigned => {
                 "alert `unknown_ca`; Envoy: `unable to get local issuer certificate` at depth 0"
             }
             Self::BadSignature => "alert `decrypt_error`; Envoy: `certificate signature failure`",
+            Self::CriticalExtension => {
+                "alert `certificate_unknown`; Envoy: `unhandled critical extension`"
+            }
+            Self::MalformedCertificate => {
+                "alert `decode_error`, `certificate_unknown`; Envoy: `DECODE_ERROR`, `invalid or inconsistent certificate extension`"
+            }
             Self::Revoked => "alert `certificate_revoked`; Envoy: `certificate revoked`",
             Self::NameMismatch => {
                 "alert `certificate_unknown`; Envoy: `SAN matcher, certificate SANs are [...]`"
@@ -100,12 +123,22 @@ impl Reason {
             Self::NoCertificate => {
                 "alert `certificate_required` (TLS 1.3), `handshake_failure` (1.2); Envoy: `PEER_DID_NOT_RETURN_A_CERTIFICATE`"
             }
+            Self::CertificateRequired => {
+                "503 `UC`; alert `certificate_required` (TLS 1.3), often `handshake_failure` (TLS 1.2)"
+            }
+            Self::SecretMissing => "503 `UF`; Envoy: `Secret is not supplied by SDS`",
             Self::VerifyFailed => "Envoy 1.36: `CERTIFICATE_VERIFY_FAILED`, nothing more",
             Self::RejectedByPeer => {
                 "503 `UC`, `connection termination` (TLS 1.3); Envoy: `..._ALERT_...` (TLS 1.2)"
             }
             Self::ProtocolVersion => "alert `protocol_version`; Envoy: `UNSUPPORTED_PROTOCOL`",
             Self::NoSharedCipher => "alert `handshake_failure`; Envoy: `NO_SHARED_CIPHER`",
+            Self::UnrecognizedName => {
+                "alert `unrecognized_name`; Envoy: `TLSV1_ALERT_UNRECOGNIZED_NAME`"
+            }
+            Self::NoApplicationProtocol => {
+                "alert `no_application_protocol`; Envoy: `TLSV1_ALERT_NO_APPLICATION_PROTOCOL`"
+            }
             Self::NotTls => "Envoy: `HTTP_REQUEST`, `WRONG_VERSION_NUMBER`",
             Self::Reset => "Envoy: `Connection reset by peer`",
             Self::Other => "Envoy: any other `TLS_error`",
@@ -125,8 +158,15 @@ impl Reason {
                 "the server's certificate has an extendedKeyUsage without serverAuth"
             }
             Self::UnknownCa => "the peer's chain does not lead to a CA of the trust bundle",
+            Self::TrustDomainUnknown => {
+                "this proxy has no trust bundle for the trust domain of the peer's SPIFFE ID"
+            }
             Self::SelfSigned => "the peer's certificate is self-signed and not in the trust bundle",
             Self::BadSignature => "a signature of the chain or of the handshake does not verify",
+            Self::CriticalExtension => {
+                "a certificate has a critical extension that the verifier does not know"
+            }
+            Self::MalformedCertificate => "a certificate cannot be read, or contradicts itself",
             Self::Revoked => "a certificate is revoked, or the CRL cannot be used",
             Self::NameMismatch => "the certificate is not for the identity that is expected here",
             Self::KeyUsage => {
@@ -134,6 +174,12 @@ impl Reason {
             }
             Self::PathLength => "the chain is longer than a CA of it allows",
             Self::NoCertificate => "the peer sent no certificate, but one is required",
+            Self::CertificateRequired => {
+                "the server requires a client certificate, and this proxy has shown none"
+            }
+            Self::SecretMissing => {
+                "this proxy's certificate, or its trust bundle for this peer, was never supplied"
+            }
             Self::VerifyFailed => "the chain was refused, and Envoy gives no cause",
             Self::RejectedByPeer => {
                 "the other side refused this proxy's certificate or TLS parameters"
@@ -141,6 +187,12 @@ impl Reason {
             Self::ProtocolVersion => "the two sides have no TLS version in common",
             Self::NoSharedCipher => {
                 "the two sides have no cipher suite or signature algorithm in common"
+            }
+            Self::UnrecognizedName => {
+                "the server has no certificate or route for the server name (SNI) of the client"
+            }
+            Self::NoApplicationProtocol => {
+                "the two sides have no application protocol (ALPN) in common"
             }
             Self::NotTls => "plaintext, or another protocol, on a TLS port",
             Self::Reset => "the connection was reset in the middle of the handshake",
@@ -161,9 +213,18 @@ impl Reason {
             Self::UnknownCa => {
                 "add the CA to the trust bundle, or have the peer send a certificate of a trusted CA with its whole chain"
             }
+            Self::TrustDomainUnknown => {
+                "check the spelling of the trust domain; if it is meant to be trusted, federate it: add its bundle to trust_domains"
+            }
             Self::SelfSigned => "issue the peer a certificate from a CA of the trust bundle",
             Self::BadSignature => {
                 "check that the chain belongs to the leaf, and that no two CAs share a name and key identifier"
+            }
+            Self::CriticalExtension => {
+                "reissue the certificate without the extension, or not critical"
+            }
+            Self::MalformedCertificate => {
+                "read the certificate with `openssl x509 -text`, and have its CA issue it again"
             }
             Self::Revoked => "issue a new certificate, or publish a current CRL",
             Self::NameMismatch => {
@@ -176,6 +237,12 @@ impl Reason {
             Self::NoCertificate => {
                 "give the client a certificate of an accepted key type, or allow plaintext until it has one"
             }
+            Self::CertificateRequired => {
+                "give this proxy a client certificate for this server: tls_certificates of the cluster, in Istio mode MUTUAL or ISTIO_MUTUAL"
+            }
+            Self::SecretMissing => {
+                "this proxy's own certificate or the CA bundle for this peer is missing: check the names of the secrets, and the SDS server or the files that it reads"
+            }
             Self::VerifyFailed => {
                 "inspect the peer's certificate; Envoy 1.37 and later give the cause"
             }
@@ -187,6 +254,12 @@ impl Reason {
             }
             Self::NoSharedCipher => {
                 "compare cipher suites, curves and key types (RSA, EC) of both sides"
+            }
+            Self::UnrecognizedName => {
+                "compare the server name that the client sends (sni of the cluster) with the names that the server has"
+            }
+            Self::NoApplicationProtocol => {
+                "compare alpn_protocols of both sides: h2 for HTTP/2, http/1.1"
             }
             Self::NotTls => "let the client use TLS, or set the port to permissive or plaintext",
             Self::Reset => "look for a proxy, firewall or time-out between the two sides",
@@ -204,6 +277,20 @@ impl Reason {
             Self::UnknownCa | Self::SelfSigned => {
                 "issuer in the log line against the trust bundle of this proxy, by key identifier"
             }
+            Self::TrustDomainUnknown => {
+                "the trust domain in identity against trust_domains of this proxy's validation context"
+            }
+            Self::CriticalExtension | Self::MalformedCertificate => {
+                "`openssl x509 -noout -text` on every certificate of the peer's chain"
+            }
+            Self::CertificateRequired => "tls_certificates of the cluster of this server",
+            Self::SecretMissing => {
+                "dynamic_warming_secrets in `/config_dump` of this proxy's admin interface"
+            }
+            Self::UnrecognizedName => {
+                "the sni of the cluster, and the names in the server's certificate"
+            }
+            Self::NoApplicationProtocol => "alpn_protocols of both sides",
             Self::BadSignature | Self::PathLength => {
                 "`openssl verify -CAfile bundle.pem chain.pem`"
             }
@@ -218,7 +305,7 @@ impl Reason {
             Self::ProtocolVersion | Self::NoSharedCipher => "TLS parameters of both sides",
             Self::NotTls => "which client connects: address in the log line",
             Self::Reset => "whether it happens with every peer or with one",
-            Self::Other => "Envoy's text, with `mtls-watch explain`",
+            Self::Other => "Envoy's text, in its access log",
         }
     }
 
@@ -228,8 +315,49 @@ impl Reason {
     pub const fn concerns_certificates(self) -> bool {
         !matches!(
             self,
-            Self::ProtocolVersion | Self::NoSharedCipher | Self::NotTls | Self::Reset | Self::Other
+            Self::ProtocolVersion
+                | Self::NoSharedCipher
+                | Self::UnrecognizedName
+                | Self::NoApplicationProtocol
+                | Self::NotTls
+                | Self::Reset
+                | Self::Other
         )
+    }
+
+    /// Whose thing must be changed, where nothing more is known.
+    #[must_use]
+    pub const fn holder(self) -> Holder {
+        match self {
+            Self::RejectedByPeer | Self::CertificateRequired | Self::SecretMissing => Holder::Own,
+            Self::VerifyFailed => Holder::None,
+            _ if self.concerns_certificates() => Holder::Peer,
+            _ => Holder::None,
+        }
+    }
+}
+
+/// Whose thing must be changed for a refused handshake to succeed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
+#[repr(u8)]
+pub enum Holder {
+    /// The peer's: its leaf, or the chain that it sent.
+    Peer,
+    /// This proxy's: its certificate, its trust bundle or its CRL.
+    Own,
+    /// No certificate is concerned, or Envoy does not tell.
+    None,
+}
+
+impl Holder {
+    /// All values.
+    pub const ALL: &'static [Self] = Self::VARIANTS;
+
+    /// The label value.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
@@ -240,6 +368,8 @@ pub struct Failure {
     pub reason: Reason,
     /// Layer of the certificate at fault; `None` where none is, or where it is not known.
     pub layer: Option<Layer>,
+    /// Whose thing must be changed.
+    pub holder: Holder,
     /// What to change, in one sentence.
     pub hint: Cow<'static, str>,
 }
@@ -251,6 +381,7 @@ impl Failure {
         Self {
             reason,
             layer,
+            holder: reason.holder(),
             hint: Cow::Borrowed(reason.hint()),
         }
     }

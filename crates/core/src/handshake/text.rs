@@ -278,6 +278,7 @@ pub fn classify(text: &str, direction: Direction) -> Option<Failure> {
         Some(known) => Some(Failure {
             reason: known.reason,
             layer: layer_of(known.reason, &text),
+            holder: known.reason.holder(),
             hint: Cow::Borrowed(known.hint.unwrap_or(known.reason.hint())),
         }),
         None => {

@@ -69,7 +69,13 @@ impl Inspector {
         failure: &Failure,
         leaf: Option<&Certificate>,
     ) {
-        let counter = Counter::HandshakeFailure(direction, failure.layer, failure.reason);
+        let Failure {
+            layer,
+            holder,
+            reason,
+            ..
+        } = *failure;
+        let counter = Counter::HandshakeFailure(direction, layer, holder, reason);
         self.count(host, counter);
         let address = match direction {
             Direction::Inbound => host.property(&["source", "address"]),

@@ -12,7 +12,7 @@ use super::{
 use mtls_watch_x509::time::Seconds;
 
 use crate::VERSION;
-use crate::handshake::Reason;
+use crate::handshake::{Holder, Reason};
 use crate::hash::HashMap;
 use crate::host::{Host, MetricId, MetricKind};
 use crate::terms::Source;
@@ -30,8 +30,8 @@ pub enum Counter {
     ConnectionFinding(Direction, Layer, Finding),
     /// A finding of a request.
     RequestFinding(Direction, Layer, Finding),
-    /// A handshake that did not complete, and the layer of the certificate at fault.
-    HandshakeFailure(Direction, Option<Layer>, Reason),
+    /// A handshake that did not complete, and the layer of the certificate at fault, and whose it is.
+    HandshakeFailure(Direction, Option<Layer>, Holder, Reason),
     /// A certificate read.
     Inspection(Source, ReadResult),
     /// A poll of the admin interface.
@@ -43,10 +43,12 @@ pub enum Counter {
 const DIRECTIONS: usize = Direction::ALL.len();
 const LAYERS: usize = Layer::ALL.len();
 const FINDINGS: usize = Finding::ALL.len();
+const HOLDERS: usize = Holder::ALL.len();
+const REASONS: usize = Reason::ALL.len();
 const CONNECTION_SLOTS: usize = DIRECTIONS * Security::ALL.len();
 const REQUEST_SLOTS: usize = DIRECTIONS * Status::ALL.len();
 const FINDING_SLOTS: usize = DIRECTIONS * LAYERS * FINDINGS;
-const FAILURE_SLOTS: usize = DIRECTIONS * (LAYERS + 1) * Reason::ALL.len();
+const FAILURE_SLOTS: usize = DIRECTIONS * (LAYERS + 1) * HOLDERS * REASONS;
 const INSPECTION_SLOTS: usize = Source::ALL.len() * ReadResult::VARIANTS.len();
 
 const REQUEST_BASE: usize = CONNECTION_SLOTS;
@@ -81,10 +83,10 @@ impl Counter {
             Self::RequestFinding(direction, layer, found) => {
                 REQUEST_FINDING_BASE + finding(direction, layer, found)
             }
-            Self::HandshakeFailure(direction, layer, reason) => {
+            Self::HandshakeFailure(direction, layer, holder, reason) => {
                 let layer = layer.map_or(LAYERS, |layer| layer as usize);
                 let row = direction as usize * (LAYERS + 1) + layer;
-                FAILURE_BASE + row * Reason::ALL.len() + reason as usize
+                FAILURE_BASE + (row * HOLDERS + holder as usize) * REASONS + reason as usize
             }
             Self::Inspection(source, result) => {
                 INSPECTION_BASE + source as usize * ReadResult::VARIANTS.len() + result as usize
@@ -104,8 +106,8 @@ impl Counter {
             Self::RequestFinding(direction, layer, finding) => {
                 REQUEST_FINDINGS.series((direction, layer, finding))
             }
-            Self::HandshakeFailure(direction, layer, reason) => {
-                HANDSHAKE_FAILURES.series((direction, layer, reason))
+            Self::HandshakeFailure(direction, layer, holder, reason) => {
+                HANDSHAKE_FAILURES.series((direction, layer, holder, reason))
             }
             Self::Inspection(source, result) => INSPECTIONS.series((source, result)),
             Self::HierarchyPoll(result) => HIERARCHY_POLLS.series((result,)),
@@ -272,8 +274,10 @@ mod tests {
         let mut all: Vec<Counter> = Counter::at_load().collect();
         for &direction in Direction::ALL {
             for layer in Layer::ALL.iter().copied().map(Some).chain([None]) {
-                for &reason in Reason::ALL {
-                    all.push(Counter::HandshakeFailure(direction, layer, reason));
+                for &holder in Holder::ALL {
+                    for &reason in Reason::ALL {
+                        all.push(Counter::HandshakeFailure(direction, layer, holder, reason));
+                    }
                 }
             }
             for &layer in Layer::ALL {

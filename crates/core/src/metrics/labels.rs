@@ -3,7 +3,7 @@
 use strum::{IntoStaticStr, VariantArray};
 
 use super::{Label, name};
-use crate::handshake::{NO_LAYER, Reason};
+use crate::handshake::{Holder, NO_LAYER, Reason};
 use crate::terms::{Direction, Finding, Layer, Security, Source, Status};
 
 /// The value of one label.
@@ -35,7 +35,9 @@ macro_rules! words {
     )*};
 }
 
-words!(Direction, Layer, Security, Status, Finding, Reason, Source);
+words!(
+    Direction, Layer, Security, Status, Finding, Holder, Reason, Source
+);
 
 /// [`NO_LAYER`] where no certificate is concerned.
 impl LabelValue for Option<Layer> {

@@ -11,7 +11,7 @@ use std::marker::PhantomData;
 
 use strum::{IntoStaticStr, VariantArray};
 
-use crate::handshake::Reason;
+use crate::handshake::{Holder, Reason};
 use crate::host::MetricKind;
 use crate::terms::{Direction, Finding, Layer, Security, Source, Status};
 
@@ -33,6 +33,8 @@ pub enum Label {
     Status,
     /// What is wrong with a certificate.
     Finding,
+    /// Whose thing must be changed for a refused handshake to succeed.
+    Holder,
     /// Why a handshake failed.
     Reason,
     /// CA that signed the peer's leaf.
@@ -152,9 +154,9 @@ pub const REQUEST_FINDINGS: Metric<(Direction, Layer, Finding)> = Metric::counte
     "Findings of the peer's certificates, per request (HTTP filter)",
 );
 /// Handshakes that did not complete.
-pub const HANDSHAKE_FAILURES: Metric<(Direction, Option<Layer>, Reason)> = Metric::counter(
+pub const HANDSHAKE_FAILURES: Metric<(Direction, Option<Layer>, Holder, Reason)> = Metric::counter(
     "mtls_handshake_failures_total",
-    "Handshakes that did not complete, by cause (network filter; outbound also HTTP filter); layer none where no certificate is concerned",
+    "Handshakes that did not complete, by cause (network filter; outbound also HTTP filter); layer none where no certificate is concerned; holder: whose thing must be changed",
 );
 /// Connections by the CA that signed the leaf.
 pub const CONNECTIONS_BY_ISSUER: Metric<(Direction, Issuer<'static>)> = Metric::counter(

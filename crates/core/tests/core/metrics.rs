@@ -34,7 +34,7 @@ const PROMISED: [(&str, MetricKind, &[&str]); 14] = [
     (
         "mtls_handshake_failures_total",
         Counter,
-        &["direction", "layer", "reason"],
+        &["direction", "layer", "holder", "reason"],
     ),
     (
         "mtls_connections_by_issuer_total",

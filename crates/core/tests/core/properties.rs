@@ -95,7 +95,7 @@ proptest! {
 
     #[test]
     fn the_tags_take_every_label_out_of_a_name(
-        values in vec(any::<String>(), 3),
+        values in vec(any::<String>(), 4),
         index in 0..CATALOGUE.len(),
     ) {
         let metric = CATALOGUE[index];

@@ -226,6 +226,7 @@ fn a_server_that_hangs_up_on_a_new_connection_has_rejected_it() {
         let labels = [
             ("direction", "outbound"),
             ("layer", "none"),
+            ("holder", "own"),
             ("reason", "rejected_by_peer"),
         ];
         let counted = proxy.value("mtls_handshake_failures_total", &labels);
