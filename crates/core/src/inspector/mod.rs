@@ -31,7 +31,7 @@ use crate::source::read::{Fingerprint, PeerCertificates, Reading};
 use crate::source::xfcc;
 use crate::terms::{Direction, Finding, Findings, Security};
 use cache::Cache;
-use mtls_watch_x509::chain::{self, Layer};
+use mtls_watch_x509::chain::{self, Layer, Member};
 use mtls_watch_x509::hex;
 use mtls_watch_x509::time::UnixTime;
 use peer::Judged;
@@ -339,30 +339,12 @@ impl Inspector {
     }
 
     /// A peer that this worker has not met: judges it, gives it series, reports what is wrong.
-    // Not inlined: the largest function sets the memory that the module takes to compile.
+    // Not inlined, as the next two: the largest function sets the memory that the module takes to compile.
     #[inline(never)]
     fn meet(&self, host: &dyn Host, direction: Direction, reading: Reading) -> Peer {
         let now = self.now(host);
-        for source in &reading.read {
-            self.count(host, Counter::Inspection(*source, ReadResult::Ok));
-        }
-        for unreadable in &reading.unreadable {
-            self.count(
-                host,
-                Counter::Inspection(unreadable.source, ReadResult::Unreadable),
-            );
-            let (layer, source) = (unreadable.layer, unreadable.source);
-            self.reporter
-                .unreadable(now, direction, layer, source, &unreadable.error);
-        }
-        let unreadable = match reading.certificates.is_empty() {
-            true => vec![Layer::Workload],
-            // Where the leaf came from a later source, an earlier one does not speak against it.
-            false => {
-                let layers = reading.unreadable.iter().map(|unreadable| unreadable.layer);
-                layers.filter(|layer| *layer != Layer::Workload).collect()
-            }
-        };
+        self.report_reading(host, now, direction, &reading);
+        let unreadable = unreadable_layers(&reading);
         let mut certificates = reading.certificates;
         if certificates.len() > 1 && is_verified(host) {
             self.directory.learn(host, &certificates, &reading.ders);
@@ -373,26 +355,52 @@ impl Inspector {
             let leaf = &leaf.certificate;
             self.issuers.of(host, &self.registry, direction, leaf)
         });
+        let chain = self.judged(host, direction, members);
+        let peer = Peer::new(direction, chain, unreadable, issuer);
+        peer.saw(now);
+        peer.publish(host, &self.registry, now);
+        peer
+    }
+
+    /// Counts what was read and what could not be, and logs the latter.
+    #[inline(never)]
+    fn report_reading(
+        &self,
+        host: &dyn Host,
+        now: UnixTime,
+        direction: Direction,
+        reading: &Reading,
+    ) {
+        for source in &reading.read {
+            self.count(host, Counter::Inspection(*source, ReadResult::Ok));
+        }
+        for unreadable in &reading.unreadable {
+            let (layer, source) = (unreadable.layer, unreadable.source);
+            self.count(host, Counter::Inspection(source, ReadResult::Unreadable));
+            self.reporter
+                .unreadable(now, direction, layer, source, &unreadable.error);
+        }
+    }
+
+    /// The certificates of a chain with what is wrong with them and with their series.
+    #[inline(never)]
+    fn judged(&self, host: &dyn Host, direction: Direction, members: Vec<Member>) -> Vec<Judged> {
         let judgements = policy::judge(&members, direction, &self.config.thresholds);
-        let chain = members
-            .into_iter()
-            .zip(judgements)
+        let judged = members.into_iter().zip(judgements);
+        judged
             .map(|(member, judgement)| {
-                let identity = &*member.identity();
-                let series =
-                    self.sightings
-                        .of(host, &self.registry, direction, member.layer, identity);
+                let (layer, identity) = (member.layer, &*member.identity());
+                let registry = &self.registry;
+                let series = self
+                    .sightings
+                    .of(host, registry, direction, layer, identity);
                 Judged {
                     named: Named::from(&member),
                     judgement,
                     series,
                 }
             })
-            .collect();
-        let peer = Peer::new(direction, chain, unreadable, issuer);
-        peer.saw(now);
-        peer.publish(host, &self.registry, now);
-        peer
+            .collect()
     }
 
     /// How the peer stands now. What is wrong with it is reported when it appears, and from time to
@@ -445,6 +453,16 @@ impl Inspector {
 fn unique_name() -> String {
     let random = Keyed::default().hash_one(0) >> 32;
     format!("mtls.{random:08x}")
+}
+
+/// The layers of which a certificate could not be read.
+fn unreadable_layers(reading: &Reading) -> Vec<Layer> {
+    if reading.certificates.is_empty() {
+        return vec![Layer::Workload];
+    }
+    // Where the leaf came from a later source, an earlier one does not speak against it.
+    let layers = reading.unreadable.iter().map(|unreadable| unreadable.layer);
+    layers.filter(|layer| *layer != Layer::Workload).collect()
 }
 
 /// Whether this proxy has ended TLS on the client's connection.

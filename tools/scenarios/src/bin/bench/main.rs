@@ -3,7 +3,8 @@
 //! One Envoy for each variant, all of them up all the time; in every round each of them gets the same
 //! load in turn. What counts is the CPU time of its worker threads, which waiting for a busy machine
 //! does not add to. `QUICK=1` runs one short round of everything: it shows that the bench works, and
-//! no more. `ONLY=requests`, `connections`, `workers` or `start` measures that alone.
+//! no more. `ONLY=requests`, `connections`, `workers` or `start` measures that alone. `VARIANTS=http,lua`
+//! measures these, in more rounds. `BEFORE` names another module to compare with.
 
 mod figures;
 mod load;
@@ -57,6 +58,11 @@ impl Plan {
         paced_requests: 667,
         starts: 5,
     };
+    /// For a few variants.
+    const THOROUGH: Plan = Plan {
+        rounds: 72,
+        ..Self::FULL
+    };
     const QUICK: Plan = Plan {
         rounds: 1,
         warm_up: 20,
@@ -82,7 +88,11 @@ fn main() -> ExitCode {
 
 fn run() -> Result<()> {
     let quick = env::var_os("QUICK").is_some_and(|value| !value.is_empty());
-    let plan = if quick { Plan::QUICK } else { Plan::FULL };
+    let plan = match (quick, Variant::chosen().len()) {
+        (true, _) => Plan::QUICK,
+        (false, ..=3) => Plan::THOROUGH,
+        (false, _) => Plan::FULL,
+    };
     let bench = Bench::new()?;
     let mut figures = Figures::default();
     let only = env::var("ONLY").unwrap_or_default();
@@ -163,7 +173,7 @@ impl Bench {
     /// Envoys that come and go: what loading the module takes, and what a worker holds.
     fn starts(&self, figures: &mut Figures) -> Result<()> {
         const MEGABYTE: f64 = 1e6;
-        for variant in Variant::ALL {
+        for variant in Variant::chosen() {
             let mut memory = Vec::new();
             for workers in [1, 2] {
                 let begin = Instant::now();
@@ -253,7 +263,7 @@ impl Bench {
     /// care, when it has run a hundred thousand times or so.
     fn warm(&self, workers: u32, plan: &Plan) -> Result<Vec<Subject>> {
         let mut subjects = Vec::new();
-        for variant in Variant::ALL {
+        for variant in Variant::chosen() {
             let mut subject = self.start(variant, workers)?;
             let streams = self.load.open(subject.port, &self.clients[..CONNECTIONS])?;
             progress_of_warm_up(variant);

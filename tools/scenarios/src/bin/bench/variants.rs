@@ -1,9 +1,10 @@
 //! What is compared: one listener, with and without filters. The module's are those of the samples
 //! that operators copy.
 
-use std::path::Path;
+use std::env;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde_json::json;
 use testbed::sample::{Value, yaml};
 use testbed::{Sample, module, workspace_root};
@@ -54,10 +55,12 @@ pub enum Variant {
     Xfcc,
     /// A Lua filter.
     Lua,
+    /// Another module as HTTP filter: the one that `BEFORE` names.
+    Before,
 }
 
 impl Variant {
-    pub const ALL: [Variant; 8] = [
+    const ALL: [Variant; 9] = [
         Variant::None,
         Variant::Empty,
         Variant::Http,
@@ -66,7 +69,20 @@ impl Variant {
         Variant::XfccNone,
         Variant::Xfcc,
         Variant::Lua,
+        Variant::Before,
     ];
+
+    /// What this run measures: with `VARIANTS=http,before` these and what they are compared with.
+    pub fn chosen() -> Vec<Variant> {
+        let named = env::var("VARIANTS").unwrap_or_default();
+        let is_named = |variant: Variant| {
+            named.is_empty() || named.split(',').any(|name| name == variant.key())
+        };
+        let all = Self::ALL.into_iter();
+        all.filter(|variant| *variant != Self::Before || other_module().is_some())
+            .filter(|variant| *variant == Self::None || is_named(*variant))
+            .collect()
+    }
 
     pub const fn name(self) -> &'static str {
         match self {
@@ -78,6 +94,7 @@ impl Variant {
             Self::XfccNone => "no filter, XFCC with chain",
             Self::Xfcc => "mtls-watch, HTTP, XFCC with chain",
             Self::Lua => "Lua: digest, expiry, counter",
+            Self::Before => "mtls-watch 0.1, HTTP",
         }
     }
 
@@ -92,7 +109,13 @@ impl Variant {
             Self::XfccNone => "xfcc_none",
             Self::Xfcc => "xfcc",
             Self::Lua => "lua",
+            Self::Before => "before",
         }
+    }
+
+    /// Whether it is a module that reads certificates.
+    pub const fn is_module(self) -> bool {
+        matches!(self, Self::Http | Self::Before | Self::Both | Self::Network)
     }
 
     /// What its added cost is added to.
@@ -110,13 +133,11 @@ impl Variant {
         let sample = match self {
             Self::None => bare("http.yaml")?,
             Self::Empty => {
-                let empty = workspace_root().join(EMPTY_FILTER).display().to_string();
-                let ours = module::path()?.display().to_string();
-                load("http.yaml")?.edit(|node| {
-                    if node.as_str() == Some(&ours) {
-                        *node = Value::String(empty.clone());
-                    }
-                })
+                replace_module(load("http.yaml")?, &workspace_root().join(EMPTY_FILTER))?
+            }
+            Self::Before => {
+                let other = other_module().context("BEFORE names no module")?;
+                replace_module(load("http.yaml")?, &other)?
             }
             Self::Http => load("http.yaml")?,
             Self::Network => load("both.yaml")?.edit(|node| remove_filter(node, HTTP_WASM)),
@@ -127,6 +148,21 @@ impl Variant {
         };
         Ok(sample.edit(answer_directly))
     }
+}
+
+/// The module that `BEFORE` names, to compare this one with. `make bench` builds that of 0.1.
+pub fn other_module() -> Option<PathBuf> {
+    env::var_os("BEFORE").map(|path| workspace_root().join(path))
+}
+
+fn replace_module(sample: Sample, other: &Path) -> Result<Sample> {
+    let ours = module::path()?.display().to_string();
+    let other = other.display().to_string();
+    Ok(sample.edit(|node| {
+        if node.as_str() == Some(&ours) {
+            *node = Value::String(other.clone());
+        }
+    }))
 }
 
 fn remove_filter(node: &mut Value, name: &str) {
