@@ -130,6 +130,17 @@ impl Proxy {
         Worker::start(module(), self.clone(), faults)
     }
 
+    /// A worker that has loaded another module.
+    pub fn worker_of(&self, module: &Path) -> Result<Worker> {
+        let mut worker = Worker::start(&compile(module), self.clone(), BTreeMap::new())?;
+        assert!(
+            worker.configure("")?,
+            "{} refuses to start",
+            module.display()
+        );
+        Ok(worker)
+    }
+
     /// A worker that has loaded the module as the linker left it.
     pub fn unfinished_worker(&self) -> Result<Worker> {
         Worker::start(linked(), self.clone(), BTreeMap::new())

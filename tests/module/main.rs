@@ -10,6 +10,7 @@ mod configuration;
 mod counts;
 mod directory;
 mod faults;
+mod floor;
 mod functions;
 mod headers;
 mod hierarchy;

@@ -137,6 +137,16 @@ fn targets(figures: &Figures) -> Result<Vec<Target>> {
     let ratio = |a, b| Some(added(a)? / added(b)?);
     let mut targets = vec![
         Target::at_most(
+            "request: HTTP filter / floor (added CPU)",
+            ratio(Variant::Http, Variant::HttpFloor),
+            1.5,
+        ),
+        Target::at_most(
+            "request: network filter / floor (added CPU)",
+            ratio(Variant::Network, Variant::NetworkFloor),
+            1.5,
+        ),
+        Target::at_most(
             "request: HTTP filter / empty filter (added CPU)",
             ratio(Variant::Http, Variant::Empty),
             1.0,

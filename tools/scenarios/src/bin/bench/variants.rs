@@ -12,6 +12,7 @@ use testbed::{Sample, module, workspace_root};
 /// The end of every response. Envoy answers by itself: no upstream blurs the picture.
 pub const BODY: &str = "\r\n\r\nhello";
 
+const BARE_FILTER: &str = "target/wasm32-wasip1/release/bare_filter.wasm";
 const EMPTY_FILTER: &str = "target/wasm32-wasip1/release/empty_filter.wasm";
 const HTTP_WASM: &str = "envoy.filters.http.wasm";
 
@@ -43,8 +44,12 @@ pub enum Variant {
     None,
     /// A filter on the stock SDK that does nothing.
     Empty,
+    /// The floor of what the module can cost as HTTP filter: its callbacks and host calls.
+    HttpFloor,
     /// The module as HTTP filter.
     Http,
+    /// The floor as network filter.
+    NetworkFloor,
     /// The module as network filter.
     Network,
     /// Both.
@@ -60,10 +65,12 @@ pub enum Variant {
 }
 
 impl Variant {
-    const ALL: [Variant; 9] = [
+    const ALL: [Variant; 11] = [
         Variant::None,
         Variant::Empty,
+        Variant::HttpFloor,
         Variant::Http,
+        Variant::NetworkFloor,
         Variant::Network,
         Variant::Both,
         Variant::XfccNone,
@@ -88,7 +95,9 @@ impl Variant {
         match self {
             Self::None => "no filter",
             Self::Empty => "empty filter, stock SDK",
+            Self::HttpFloor => "floor, HTTP",
             Self::Http => "mtls-watch, HTTP",
+            Self::NetworkFloor => "floor, network",
             Self::Network => "mtls-watch, network",
             Self::Both => "mtls-watch, both",
             Self::XfccNone => "no filter, XFCC with chain",
@@ -103,7 +112,9 @@ impl Variant {
         match self {
             Self::None => "none",
             Self::Empty => "empty",
+            Self::HttpFloor => "http_floor",
             Self::Http => "http",
+            Self::NetworkFloor => "network_floor",
             Self::Network => "network",
             Self::Both => "both",
             Self::XfccNone => "xfcc_none",
@@ -139,8 +150,15 @@ impl Variant {
                 let other = other_module().context("BEFORE names no module")?;
                 replace_module(load("http.yaml")?, &other)?
             }
+            Self::HttpFloor => {
+                replace_module(load("http.yaml")?, &workspace_root().join(BARE_FILTER))?
+            }
             Self::Http => load("http.yaml")?,
-            Self::Network => load("both.yaml")?.edit(|node| remove_filter(node, HTTP_WASM)),
+            Self::NetworkFloor => replace_module(
+                network_only(load("both.yaml")?),
+                &workspace_root().join(BARE_FILTER),
+            )?,
+            Self::Network => network_only(load("both.yaml")?),
             Self::Both => load("both.yaml")?,
             Self::XfccNone => bare("xfcc.yaml")?,
             Self::Xfcc => load("xfcc.yaml")?,
@@ -163,6 +181,10 @@ fn replace_module(sample: Sample, other: &Path) -> Result<Sample> {
             *node = Value::String(other.clone());
         }
     }))
+}
+
+fn network_only(sample: Sample) -> Sample {
+    sample.edit(|node| remove_filter(node, HTTP_WASM))
 }
 
 fn remove_filter(node: &mut Value, name: &str) {
