@@ -31,9 +31,12 @@ fn values(label: Label) -> Option<Vec<&'static str>> {
         Label::Source => Source::ALL.iter().copied().map(Source::as_str).collect(),
         // The second is the word of inspections, the third that of polls.
         Label::Result => vec!["ok", "unreadable", "error"],
-        Label::Issuer | Label::Identity | Label::Secret | Label::Ca | Label::Version => {
-            return None;
-        }
+        Label::Issuer
+        | Label::Identity
+        | Label::Secret
+        | Label::Ca
+        | Label::Certificate
+        | Label::Version => return None,
     })
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use testbed::Ca;
 use wasmtime::Result;
 
@@ -27,6 +28,28 @@ pub fn root() -> Ca {
 /// Its name as a label value.
 fn label(root: &Ca) -> String {
     format!("Root_CA:{}", &root.key_identifier()[..8])
+}
+
+/// The series of a CA in a bundle.
+fn trusted(secret: &str, ca: &Ca) -> String {
+    let certificate = digits(ca);
+    series(
+        &[
+            ("secret", secret),
+            ("ca", &label(ca)),
+            ("certificate", &certificate),
+        ],
+        "mtls_trust_bundle_ca",
+    )
+}
+
+/// The label value by which certificates of one CA are told apart.
+fn digits(ca: &Ca) -> String {
+    let digest = Sha256::digest(ca.der());
+    digest[..4]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// A chain and a bundle as they come over SDS, and nothing else.
@@ -316,7 +339,7 @@ fn a_broken_block_in_the_bundle_hides_no_other() -> Result<()> {
     let bundle = [&*first.pem(), BROKEN, &not_der.pem(), &last.pem()];
     answer(&mut worker, &secrets(&[&leaf.pem()], &bundle))?;
     for ca in [&first, &last] {
-        let trusted = series(&[("ca", &label(ca))], "mtls_trust_bundle_ca");
+        let trusted = trusted("ROOTCA", ca);
         assert_eq!(proxy.gauge(&trusted), Some(1), "{:?}", proxy.metrics());
     }
     assert_eq!(unreadable(&proxy), 2);
@@ -403,9 +426,12 @@ fn a_large_bundle_leaves_room_for_the_own_chain() -> Result<()> {
     assert_eq!(count("mtls_trust_bundle_ca"), LIMIT - 2 + 1);
     assert_eq!(count("mtls_own_certificate_present"), LIMIT + 1);
     assert_eq!(proxy.counter("mtls_watch_series_overflow_total"), 53);
-    for ca in [&*label(&own_root), "other"] {
-        let trusted = series(&[("ca", ca)], "mtls_trust_bundle_ca");
-        assert_eq!(proxy.gauge(&trusted), Some(1), "{ca}");
+    let others = series(
+        &[("secret", "other"), ("ca", "other")],
+        "mtls_trust_bundle_ca",
+    );
+    for trusted in [trusted("ROOTCA", &own_root), others] {
+        assert_eq!(proxy.gauge(&trusted), Some(1), "{trusted}");
     }
     let anchor = [("secret", "default"), ("ca", &*label(&own_root))];
     assert_eq!(proxy.gauge(&series(&anchor, ANCHOR)), Some(1));
@@ -497,8 +523,7 @@ fn a_ca_that_leaves_while_the_lease_changes_hands_is_at_0() -> Result<()> {
     heir.tick()?;
     answer(&mut heir, &secrets(&[&leaf.pem()], &[&stays.pem()]))?;
     for (root, value) in [(&stays, 1), (&leaves, 0)] {
-        let trusted = series(&[("ca", &label(root))], "mtls_trust_bundle_ca");
-        assert_eq!(proxy.gauge(&trusted), Some(value));
+        assert_eq!(proxy.gauge(&trusted("ROOTCA", root)), Some(value));
     }
     Ok(())
 }

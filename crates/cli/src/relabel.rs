@@ -4,7 +4,8 @@
 //! `direction___inbound___layer___workload___identity___a_b___mtls_x`: every character but letters and
 //! digits becomes `_`. The labels are taken off from the front, one by one. That is exact, because a
 //! value from a closed set has no `___` in it, no metric has either, and where the value is open, what
-//! follows it is known.
+//! follows it is known: after a secret one of a few labels, after the name of a CA the digits of its
+//! certificate or nothing.
 
 use mtls_watch_core::metrics::{CATALOGUE, INFO, Label};
 
@@ -21,7 +22,7 @@ pub(super) struct Rule {
 const NAME: &str = "mtls_[a-z_]+";
 /// A value from a closed set.
 const WORDS: &str = "[a-z]+(?:_[a-z]+)*";
-/// The digits of a key identifier, with which the name of a CA ends.
+/// The digits of a key identifier, with which the name of a CA ends, or of a certificate.
 const DIGITS: &str = "[0-9a-f]{8}";
 
 /// All rules, in the order in which they must be applied.
@@ -31,8 +32,9 @@ pub(super) fn rules() -> impl Iterator<Item = Rule> {
     let leading = std::iter::repeat_n(closed, leading_closed_labels());
     let followers = keys(followers_of_secret());
     let secret = format!("(secret)___(.*?)___((?:{followers})___.*{NAME})");
+    let named = format!("(identity|ca)___(.*)___(certificate___{DIGITS}___{NAME})");
     let last = format!("({})___(.*)___({NAME})", keys(Label::ALL.iter().copied()));
-    let taken_off = leading.chain([secret, last]).flat_map(take_off);
+    let taken_off = leading.chain([secret, named, last]).flat_map(take_off);
     taken_off.chain(restore())
 }
 
@@ -97,7 +99,7 @@ fn leading_closed_labels() -> usize {
     counts.max().unwrap_or(0)
 }
 
-/// The secret is the only label with an open value that is not the last one.
+/// The secret is the only label with an open value that other labels than the certificate follow.
 fn followers_of_secret() -> impl Iterator<Item = Label> {
     let follows = |label: &Label| {
         let mut pairs = CATALOGUE.iter().flat_map(|metric| metric.labels.windows(2));

@@ -100,7 +100,7 @@ fn judge_for(
         let issuer = member.issuer.and_then(|index| chain.get(index));
         let lasting = usage_findings(member, required)
             | own_findings(member)
-            | strength_findings(&member.certificate)
+            | strength_findings(member)
             | issuer_findings(&member.certificate, issuer);
         let certificate = &member.certificate;
         let (not_before, not_after) = (certificate.not_before, certificate.not_after);
@@ -161,7 +161,8 @@ fn issuer_findings(certificate: &Certificate, issuer: Option<&Member>) -> Findin
 }
 
 /// Smallest key sizes by NIST SP 800-131A and the CA/Browser baseline requirements, 6.1.5.
-fn strength_findings(certificate: &Certificate) -> Findings {
+fn strength_findings(member: &Member) -> Findings {
+    let certificate = &member.certificate;
     let key = certificate.public_key;
     let weak_key = match key.algorithm {
         KeyAlgorithm::Rsa => key.bits < 2048,
@@ -170,7 +171,9 @@ fn strength_findings(certificate: &Certificate) -> Findings {
             false
         }
     };
-    let weak_signature = certificate.signature_digest != SignatureDigest::Other;
+    // Nobody verifies a root's signature over itself.
+    let is_verified = member.layer != Layer::RootCa;
+    let weak_signature = is_verified && certificate.signature_digest != SignatureDigest::Other;
     found([
         (Finding::WeakKey, weak_key),
         (Finding::WeakSignature, weak_signature),

@@ -72,6 +72,14 @@ pub fn judge(uris: &[&str], is_ca: bool) -> Svid {
     }
 }
 
+/// The trust domain of a SPIFFE ID, of a workload or of the domain itself; `None` if it is none.
+#[must_use]
+pub fn trust_domain(id: &str) -> Option<&str> {
+    let rest = id.strip_prefix("spiffe://")?;
+    let domain = rest.split_once('/').map_or(rest, |(domain, _)| domain);
+    (!domain.is_empty()).then_some(domain)
+}
+
 /// Checks the SPIFFE ID of a workload: `spiffe://<trust domain>/<path>`.
 ///
 /// # Errors
@@ -110,6 +118,19 @@ fn valid_segment(segment: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_trust_domain_is_the_first_part() {
+        for (id, domain) in [
+            ("spiffe://example.org/ns/shop", Some("example.org")),
+            ("spiffe://example.org", Some("example.org")),
+            ("spiffe:///ns/shop", None),
+            ("https://example.org/ns", None),
+            ("example.org", None),
+        ] {
+            assert_eq!(trust_domain(id), domain, "{id}");
+        }
+    }
 
     #[test]
     fn accepts_the_ids_of_workloads() {

@@ -88,6 +88,10 @@ fn value(label: Label) -> BoxedStrategy<(String, String)> {
         Label::Version => "[0-9]{1,2}\\.[0-9]\\.[0-9]"
             .prop_map(|text| (text.clone(), text))
             .boxed(),
+        // Leaves have none.
+        Label::Certificate => "([0-9a-f]{8})?"
+            .prop_map(|text| (text.clone(), text))
+            .boxed(),
         Label::Identity => open.boxed(),
         Label::Layer => "workload".prop_map(|text| (text.clone(), text)).boxed(),
         _ => "[a-z]{1,6}(_[a-z]{1,5}){0,2}"
@@ -99,7 +103,10 @@ fn value(label: Label) -> BoxedStrategy<(String, String)> {
 /// The name of a series with these values.
 fn encoded(metric: &Description, values: &[&str]) -> String {
     let mut series = String::new();
-    for (label, value) in metric.labels.iter().zip(values) {
+    let labels = metric.labels.iter().zip(values);
+    for (label, value) in
+        labels.filter(|(label, value)| **label != Label::Certificate || !value.is_empty())
+    {
         write_label(*label, value, &mut series);
     }
     series + metric.name

@@ -17,6 +17,10 @@ pub const MAX_CAS: usize = 100;
 /// bundle of public roots has hundreds.
 pub const MAX_OWN: usize = 100;
 
+/// Most certificates of this proxy's own that ever have series of their own: a certificate that is gone gives
+/// its place back, but its metrics stay in Envoy.
+pub const MAX_OWN_EVER: usize = 500;
+
 /// Attempts at a compare-and-swap before this worker decides for itself.
 const MAX_ATTEMPTS: usize = 16;
 

@@ -10,6 +10,7 @@ use crate::terms::{Direction, Finding, Layer, Security, Source, Status};
 trait LabelValue {
     const KEY: Label;
 
+    /// Empty: the series does not have the label, which is the same to Prometheus.
     fn text(&self) -> &str;
 }
 
@@ -18,7 +19,7 @@ pub trait Labels {
     /// Their keys.
     const KEYS: &'static [Label];
 
-    /// Appends `key=.=value;.;` for each.
+    /// Appends `key=.=value;.;` for each that has a value.
     fn write(&self, series: &mut String);
 }
 
@@ -72,11 +73,21 @@ texts!(
     Identity,
     /// Name of a secret of this proxy.
     Secret,
-    /// A CA of the trust bundle.
+    /// A CA of a trust bundle, or above an own certificate.
     Ca,
+    /// One of several certificates of a CA: the first 8 hex digits of its SHA-256.
+    Certificate,
     /// Version of the module.
     Version
 );
+
+impl LabelValue for Option<Certificate<'_>> {
+    const KEY: Label = Label::Certificate;
+
+    fn text(&self) -> &str {
+        self.map_or("", |Certificate(digits)| digits)
+    }
+}
 
 /// Whether a certificate could be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
@@ -122,7 +133,7 @@ macro_rules! tuples {
             const KEYS: &'static [Label] = &[$($value::KEY),*];
 
             fn write(&self, series: &mut String) {
-                $(write_label($value::KEY, self.$index.text(), series);)*
+                $(write_if_any($value::KEY, self.$index.text(), series);)*
                 let _ = series;
             }
         }
@@ -135,6 +146,12 @@ tuples! {
     (A 0, B 1)
     (A 0, B 1, C 2)
     (A 0, B 1, C 2, D 3)
+}
+
+fn write_if_any(key: Label, value: &str, series: &mut String) {
+    if !value.is_empty() {
+        write_label(key, value, series);
+    }
 }
 
 /// Appends one label in Istio's encoding.

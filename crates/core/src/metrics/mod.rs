@@ -16,7 +16,7 @@ use crate::host::MetricKind;
 use crate::terms::{Direction, Finding, Layer, Security, Source, Status};
 
 pub use labels::{
-    Ca, Identity, Issuer, Labels, PollResult, ReadResult, Secret, Version, write_label,
+    Ca, Certificate, Identity, Issuer, Labels, PollResult, ReadResult, Secret, Version, write_label,
 };
 
 /// Label keys. No key is a suffix of another, because Envoy's tag regexes are not anchored.
@@ -43,8 +43,10 @@ pub enum Label {
     Identity,
     /// Name of a secret of this proxy.
     Secret,
-    /// A CA of the trust bundle.
+    /// A CA of a trust bundle, or above an own certificate.
     Ca,
+    /// One of several certificates of a CA.
+    Certificate,
     /// Version of the module.
     Version,
     /// Where a certificate was read.
@@ -69,7 +71,12 @@ impl Label {
     pub const fn is_closed(self) -> bool {
         !matches!(
             self,
-            Self::Issuer | Self::Identity | Self::Secret | Self::Ca | Self::Version
+            Self::Issuer
+                | Self::Identity
+                | Self::Secret
+                | Self::Ca
+                | Self::Certificate
+                | Self::Version
         )
     }
 }
@@ -188,23 +195,32 @@ pub const REMAINING: Metric<(Direction,)> = Metric::histogram(
     "mtls_peer_certificate_remaining_seconds",
     "Remaining lifetime in seconds of the peer's leaf at each connection (HTTP filter alone: at each new certificate); expired: 0",
 );
+/// Labels of a certificate of this proxy. The layer is not known of a CA of which Envoy tells the dates
+/// only; a leaf has no certificate label, for it changes with every rotation.
+pub type OwnLabels<'a> = (
+    Option<Layer>,
+    Secret<'a>,
+    Identity<'a>,
+    Option<Certificate<'a>>,
+);
+
 /// End of validity of this proxy's own certificates.
-pub const OWN_NOT_AFTER: Metric<(Layer, Secret<'static>, Identity<'static>)> = Metric::gauge(
+pub const OWN_NOT_AFTER: Metric<OwnLabels<'static>> = Metric::gauge(
     "mtls_own_certificate_not_after_timestamp_seconds",
-    "Not-after (Unix time) of every certificate of this proxy's own chain and trust bundle (needs hierarchy)",
+    "Not-after (Unix time) of every certificate of this proxy's own chains and trust bundles that signs there or is trusted; layer none: a CA of which Envoy tells the dates only (needs hierarchy)",
 );
 /// Start of validity of this proxy's own certificates.
-pub const OWN_NOT_BEFORE: Metric<(Layer, Secret<'static>, Identity<'static>)> = Metric::gauge(
+pub const OWN_NOT_BEFORE: Metric<OwnLabels<'static>> = Metric::gauge(
     "mtls_own_certificate_not_before_timestamp_seconds",
     "Not-before (Unix time) of the same certificate: with not-after it gives the lifetime, by which a stalled rotation is detected",
 );
 /// Whether a certificate of this proxy is still there.
-pub const OWN_PRESENT: Metric<(Layer, Secret<'static>, Identity<'static>)> = Metric::gauge(
+pub const OWN_PRESENT: Metric<OwnLabels<'static>> = Metric::gauge(
     "mtls_own_certificate_present",
     "1 while the certificate is in this proxy's chain or trust bundle, 0 once it has left",
 );
 /// Findings of this proxy's own certificates.
-pub const OWN_FINDINGS: Metric<(Layer, Secret<'static>, Finding)> = Metric::gauge(
+pub const OWN_FINDINGS: Metric<(Option<Layer>, Secret<'static>, Finding)> = Metric::gauge(
     "mtls_own_findings",
     "Number of this proxy's own certificates with the finding now (needs hierarchy)",
 );
@@ -221,13 +237,19 @@ pub const OWN_ROTATION_MARGIN: Metric<(Secret<'static>,)> = Metric::histogram(
 /// The anchor of this proxy's own chain.
 pub const OWN_TRUST_ANCHOR: Metric<(Secret<'static>, Ca<'static>)> = Metric::gauge(
     "mtls_own_trust_anchor",
-    "1 for the CA of the trust bundle to which this proxy's own chain leads, 0 once it no longer does; ca none: it leads to no CA of the bundle",
+    "1 for the CA of an own trust bundle to which this own chain leads, 0 once it no longer does; ca none: a workload's chain leads to no CA of its bundle; absent where a leaf needs none",
 );
-/// CAs of this proxy's trust bundle.
-pub const TRUST_BUNDLE_CA: Metric<(Ca<'static>,)> = Metric::gauge(
-    "mtls_trust_bundle_ca",
-    "1 while the CA is in this proxy's trust bundle, 0 once it has left (needs hierarchy)",
+/// The CA that signed an own leaf.
+pub const OWN_ISSUER: Metric<(Secret<'static>, Ca<'static>)> = Metric::gauge(
+    "mtls_own_issuer",
+    "1 for the CA that signed this own leaf, by authority key identifier and issuer name, 0 once another did; absent where several may have (needs hierarchy)",
 );
+/// CAs of this proxy's trust bundles.
+pub const TRUST_BUNDLE_CA: Metric<(Secret<'static>, Ca<'static>, Option<Certificate<'static>>)> =
+    Metric::gauge(
+        "mtls_trust_bundle_ca",
+        "1 while this certificate of the CA is in that trust bundle of this proxy, 0 once it has left (needs hierarchy)",
+    );
 /// The module itself.
 pub const INFO: Metric<(Version<'static>,)> = Metric::gauge(
     "mtls_watch_info",
@@ -255,7 +277,7 @@ pub const SERIES_OVERFLOW: Metric<()> = Metric::counter(
 );
 
 /// Every metric of this version.
-pub const CATALOGUE: [Description; 24] = [
+pub const CATALOGUE: [Description; 25] = [
     CONNECTIONS.description,
     REQUESTS.description,
     CONNECTION_FINDINGS.description,
@@ -274,6 +296,7 @@ pub const CATALOGUE: [Description; 24] = [
     OWN_ROTATIONS.description,
     OWN_ROTATION_MARGIN.description,
     OWN_TRUST_ANCHOR.description,
+    OWN_ISSUER.description,
     TRUST_BUNDLE_CA.description,
     INFO.description,
     CONFIGURATION_ERRORS.description,

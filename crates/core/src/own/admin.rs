@@ -6,13 +6,17 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::rc::Rc;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use mtls_watch_x509::ParseError;
 use mtls_watch_x509::pem::{self, PemError};
-use mtls_watch_x509::time::UnixTime;
-use mtls_watch_x509::{self as x509, Certificate, ParseError, describe};
+
+use crate::hash::HashMap;
+
+pub use super::secret::{CertificateKey, Dates, FullCertificate, OwnCertificate, Role, Secret};
 
 /// Path of the secrets.
 pub const SECRETS: &str = "/config_dump?resource=dynamic_active_secrets";
@@ -49,52 +53,6 @@ impl fmt::Display for ReplyError {
 }
 
 impl std::error::Error for ReplyError {}
-
-/// What a secret is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// The proxy's own certificate and its chain, leaf first.
-    Chain,
-    /// The CAs it trusts.
-    Bundle,
-}
-
-/// A secret of this proxy.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Secret {
-    /// Name in SDS, or path of the file.
-    pub name: String,
-    /// What it is for.
-    pub role: Role,
-    /// Its certificates that could be read.
-    pub certificates: Vec<OwnCertificate>,
-    /// How many could not.
-    pub unreadable: usize,
-    /// Whether the first of them, of a chain the leaf, could not.
-    pub leaf_unreadable: bool,
-}
-
-/// A certificate of this proxy.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OwnCertificate {
-    /// With all its facts, and its DER.
-    Full(Box<Certificate>, Vec<u8>),
-    /// What `/certs` says of it.
-    Dates(Dates),
-}
-
-/// What `/certs` says of a certificate.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Dates {
-    /// Serial number in hex.
-    pub serial: String,
-    /// First URI SAN, else first DNS SAN.
-    pub identity: Option<String>,
-    /// Start of validity.
-    pub not_before: UnixTime,
-    /// End of validity.
-    pub not_after: UnixTime,
-}
 
 /// A string of a reply. It stays where it is, unless it has escapes.
 #[derive(Deserialize)]
@@ -206,15 +164,11 @@ fn secret(config: &RawValue) -> Option<Secret> {
         (None, None) => return None,
     };
     let pem_text = data_source(&source)?;
-    let mut found = Secret {
-        name: name.0.into_owned(),
-        role,
-        certificates: Vec::new(),
-        unreadable: 0,
-        leaf_unreadable: false,
-    };
+    let mut found = Secret::new(name.0.into_owned(), role);
     for (position, der) in pem::certificates(&pem_text).enumerate() {
         match parse(der) {
+            // Twice in a bundle is once.
+            Ok(known) if role == Role::Bundle && found.certificates.contains(&known) => {}
             Ok(certificate) => found.certificates.push(certificate),
             Err(_) => {
                 found.unreadable = found.unreadable.saturating_add(1);
@@ -230,24 +184,6 @@ enum Unreadable {
     Der,
 }
 
-impl Secret {
-    /// Whether each of its certificates is known with all its facts.
-    #[must_use]
-    pub fn is_known_in_full(&self) -> bool {
-        let is_full = |certificate| matches!(certificate, &OwnCertificate::Full(..));
-        self.unreadable == 0 && self.certificates.iter().all(is_full)
-    }
-
-    /// The proxy's own certificate, where it is known in full.
-    #[must_use]
-    pub fn leaf(&self) -> Option<(&Certificate, &[u8])> {
-        match (self.role, self.leaf_unreadable, self.certificates.first()?) {
-            (Role::Chain, false, OwnCertificate::Full(leaf, der)) => Some((leaf, der)),
-            _ => None,
-        }
-    }
-}
-
 impl From<PemError> for Unreadable {
     fn from(_: PemError) -> Self {
         Self::Pem
@@ -261,9 +197,7 @@ impl From<ParseError> for Unreadable {
 }
 
 fn parse(der: Result<Vec<u8>, PemError>) -> Result<OwnCertificate, Unreadable> {
-    let der = der?;
-    let certificate = x509::parse(&der)?;
-    Ok(OwnCertificate::Full(Box::new(certificate), der))
+    Ok(OwnCertificate::Full(Rc::new(FullCertificate::parse(der?)?)))
 }
 
 /// A DataSource with its content inline. One that names a file is read by `/certs`.
@@ -282,7 +216,10 @@ fn data_source(source: &DataSource<'_>) -> Option<Vec<u8>> {
 #[inline(never)]
 pub fn certificates(reply: &[u8], known: &[Secret]) -> Result<Vec<Secret>, ReplyError> {
     let reply: Certificates<'_> = read(reply)?;
-    let known: Vec<(String, UnixTime)> = known.iter().flat_map(serials).collect();
+    let known: HashMap<CertificateKey, ()> = known
+        .iter()
+        .flat_map(|secret| secret.full().map(|full| (full.key(), ())))
+        .collect();
     let mut secrets: Vec<Secret> = Vec::new();
     for context in &reply.certificates {
         for (role, entries) in [
@@ -300,16 +237,15 @@ pub fn certificates(reply: &[u8], known: &[Secret]) -> Result<Vec<Secret>, Reply
 /// Adds an entry of `/certs`, unless it is known or there: several contexts use one certificate.
 fn add(
     secrets: &mut Vec<Secret>,
-    known: &[(String, UnixTime)],
+    known: &HashMap<CertificateKey, ()>,
     role: Role,
     entry: &CertificateDetails<'_>,
 ) {
-    let Some(dates) = dates(entry) else { return };
-    let path = entry.path.as_ref().map_or("inline", |path| &*path.0);
-    let same = |(serial, not_after): &(String, UnixTime)| {
-        *serial == dates.serial && *not_after == dates.not_after
+    let Some(dates) = dates(role, entry) else {
+        return;
     };
-    if known.iter().any(same) {
+    let path = entry.path.as_ref().map_or("inline", |path| &*path.0);
+    if known.contains_key(&dates.key()) {
         return;
     }
     let dates = OwnCertificate::Dates(dates);
@@ -320,38 +256,26 @@ fn add(
         Some(secret) if secret.certificates.contains(&dates) => {}
         Some(secret) => secret.certificates.push(dates),
         None => secrets.push(Secret {
-            name: path.to_owned(),
-            role,
             certificates: vec![dates],
-            unreadable: 0,
-            leaf_unreadable: false,
+            ..Secret::new(path.to_owned(), role)
         }),
     }
 }
 
-fn dates(entry: &CertificateDetails<'_>) -> Option<Dates> {
+fn dates(role: Role, entry: &CertificateDetails<'_>) -> Option<Dates> {
     let names = &entry.subject_alt_names;
     let uri = names.iter().find_map(|name| name.uri.as_ref());
     let dns = || names.iter().find_map(|name| name.dns.as_ref());
     Some(Dates {
         serial: entry.serial_number.as_ref()?.0.to_ascii_lowercase(),
-        identity: uri.or_else(dns).map(|name| name.0.to_string()),
+        // A CA is not called by its SANs: SPIRE's names its trust domain, and there are many of that.
+        identity: match role {
+            Role::Chain => uri.or_else(dns).map(|name| name.0.to_string()),
+            Role::Bundle => None,
+        },
         not_before: entry.valid_from.as_ref()?.0.parse().ok()?,
         not_after: entry.expiration_time.as_ref()?.0.parse().ok()?,
     })
-}
-
-/// Serial numbers as `/certs` writes them, with the end of validity: two CAs may share a serial number.
-fn serials(secret: &Secret) -> impl Iterator<Item = (String, UnixTime)> {
-    secret
-        .certificates
-        .iter()
-        .filter_map(|certificate| match certificate {
-            OwnCertificate::Full(facts, der) => {
-                Some((describe::serial_number(der).ok()?, facts.not_after))
-            }
-            OwnCertificate::Dates(_) => None,
-        })
 }
 
 fn read<'a, T: Deserialize<'a>>(reply: &'a [u8]) -> Result<T, ReplyError> {
@@ -407,7 +331,7 @@ mod tests {
 
     #[test]
     fn text_and_base64_are_read_alike() {
-        let pem = ca().pem().repeat(2);
+        let pem = ca().pem() + &ca().pem();
         let base64 = BASE64.encode(&pem);
         let found = dump(&[
             bundle("text", &json!({"inline_string": pem})),
@@ -461,7 +385,7 @@ mod tests {
     fn a_certificate_known_in_full_is_left_out() {
         let ca = ca();
         let known = dump(&[bundle("ROOTCA", &json!({"inline_string": ca.pem()}))]);
-        let serial = describe::serial_number(ca.der()).unwrap();
+        let serial = mtls_watch_x509::describe::serial_number(ca.der()).unwrap();
         let same = entry("", &serial, "2030-01-01T00:00:00Z");
         let other = entry("", &serial, "2031-01-01T00:00:00Z");
         let found = contexts(&json!([{"ca_cert": [same, other]}]), &known);

@@ -4,12 +4,16 @@
 //! chain and every CA it trusts. One VM of the proxy is elected to ask for them.
 
 pub mod admin;
-mod anchor;
 mod der_list;
 mod directory;
 mod peers;
+mod places;
 mod poller;
+mod public;
+pub mod secret;
 mod series;
+mod signing;
+mod succession;
 
 pub use directory::{Directory, DirectoryKeeper};
 pub use poller::Poller;

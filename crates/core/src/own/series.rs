@@ -1,28 +1,39 @@
 //! What this proxy's own certificates come to in metrics.
 
-use super::admin::{self, Dates, OwnCertificate, Role};
-use super::{anchor, directory};
+use std::borrow::Cow;
+
+use strum::VariantArray;
+
+use super::places::Places;
+use super::public::is_public;
+use super::secret::{Dates, FullCertificate, OwnCertificate, Role, Secret};
+use super::succession::InUse;
+use super::{directory, signing};
 use crate::hash::HashMap;
 use crate::host::{Host, MetricKind, Version};
-use crate::metrics::admission::{Admission, Kind, MAX_OWN, OTHER};
+use crate::metrics::admission::OTHER;
 use crate::metrics::counters::{Counter, Registry};
 use crate::metrics::{
-    Ca, Identity, OWN_FINDINGS, OWN_NOT_AFTER, OWN_NOT_BEFORE, OWN_PRESENT, OWN_ROTATION_MARGIN,
-    OWN_ROTATIONS, OWN_TRUST_ANCHOR, ReadResult, Secret, TRUST_BUNDLE_CA,
+    self, Ca, Certificate, Identity, OWN_FINDINGS, OWN_ISSUER, OWN_NOT_AFTER, OWN_NOT_BEFORE,
+    OWN_PRESENT, OWN_ROTATION_MARGIN, OWN_ROTATIONS, OWN_TRUST_ANCHOR, OwnLabels, ReadResult,
+    TRUST_BUNDLE_CA,
 };
 use crate::policy::{self, Judgement};
-use crate::source::read::fingerprint_of;
 use crate::terms::Source;
 use crate::terms::Thresholds;
 use crate::terms::{Finding, Findings};
-use mtls_watch_x509::Certificate;
 use mtls_watch_x509::chain::{self, Layer, Member};
+use mtls_watch_x509::hex;
 use mtls_watch_x509::time::UnixTime;
 
 /// Series that may go back to 0, for whichever VM is elected next, one a line.
 const ROSTER: &str = "mtls_watch/own/roster";
 /// How many certificates had no series of their own at the last poll.
 const FOLDED: &str = "mtls_watch/own/folded";
+
+/// What the end of a certificate comes to.
+const OF_END: Findings =
+    enumset::enum_set!(Finding::Expired | Finding::ExpiresCritical | Finding::ExpiresWarning);
 
 /// The series of one poll, and their values.
 #[derive(Default)]
@@ -52,74 +63,360 @@ pub(super) fn update(
     registry: &Registry,
     thresholds: &Thresholds,
     now: UnixTime,
-    secrets: &[admin::Secret],
+    secrets: &[Secret],
 ) {
+    for secret in secrets {
+        count_read(host, registry, secret);
+    }
+    let hierarchy = Hierarchy::new(secrets);
+    let mut rows = hierarchy.rows(thresholds, now);
+    fold(host, registry, &mut rows);
     let mut passing = Values::default();
-    let anchors: Vec<Option<String>> = secrets
-        .iter()
-        .map(|secret| anchor::of(secret, secrets))
-        .collect();
-    let rows = secrets
-        .iter()
-        .flat_map(|secret| rows(secret, secrets, thresholds, now));
-    let rows = fold(host, registry, rows.collect(), &anchors);
     for row in &rows {
         row.write(&mut passing);
     }
-    for (secret, anchor) in secrets.iter().zip(&anchors) {
-        count_read(host, registry, secret);
-        add_unreadable(host, secret, &mut passing);
-        if let Some((leaf, der)) = secret.leaf() {
-            let label = label(host, secret, leaf);
-            note_rotation(host, registry, (&secret.name, label), leaf, der, now);
-            if let Some(ca) = anchor {
-                passing.set(OWN_TRUST_ANCHOR.series((Secret(label), Ca(ca))), 1);
-            }
+    for chain in hierarchy.newest_chains() {
+        let Some(leaf) = chain.leaf() else { continue };
+        let label = hierarchy.label(chain);
+        let has_place =
+            |row: &&Row<'_>| row.rank.is_leaf() && row.secret == label && !row.is_folded;
+        let shown = match rows.iter().any(|row| has_place(&row)) {
+            true => &*label,
+            false => OTHER,
+        };
+        note_rotation(host, registry, (&label, shown), leaf, now);
+        let secret = metrics::Secret(shown);
+        for ca in signing::anchors(chain, &hierarchy.bundles) {
+            passing.set(OWN_TRUST_ANCHOR.series((secret, Ca(&ca))), 1);
+        }
+        if let Some(ca) = signing::issuer(&leaf.facts, secrets) {
+            passing.set(OWN_ISSUER.series((secret, Ca(&ca))), 1);
         }
     }
     let lasting = dates(&rows);
     write(host, registry, &lasting);
     write_roster(host, registry, passing);
-    let is_whole = secrets.iter().all(admin::Secret::is_known_in_full);
-    directory::publish(host, cas(secrets), is_whole);
+    let is_whole = secrets.iter().all(Secret::is_known_in_full);
+    directory::publish(host, hierarchy.cas(), is_whole);
 }
 
-/// Whether a certificate is among the first that get series of their own.
-fn has_place(host: &dyn Host, layer: Layer, secret: &str, identity: &str) -> bool {
-    let series = OWN_PRESENT.series((layer, Secret(secret), Identity(identity)));
-    Admission::new(Kind::Own, MAX_OWN).admits(host, &series)
+/// The secrets of a poll, and what of them signs or is trusted. A certificate that comes with a chain and signs
+/// nothing there is not in it.
+struct Hierarchy<'a> {
+    chains: Vec<Chain<'a>>,
+    /// Public ones are left out.
+    bundles: Vec<&'a Secret>,
+    domains: Vec<&'a str>,
 }
 
-/// How a secret with a leaf is called in metrics.
-fn label<'a>(host: &dyn Host, secret: &'a admin::Secret, leaf: &Certificate) -> &'a str {
-    match has_place(host, Layer::Workload, &secret.name, &leaf.identity) {
-        true => &secret.name,
-        false => OTHER,
+struct Chain<'a> {
+    secret: &'a Secret,
+    links: Vec<&'a FullCertificate>,
+}
+
+impl<'a> Hierarchy<'a> {
+    fn new(secrets: &'a [Secret]) -> Self {
+        let chains = secrets.iter().filter(|secret| secret.role == Role::Chain);
+        let chains = chains.map(|secret| Chain {
+            secret,
+            links: signing::links(secret),
+        });
+        let bundles = secrets.iter().filter(|secret| secret.role == Role::Bundle);
+        Self {
+            chains: chains.collect(),
+            bundles: bundles.filter(|secret| !is_public(secret)).collect(),
+            domains: secrets
+                .iter()
+                .filter_map(Secret::own_trust_domain)
+                .collect(),
+        }
+    }
+
+    /// How a secret is called in metrics.
+    fn label(&self, secret: &'a Secret) -> Cow<'a, str> {
+        secret.label(&self.domains)
+    }
+
+    /// Of several secrets of one label the one whose leaf began last: the others are about to go.
+    fn newest_chains(&self) -> impl Iterator<Item = &'a Secret> {
+        let mut newest: HashMap<Cow<'a, str>, &'a Secret> = HashMap::default();
+        let began = |secret: &Secret| secret.leaf().map(|leaf| leaf.facts.not_before);
+        for chain in &self.chains {
+            let known = newest
+                .entry(self.label(chain.secret))
+                .or_insert(chain.secret);
+            if began(chain.secret) > began(known) {
+                *known = chain.secret;
+            }
+        }
+        newest.into_values()
+    }
+
+    /// Every certificate that signs or is trusted, judged.
+    #[inline(never)]
+    fn rows(&self, thresholds: &Thresholds, now: UnixTime) -> Vec<Row<'a>> {
+        let in_use = InUse::new(
+            self.chains
+                .iter()
+                .flat_map(|chain| chain.links.iter().copied()),
+        );
+        let mut rows = Vec::new();
+        for chain in &self.chains {
+            let members = chain::link(facts(chain.links.iter().copied()));
+            let judgements = policy::judge_own(&members, thresholds);
+            for ((member, judgement), link) in members.iter().zip(judgements).zip(&chain.links) {
+                let mut row = self.row(chain.secret, member, link, judgement.at(now));
+                if !InUse::outlives_issuers(&link.facts, &self.bundles) {
+                    row.findings.remove(Finding::OutlivesIssuer);
+                }
+                if member.layer != Layer::Workload
+                    && InUse::is_superseded_in_chain(link, &self.bundles, now)
+                {
+                    row.findings -= OF_END;
+                }
+                row.rank = self.rank(chain.secret, member.layer, link);
+                rows.push(row);
+            }
+            self.push_others(&mut rows, chain.secret, thresholds, now);
+        }
+        for bundle in &self.bundles {
+            let members = self.trusted(bundle);
+            let judgements = policy::judge_own(&members, thresholds);
+            let cas = bundle.full().enumerate();
+            for ((member, judgement), (place, ca)) in members.iter().zip(judgements).zip(cas) {
+                let mut row = self.row(bundle, member, ca, judgement.at(now));
+                if in_use.is_superseded(place, ca, bundle, now) {
+                    row.findings -= OF_END;
+                }
+                row.is_trusted_ca = true;
+                row.rank = self.rank(bundle, member.layer, ca);
+                rows.push(row);
+            }
+            self.push_others(&mut rows, bundle, thresholds, now);
+        }
+        demote_twice(&mut rows);
+        rows
+    }
+
+    fn row(
+        &self,
+        secret: &'a Secret,
+        member: &Member,
+        full: &FullCertificate,
+        findings: Findings,
+    ) -> Row<'a> {
+        let (not_before, not_after) = (full.facts.not_before, full.facts.not_after);
+        let is_ca = member.layer != Layer::Workload;
+        Row {
+            layer: Some(member.layer),
+            secret: self.label(secret),
+            identity: member.identity().into_owned(),
+            certificate: is_ca.then(|| digits(full)),
+            dates: Some((not_before, not_after)),
+            findings,
+            unreadable: 0,
+            is_trusted_ca: false,
+            is_folded: false,
+            rank: Rank::Ca,
+        }
+    }
+
+    /// The certificates of which only `/certs` is known, and those that could not be read.
+    fn push_others(
+        &self,
+        rows: &mut Vec<Row<'a>>,
+        secret: &'a Secret,
+        thresholds: &Thresholds,
+        now: UnixTime,
+    ) {
+        for certificate in &secret.certificates {
+            if let OwnCertificate::Dates(dates) = certificate {
+                rows.push(self.dated(dates, secret, thresholds, now));
+            }
+        }
+        if secret.unreadable > 0 {
+            rows.push(self.unreadable(secret));
+        }
+    }
+
+    /// Of a CA of which only `/certs` is known not even the name and the layer are. It is judged as the CAs that
+    /// live shortest.
+    fn dated(
+        &self,
+        dates: &Dates,
+        secret: &'a Secret,
+        thresholds: &Thresholds,
+        now: UnixTime,
+    ) -> Row<'a> {
+        let Dates {
+            not_before,
+            not_after,
+            ..
+        } = *dates;
+        let identity = dates.identity.clone();
+        // `/certs` has of each chain the leaf only, and of a bundle CAs.
+        let (layer, rank) = match secret.role {
+            Role::Chain => (Layer::Workload, Rank::of_leaf(identity.as_deref())),
+            Role::Bundle => (Layer::IssuingCa, Rank::Ca),
+        };
+        let judgement = Judgement::of_validity(not_before, not_after, layer, thresholds);
+        Row {
+            layer: (secret.role == Role::Chain).then_some(layer),
+            secret: self.label(secret),
+            identity: identity.unwrap_or_else(|| format!("serial:{}", dates.serial)),
+            certificate: None,
+            dates: Some((not_before, not_after)),
+            findings: judgement.at(now),
+            unreadable: 0,
+            is_trusted_ca: secret.role == Role::Bundle,
+            is_folded: false,
+            rank,
+        }
+    }
+
+    fn unreadable(&self, secret: &'a Secret) -> Row<'a> {
+        let layer = match secret.role {
+            Role::Chain if secret.leaf_unreadable => Layer::Workload,
+            Role::Chain => Layer::IssuingCa,
+            Role::Bundle => Layer::RootCa,
+        };
+        Row {
+            layer: Some(layer),
+            secret: self.label(secret),
+            identity: Finding::Unreadable.as_str().to_owned(),
+            certificate: None,
+            dates: None,
+            findings: Finding::Unreadable.into(),
+            unreadable: u64::try_from(secret.unreadable).unwrap_or(u64::MAX),
+            is_trusted_ca: false,
+            is_folded: false,
+            rank: Rank::Leaf,
+        }
+    }
+
+    /// The CAs of a bundle, each for itself: a bundle is no chain.
+    fn trusted(&self, bundle: &Secret) -> Vec<Member> {
+        let signs_a_leaf = |ca: &mtls_watch_x509::Certificate| {
+            let mut leaves = self.chains.iter().filter_map(|chain| chain.secret.leaf());
+            leaves.any(|leaf| leaf.facts.names_as_issuer(ca))
+        };
+        let member = |certificate: mtls_watch_x509::Certificate| Member {
+            layer: if certificate.is_self_issued() {
+                Layer::RootCa
+            } else if signs_a_leaf(&certificate) {
+                Layer::IssuingCa
+            } else {
+                Layer::IntermediateCa
+            },
+            issuer: None,
+            certificate,
+        };
+        facts(bundle.full()).into_iter().map(member).collect()
+    }
+
+    fn rank(&self, secret: &Secret, layer: Layer, certificate: &FullCertificate) -> Rank {
+        if layer == Layer::Workload {
+            return Rank::of_leaf(Some(&certificate.facts.identity));
+        }
+        let is_above = |chain: &Chain<'_>| {
+            let signs = |link: &&FullCertificate| link.facts.names_as_issuer(&certificate.facts);
+            chain.secret.own_trust_domain().is_some() && chain.links.iter().any(signs)
+        };
+        match self.chains.iter().any(is_above) {
+            true => Rank::CaOfWorkload,
+            false if secret.role == Role::Chain => Rank::CaOfChain,
+            false => Rank::Ca,
+        }
+    }
+
+    /// Every CA that signs in a chain or is trusted and is known as it is, those of the chains first: a bundle
+    /// can have more than the directory holds.
+    fn cas(&self) -> impl Iterator<Item = &'a [u8]> {
+        let of_chains = self.chains.iter().flat_map(|chain| {
+            // Without the leaf it cannot be told who signs.
+            let others = chain.secret.full().filter(|_| chain.secret.leaf_unreadable);
+            chain.links.iter().skip(1).copied().chain(others)
+        });
+        let of_bundles = self.bundles.iter().flat_map(|bundle| bundle.full());
+        of_chains.chain(of_bundles).map(|ca| ca.der.as_slice())
     }
 }
 
-/// Has the certificates that get no place share the series of `other`. What this proxy presents comes
-/// first, then what stands above that, then what it trusts besides.
-#[inline(never)]
-fn fold(
-    host: &dyn Host,
-    registry: &Registry,
-    mut rows: Vec<Row>,
-    anchors: &[Option<String>],
-) -> Vec<Row> {
-    let rank = |row: &Row| match row.is_trusted_ca {
-        false => 0,
-        true if anchors.iter().flatten().any(|ca| *ca == row.identity) => 1,
-        true => 2,
-    };
-    let mut folded: u64 = 0;
-    for turn in 0..=2 {
-        for row in rows.iter_mut().filter(|row| rank(row) == turn) {
-            if !has_place(host, row.layer, &row.secret, &row.identity) {
-                row.is_folded = true;
-                folded = folded.saturating_add(1);
+fn facts<'a>(
+    certificates: impl Iterator<Item = &'a FullCertificate>,
+) -> Vec<mtls_watch_x509::Certificate> {
+    certificates.map(|full| full.facts.clone()).collect()
+}
+
+/// The label value by which certificates of one CA are told apart.
+fn digits(full: &FullCertificate) -> String {
+    let mut digits = String::with_capacity(8);
+    hex::push(
+        &mut digits,
+        full.fingerprint.first_chunk::<4>().map_or(&[], |it| it),
+    );
+    digits
+}
+
+/// Who gets a place first: what the proxy shows as a workload and what stands above that, then whatever else it
+/// shows, then what it trusts besides. A CA that is in several secrets takes further places when all others
+/// have theirs.
+#[derive(Clone, Copy, PartialEq, Eq, VariantArray)]
+enum Rank {
+    Workload,
+    CaOfWorkload,
+    Leaf,
+    CaOfChain,
+    Ca,
+    Again,
+}
+
+impl Rank {
+    const ALL: &'static [Self] = Self::VARIANTS;
+    const OF_CAS: [Self; 3] = [Self::CaOfWorkload, Self::CaOfChain, Self::Ca];
+
+    fn of_leaf(identity: Option<&str>) -> Self {
+        match identity.and_then(mtls_watch_x509::spiffe::trust_domain) {
+            Some(_) => Self::Workload,
+            None => Self::Leaf,
+        }
+    }
+
+    fn is_leaf(self) -> bool {
+        matches!(self, Self::Workload | Self::Leaf)
+    }
+}
+
+/// Puts the CAs that are in an earlier row, too, to the end.
+fn demote_twice(rows: &mut [Row<'_>]) {
+    let mut seen: HashMap<String, ()> = HashMap::default();
+    for rank in Rank::OF_CAS {
+        // A CA is worth more in the bundle, where it is trusted.
+        for is_trusted in [true, false] {
+            let of_rank = |row: &&mut Row<'_>| row.rank == rank && row.is_trusted_ca == is_trusted;
+            for row in rows.iter_mut().filter(of_rank) {
+                if let Some(certificate) = &row.certificate
+                    && seen.insert(certificate.clone(), ()).is_some()
+                {
+                    row.rank = Rank::Again;
+                }
             }
         }
+    }
+}
+
+/// Has the certificates that get no place share the series of `other`.
+#[inline(never)]
+fn fold(host: &dyn Host, registry: &Registry, rows: &mut [Row<'_>]) {
+    let in_order = Rank::ALL.iter().flat_map(|rank| {
+        let of_rank = rows.iter().filter(|row| row.rank == *rank);
+        of_rank.map(Row::place)
+    });
+    let places = Places::assign(host, in_order);
+    let mut folded: u64 = 0;
+    for row in rows {
+        row.is_folded = !places.has(&row.place());
+        folded = folded.saturating_add(u64::from(row.is_folded));
     }
     let (before, _) = host.shared(FOLDED);
     let before = before.and_then(|bytes| bytes.try_into().ok());
@@ -130,171 +427,85 @@ fn fold(
     if folded != before {
         host.share(FOLDED, &folded.to_le_bytes(), Version(0));
     }
-    rows
 }
 
 /// The dates of the certificates; of several of one name those of the one that ends first.
 #[inline(never)]
-fn dates(rows: &[Row]) -> Values {
+fn dates(rows: &[Row<'_>]) -> Values {
     let mut dates = Values::default();
     for row in rows {
+        let Some((not_before, not_after)) = row.dates else {
+            continue;
+        };
         let labels = row.labels();
-        let (end, series) = (row.not_after.gauge(), OWN_NOT_AFTER.series(labels));
+        let (end, series) = (not_after.gauge(), OWN_NOT_AFTER.series(labels));
         if dates.0.get(&series).is_none_or(|known| end < *known) {
             dates.set(series, end);
-            dates.set(OWN_NOT_BEFORE.series(labels), row.not_before.gauge());
+            dates.set(OWN_NOT_BEFORE.series(labels), not_before.gauge());
         }
     }
     dates
 }
 
-/// One certificate of this proxy, judged.
-struct Row {
-    layer: Layer,
-    secret: String,
+/// One certificate of this proxy, judged; or those of a secret that could not be read.
+struct Row<'a> {
+    layer: Option<Layer>,
+    secret: Cow<'a, str>,
     identity: String,
-    not_before: UnixTime,
-    not_after: UnixTime,
+    certificate: Option<String>,
+    /// Not before, not after.
+    dates: Option<(UnixTime, UnixTime)>,
     findings: Findings,
+    /// How many this row stands for, where they could not be read.
+    unreadable: u64,
     is_trusted_ca: bool,
     /// It has no series of its own.
     is_folded: bool,
+    rank: Rank,
 }
 
-impl Row {
-    fn labels(&self) -> (Layer, Secret<'_>, Identity<'_>) {
-        let (secret, identity) = match self.is_folded {
-            true => (OTHER, OTHER),
-            false => (self.secret.as_str(), self.identity.as_str()),
-        };
-        (self.layer, Secret(secret), Identity(identity))
+impl Row<'_> {
+    fn place(&self) -> String {
+        OWN_PRESENT.series(self.own_labels())
+    }
+
+    fn own_labels(&self) -> OwnLabels<'_> {
+        (
+            self.layer,
+            metrics::Secret(&self.secret),
+            Identity(&self.identity),
+            self.certificate.as_deref().map(Certificate),
+        )
+    }
+
+    fn labels(&self) -> OwnLabels<'_> {
+        match self.is_folded {
+            true => (self.layer, metrics::Secret(OTHER), Identity(OTHER), None),
+            false => self.own_labels(),
+        }
     }
 
     fn write(&self, passing: &mut Values) {
         let labels = self.labels();
-        let (layer, secret, Identity(identity)) = labels;
-        passing.set(OWN_PRESENT.series(labels), 1);
+        let (layer, secret, Identity(identity), certificate) = labels;
+        if self.dates.is_some() {
+            passing.set(OWN_PRESENT.series(labels), 1);
+        }
         for finding in self.findings.iter() {
-            passing.add(OWN_FINDINGS.series((layer, secret, finding)), 1);
+            let number = self.unreadable.max(1);
+            passing.add(OWN_FINDINGS.series((layer, secret, finding)), number);
         }
         if self.is_trusted_ca {
-            passing.set(TRUST_BUNDLE_CA.series((Ca(identity),)), 1);
+            passing.set(
+                TRUST_BUNDLE_CA.series((secret, Ca(identity), certificate)),
+                1,
+            );
         }
     }
 }
 
-/// The certificates of a secret that could not be read.
 #[inline(never)]
-fn add_unreadable(host: &dyn Host, secret: &admin::Secret, passing: &mut Values) {
-    let Ok(number @ 1..) = u64::try_from(secret.unreadable) else {
-        return;
-    };
-    let layer = match secret.role {
-        Role::Chain if secret.leaf_unreadable => Layer::Workload,
-        Role::Chain => Layer::IssuingCa,
-        Role::Bundle => Layer::RootCa,
-    };
-    let unreadable = Finding::Unreadable;
-    let label = match has_place(host, layer, &secret.name, unreadable.as_str()) {
-        true => secret.name.as_str(),
-        false => OTHER,
-    };
-    passing.add(
-        OWN_FINDINGS.series((layer, Secret(label), unreadable)),
-        number,
-    );
-}
-
-#[inline(never)]
-fn rows(
-    secret: &admin::Secret,
-    secrets: &[admin::Secret],
-    thresholds: &Thresholds,
-    now: UnixTime,
-) -> Vec<Row> {
-    let full: Vec<Certificate> = secret
-        .certificates
-        .iter()
-        .filter_map(|certificate| match certificate {
-            OwnCertificate::Full(facts, _) => Some((**facts).clone()),
-            OwnCertificate::Dates(_) => None,
-        })
-        .collect();
-    let members = match secret.role {
-        Role::Chain if !secret.leaf_unreadable => chain::link(full),
-        // Without the leaf the rest are CAs, as in a bundle.
-        Role::Chain | Role::Bundle => trusted(full, secrets),
-    };
-    let is_trusted_ca = secret.role == Role::Bundle;
-    let judgements = policy::judge_own(&members, thresholds);
-    let readable = members
-        .iter()
-        .zip(judgements)
-        .map(|(member, judgement)| Row {
-            layer: member.layer,
-            secret: secret.name.clone(),
-            identity: member.identity().into_owned(),
-            not_before: member.certificate.not_before,
-            not_after: member.certificate.not_after,
-            findings: judgement.at(now),
-            is_trusted_ca,
-            is_folded: false,
-        });
-    let dated = secret
-        .certificates
-        .iter()
-        .filter_map(|certificate| match certificate {
-            OwnCertificate::Dates(dates) => Some(dated(dates, secret, thresholds, now)),
-            OwnCertificate::Full(..) => None,
-        });
-    readable.chain(dated).collect()
-}
-
-/// The CAs of a bundle, each for itself: a bundle is no chain.
-fn trusted(cas: Vec<Certificate>, secrets: &[admin::Secret]) -> Vec<Member> {
-    let own_leaf = secrets
-        .iter()
-        .find_map(admin::Secret::leaf)
-        .map(|(leaf, _)| leaf);
-    let member = |certificate: Certificate| Member {
-        layer: if certificate.is_self_issued() {
-            Layer::RootCa
-        } else if own_leaf.is_some_and(|leaf| leaf.names_as_issuer(&certificate)) {
-            Layer::IssuingCa
-        } else {
-            Layer::IntermediateCa
-        },
-        issuer: None,
-        certificate,
-    };
-    cas.into_iter().map(member).collect()
-}
-
-/// A certificate of which only `/certs` is known: of a CA not even the name.
-fn dated(dates: &Dates, secret: &admin::Secret, thresholds: &Thresholds, now: UnixTime) -> Row {
-    // `/certs` has of each chain the leaf only, and of a bundle CAs.
-    let layer = match secret.role {
-        Role::Chain => Layer::Workload,
-        Role::Bundle => Layer::RootCa,
-    };
-    let judgement = Judgement::of_validity(dates.not_before, dates.not_after, layer, thresholds);
-    Row {
-        layer,
-        secret: secret.name.clone(),
-        identity: match &dates.identity {
-            Some(identity) => identity.clone(),
-            None => format!("serial:{}", dates.serial),
-        },
-        not_before: dates.not_before,
-        not_after: dates.not_after,
-        findings: judgement.at(now),
-        is_trusted_ca: secret.role == Role::Bundle,
-        is_folded: false,
-    }
-}
-
-#[inline(never)]
-fn count_read(host: &dyn Host, registry: &Registry, secret: &admin::Secret) {
+fn count_read(host: &dyn Host, registry: &Registry, secret: &Secret) {
     for _ in &secret.certificates {
         registry.count(host, Counter::Inspection(Source::Hierarchy, ReadResult::Ok));
     }
@@ -313,13 +524,12 @@ fn note_rotation(
     host: &dyn Host,
     registry: &Registry,
     (secret, label): (&str, &str),
-    leaf: &Certificate,
-    der: &[u8],
+    leaf: &FullCertificate,
     now: UnixTime,
 ) {
     let key = format!("mtls_watch/own/leaf/{secret}");
-    let mut current = fingerprint_of(der).to_vec();
-    current.extend_from_slice(&leaf.not_after.0.to_le_bytes());
+    let mut current = leaf.fingerprint.to_vec();
+    current.extend_from_slice(&leaf.facts.not_after.0.to_le_bytes());
     let (before, _) = host.shared(&key);
     if before.as_deref() == Some(&current) {
         return;
@@ -329,7 +539,7 @@ fn note_rotation(
     let rotations = registry.named(
         host,
         MetricKind::Counter,
-        OWN_ROTATIONS.series((Secret(label),)),
+        OWN_ROTATIONS.series((metrics::Secret(label),)),
     );
     if let Some(rotations) = rotations {
         host.increment(rotations);
@@ -337,7 +547,7 @@ fn note_rotation(
     let not_after = before
         .last_chunk()
         .map(|bytes| UnixTime(i64::from_le_bytes(*bytes)));
-    let margin = OWN_ROTATION_MARGIN.series((Secret(label),));
+    let margin = OWN_ROTATION_MARGIN.series((metrics::Secret(label),));
     if let (Some(not_after), Some(margin)) = (
         not_after,
         registry.named(host, MetricKind::Histogram, margin),
@@ -369,20 +579,4 @@ fn write_roster(host: &dyn Host, registry: &Registry, mut values: Values) {
         let names: Vec<&str> = values.0.keys().map(String::as_str).collect();
         host.share(ROSTER, names.join("\n").as_bytes(), Version(0));
     }
-}
-
-/// Every CA of the chains and bundles that is known in full, those of the chains first: a bundle can
-/// have more than the directory holds.
-fn cas(secrets: &[admin::Secret]) -> impl Iterator<Item = &[u8]> {
-    let of = |role| secrets.iter().filter(move |secret| secret.role == role);
-    of(Role::Chain)
-        .chain(of(Role::Bundle))
-        .flat_map(|secret| {
-            let leaves = usize::from(secret.leaf().is_some());
-            secret.certificates.iter().skip(leaves)
-        })
-        .filter_map(|certificate| match certificate {
-            OwnCertificate::Full(_, der) => Some(der.as_slice()),
-            OwnCertificate::Dates(_) => None,
-        })
 }

@@ -34,6 +34,7 @@ pub struct Proxy {
     keeps_no_state: Cell<bool>,
     definitions_asked: Cell<usize>,
     streams: Cell<u64>,
+    calls: RefCell<Vec<String>>,
 }
 
 impl Proxy {
@@ -92,6 +93,11 @@ impl Proxy {
         self.keeps_no_state.set(true);
     }
 
+    /// The paths that were asked for, in HTTP calls.
+    pub fn calls(&self) -> Vec<String> {
+        self.calls.borrow().clone()
+    }
+
     /// The series that exist.
     pub fn series(&self) -> Vec<String> {
         self.metrics.borrow().keys().cloned().collect()
@@ -116,6 +122,11 @@ impl Proxy {
     /// A counter's or gauge's value, `None` if there is no such series.
     pub fn value(&self, metric: &str, labels: &[(&str, &str)]) -> Option<u64> {
         self.recorded(metric, labels)?.last().copied()
+    }
+
+    /// The last value of a series by its whole name.
+    pub fn total_of(&self, series: &str) -> Option<u64> {
+        self.metrics.borrow().get(series)?.last().copied()
     }
 
     /// What a histogram has recorded.
@@ -311,6 +322,12 @@ impl Host for FakeHost {
 
     fn response_header_names(&self) -> Vec<Vec<u8>> {
         names(&self.response_headers)
+    }
+
+    fn call(&self, _cluster: &str, path: &str) -> Option<u32> {
+        let mut calls = self.proxy.calls.borrow_mut();
+        calls.push(path.to_owned());
+        u32::try_from(calls.len()).ok()
     }
 
     fn define_metric(&self, kind: MetricKind, name: &str) -> Option<MetricId> {

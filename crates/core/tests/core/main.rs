@@ -10,6 +10,7 @@ mod gauges;
 mod history;
 mod log_lines;
 mod metrics;
+mod own;
 mod policy;
 mod properties;
 mod requests;

@@ -40,6 +40,12 @@ impl Worker {
         self.inspector.tick(&FakeHost::knowing_nothing(&self.proxy));
     }
 
+    /// A reply to the call of that number.
+    pub fn reply(&self, token: u32, body: &[u8]) {
+        let host = FakeHost::knowing_nothing(&self.proxy);
+        self.inspector.on_reply(&host, token, Ok(body));
+    }
+
     /// A request that has come in, of which nothing else has happened yet.
     pub fn begin(&self, host: &FakeHost) -> RequestWatch {
         host.before_server(|| RequestWatch::begin(&self.inspector, host).0)

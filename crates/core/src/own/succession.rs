@@ -1,0 +1,77 @@
+//! CAs that were replaced in good order. Control planes keep the old one in the bundle for a while: SPIRE for a
+//! day beyond its end. Nobody need do anything about it.
+
+use super::secret::{FullCertificate, Secret};
+use super::signing::is_same_ca;
+use mtls_watch_x509::Certificate;
+use mtls_watch_x509::spiffe;
+use mtls_watch_x509::time::UnixTime;
+
+/// What is in use: the certificates of the own chains that sign there, and those that they sign.
+pub(super) struct InUse<'a> {
+    links: Vec<&'a Certificate>,
+}
+
+impl<'a> InUse<'a> {
+    /// What these links of chains use.
+    pub(super) fn new(links: impl IntoIterator<Item = &'a FullCertificate>) -> Self {
+        let links = links.into_iter().map(|link| &link.facts);
+        Self {
+            links: links.collect(),
+        }
+    }
+
+    fn needs(&self, ca: &Certificate) -> bool {
+        let mut links = self.links.iter();
+        links.any(|link| !link.is_self_issued() && link.names_as_issuer(ca))
+    }
+
+    /// Whether the end of a CA in a bundle, at a place of it, concerns nobody: a successor that is valid now is
+    /// trusted beside it, and it has signed nothing that this proxy shows.
+    pub(super) fn is_superseded(
+        &self,
+        place: usize,
+        ca: &FullCertificate,
+        bundle: &Secret,
+        now: UnixTime,
+    ) -> bool {
+        bundle.full().enumerate().any(|(other_place, other)| {
+            succeeds(&other.facts, &ca.facts, now)
+                && match is_same_ca(&other.facts, &ca.facts) {
+                    // BoringSSL takes the first of two certificates of one CA, whether or not it has expired.
+                    true => now <= ca.facts.not_after || other_place < place,
+                    false => !self.needs(&ca.facts),
+                }
+        })
+    }
+
+    /// The same of a CA in a chain: peers trust a later certificate of the same CA.
+    pub(super) fn is_superseded_in_chain(
+        ca: &FullCertificate,
+        bundles: &[&Secret],
+        now: UnixTime,
+    ) -> bool {
+        let mut trusted = bundles.iter().flat_map(|bundle| bundle.full());
+        trusted.any(|other| {
+            is_same_ca(&other.facts, &ca.facts) && succeeds(&other.facts, &ca.facts, now)
+        })
+    }
+
+    /// Whether a certificate outlives each trusted certificate of the CA that signed it.
+    pub(super) fn outlives_issuers(certificate: &Certificate, bundles: &[&Secret]) -> bool {
+        let mut issuers = bundles
+            .iter()
+            .flat_map(|bundle| bundle.full())
+            .filter(|ca| certificate.names_as_issuer(&ca.facts));
+        !issuers.any(|ca| ca.facts.not_after >= certificate.not_after)
+    }
+}
+
+/// Whether a CA is valid at that time and stands for the older one: the same name, or the same trust domain.
+fn succeeds(ca: &Certificate, older: &Certificate, now: UnixTime) -> bool {
+    let is_current = ca.not_before <= now && now <= ca.not_after;
+    let same_name = ca.links.subject == older.links.subject;
+    let domain = spiffe::trust_domain(&ca.identity);
+    let same_domain = domain.is_some() && domain == spiffe::trust_domain(&older.identity);
+    is_current && ca.not_after > older.not_after && (same_name || same_domain)
+}
