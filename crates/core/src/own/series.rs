@@ -172,7 +172,7 @@ impl<'a> Hierarchy<'a> {
                 if member.layer != Layer::Workload
                     && InUse::is_superseded_in_chain(link, &self.bundles, now)
                 {
-                    row.findings -= OF_END;
+                    row.findings = row.findings.difference(OF_END);
                 }
                 row.rank = self.rank(chain.secret, member.layer, link);
                 rows.push(row);
@@ -186,7 +186,7 @@ impl<'a> Hierarchy<'a> {
             for ((member, judgement), (place, ca)) in members.iter().zip(judgements).zip(cas) {
                 let mut row = self.row(bundle, member, ca, judgement.at(now));
                 if in_use.is_superseded(place, ca, bundle, now) {
-                    row.findings -= OF_END;
+                    row.findings = row.findings.difference(OF_END);
                 }
                 row.is_trusted_ca = true;
                 row.rank = self.rank(bundle, member.layer, ca);

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use pki::fixtures::{NOW, lasting};
-use pki::{Ca, DAY, Identity, LeafBuilder, to_pem};
+use pki::{Ca, DAY, Identity, LeafBuilder};
 use serde_json::{Value, json};
 
 use crate::fake_host::Proxy;
