@@ -36,11 +36,14 @@ impl<'a> InUse<'a> {
         now: UnixTime,
     ) -> bool {
         bundle.full().enumerate().any(|(other_place, other)| {
-            succeeds(&other.facts, &ca.facts, now)
-                && match is_same_ca(&other.facts, &ca.facts) {
+            lasts_longer(&other.facts, &ca.facts, now)
+                && match Kinship::of(&other.facts, &ca.facts) {
                     // BoringSSL takes the first of two certificates of one CA, whether or not it has expired.
-                    true => now <= ca.facts.not_after || other_place < place,
-                    false => !self.needs(&ca.facts),
+                    Kinship::Ca => now <= ca.facts.not_after || other_place < place,
+                    // A leaf that does not say which key has signed it is verified by either.
+                    Kinship::Name => now <= ca.facts.not_after && !self.needs(&ca.facts),
+                    Kinship::TrustDomain => !self.needs(&ca.facts),
+                    Kinship::None => false,
                 }
         })
     }
@@ -53,7 +56,7 @@ impl<'a> InUse<'a> {
     ) -> bool {
         let mut trusted = bundles.iter().flat_map(|bundle| bundle.full());
         trusted.any(|other| {
-            is_same_ca(&other.facts, &ca.facts) && succeeds(&other.facts, &ca.facts, now)
+            is_same_ca(&other.facts, &ca.facts) && lasts_longer(&other.facts, &ca.facts, now)
         })
     }
 
@@ -67,11 +70,33 @@ impl<'a> InUse<'a> {
     }
 }
 
-/// Whether a CA is valid at that time and stands for the older one: the same name, or the same trust domain.
-fn succeeds(ca: &Certificate, older: &Certificate, now: UnixTime) -> bool {
-    let is_current = ca.not_before <= now && now <= ca.not_after;
-    let same_name = ca.links.subject == older.links.subject;
-    let domain = spiffe::trust_domain(&ca.identity);
-    let same_domain = domain.is_some() && domain == spiffe::trust_domain(&older.identity);
-    is_current && ca.not_after > older.not_after && (same_name || same_domain)
+/// What makes one CA the successor of another.
+enum Kinship {
+    /// The same name and key: two certificates of one CA.
+    Ca,
+    /// The same name.
+    Name,
+    /// The same SPIFFE trust domain.
+    TrustDomain,
+    None,
+}
+
+impl Kinship {
+    fn of(one: &Certificate, other: &Certificate) -> Self {
+        let domain = spiffe::trust_domain(&one.identity);
+        if is_same_ca(one, other) {
+            Self::Ca
+        } else if one.links.subject == other.links.subject {
+            Self::Name
+        } else if domain.is_some() && domain == spiffe::trust_domain(&other.identity) {
+            Self::TrustDomain
+        } else {
+            Self::None
+        }
+    }
+}
+
+/// Whether a CA is valid at that time, and for longer than another.
+fn lasts_longer(ca: &Certificate, other: &Certificate, now: UnixTime) -> bool {
+    ca.not_before <= now && now <= ca.not_after && ca.not_after > other.not_after
 }
