@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use testbed::pki::{ExtendedKeyUsage, HOUR, Lifetime};
+use testbed::servers::ServerTls;
 use testbed::stats::eventually;
 use testbed::{Client, Server, TlsVersion};
 
@@ -198,18 +199,26 @@ fn follow_a_certificate_that_expires_while_they_send() -> Result<()> {
     Ok(())
 }
 
-/// Connections to servers. `tls` and `hbone` have no outbound case: a TLS server always shows a
-/// certificate, and Istio's principal is that of a client.
+/// Connections to servers. It is `tls` if this proxy has no certificate for the server. `hbone` has no outbound
+/// case: Istio's principal is that of a client.
 #[test]
 fn count_outbound_by_the_security_of_the_server() -> Result<()> {
     let pki = Pki::new()?;
     let proxy = |sample, server| Proxy::start(sample, ("outbound_tcp", "peer_tcp"), server, 1);
     let sample = || pki.sample("upstream.yaml");
     let plaintext = sample()?.remove("transport_socket");
+    let public = ServerTls::new(&pki.pay().issue()?);
     for (proxy, security) in [
         (
             proxy(sample()?, Server::tcp_echo(Some(pki.server_tls()?))?)?,
             "mtls",
+        ),
+        (
+            proxy(
+                sample()?.remove("tls_certificates"),
+                Server::tcp_echo(Some(public))?,
+            )?,
+            "tls",
         ),
         (proxy(plaintext, Server::tcp_echo(None)?)?, "plaintext"),
     ] {

@@ -54,6 +54,10 @@ impl Attributes {
         self.direction(OUTBOUND)
             .text("upstream.tls_version", "TLSv1.3")
             .text("upstream.address", "192.0.2.7:443")
+            .text(
+                "upstream.uri_san_local_certificate",
+                "spiffe://cluster.local/ns/shop/sa/web",
+            )
             .certificate("upstream", certificate)
     }
 

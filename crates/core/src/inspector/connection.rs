@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::failure::is_just_connected;
+use super::failure::{is_just_connected, presented_certificate};
 use super::shown::{Names, PEER, SERVER, Shown};
 use super::{Decision, Inspector, Listener, Party, Peer, Posture, Server};
 use crate::host::{self, Host};
@@ -282,7 +282,11 @@ fn first(
     names: &[Names],
     party: Party,
 ) -> (Side, bool) {
-    inspector.count(host, Counter::Connection(direction, party.security()));
+    let security = match (direction, party.security()) {
+        (Direction::Outbound, Security::Mtls) if !presented_certificate(host) => Security::Tls,
+        (_, security) => security,
+    };
+    inspector.count(host, Counter::Connection(direction, security));
     let peer = match party {
         Party::Certified(peer) => peer,
         Party::Anonymous(security) => {

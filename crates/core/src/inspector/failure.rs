@@ -125,7 +125,9 @@ fn refused_leaf(host: &dyn Host) -> Option<Certificate> {
     x509::parse(&der).ok()
 }
 
-fn presented_certificate(host: &dyn Host) -> bool {
+/// Whether this proxy has a certificate for the server. Envoy does not tell whether the server asked for it. A
+/// certificate that has neither a subject nor a URI or DNS SAN cannot be told from none.
+pub(super) fn presented_certificate(host: &dyn Host) -> bool {
     [
         "uri_san_local_certificate",
         "subject_local_certificate",

@@ -143,7 +143,7 @@ const TYPICAL_SERIES_BYTES: usize = 128;
 /// Connections, by security.
 pub const CONNECTIONS: Metric<(Direction, Security)> = Metric::counter(
     "mtls_connections_total",
-    "Connections inspected (network filter): mtls, tls (no peer certificate), plaintext, hbone",
+    "Connections inspected (network filter): mtls, tls (the client has no certificate), plaintext, hbone",
 );
 /// Requests, by the peer's status.
 pub const REQUESTS: Metric<(Direction, Status)> = Metric::counter(

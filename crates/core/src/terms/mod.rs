@@ -39,9 +39,9 @@ impl Direction {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Security {
-    /// TLS with a certificate of the peer.
+    /// TLS with a certificate of the peer, and one of this proxy.
     Mtls,
-    /// TLS without a certificate of the peer.
+    /// TLS without a certificate of the client.
     Tls,
     /// No TLS.
     Plaintext,

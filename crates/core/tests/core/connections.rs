@@ -157,6 +157,31 @@ fn no_property_that_envoy_would_keep_is_asked_in_mid_handshake() {
     assert_eq!(tls.collect::<Vec<_>>(), ["connection.mtls"]);
 }
 
+/// Egress to a public server: there is no certificate to show it, so it is no mTLS. The server's certificate counts.
+#[test]
+fn mtls_to_a_server_takes_a_certificate_of_this_proxy() {
+    const LOCAL: [&str; 3] = [
+        "subject_local_certificate",
+        "uri_san_local_certificate",
+        "dns_san_local_certificate",
+    ];
+    for own in LOCAL.map(Some).into_iter().chain([None]) {
+        let proxy = Proxy::new();
+        let host = FakeHost::new(&proxy).server_of_anybody(&sound());
+        let host = host.on(Listener::Outbound);
+        let host = match own {
+            Some(own) => host.with(&format!("upstream.{own}"), "CN=web"),
+            None => host,
+        };
+        Worker::new(&proxy).connection(&host);
+        let expected = if own.is_some() { "mtls" } else { "tls" };
+        assert_eq!(connections(&proxy, "outbound", expected), 1, "{own:?}");
+        assert_eq!(proxy.total("mtls_connections_total"), 1, "{own:?}");
+        let issuers = proxy.total("mtls_connections_by_issuer_total");
+        assert_eq!(issuers, 1, "{own:?}");
+    }
+}
+
 #[test]
 fn a_server_without_certificate_counts_by_its_security() {
     for (tls_version, sidecar, security) in [

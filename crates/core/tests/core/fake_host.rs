@@ -224,8 +224,17 @@ impl FakeHost {
         self.client(client).header(XFCC, &xfcc_element(client))
     }
 
-    /// To a server that presented that certificate.
+    /// To a server that presented that certificate, and for which this proxy has one.
     pub fn server(self, server: &Identity) -> Self {
+        self.with(
+            "upstream.uri_san_local_certificate",
+            "spiffe://cluster.local/ns/shop/sa/web",
+        )
+        .server_of_anybody(server)
+    }
+
+    /// To a server that presented that certificate, from a proxy that has none.
+    pub fn server_of_anybody(self, server: &Identity) -> Self {
         self.with("upstream.address", "192.0.2.1:443")
             .with("upstream.tls_version", "TLSv1.3")
             .with(
