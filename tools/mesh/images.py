@@ -2,9 +2,10 @@
 """Writes the mesh's container images as archives for `ctr images import`: programs of this machine, and the
 libraries that they are linked to.
 
-    images.py BIN DEBIAN ENVOY ISTIO OUT
+    images.py BIN DEBIAN ENVOY FILES OUT
 
-BIN: what was built; DEBIAN: Debian's packages, unpacked; ENVOY: its binary; ISTIO: the source of its module.
+BIN: what was built; DEBIAN: Debian's packages, unpacked; ENVOY: its binary; FILES: what Istio's module has
+beside its source.
 An image that is newer than all that goes into it is left as it is.
 """
 
@@ -17,7 +18,7 @@ import sys
 import tarfile
 from pathlib import Path
 
-BIN, DEBIAN, ENVOY, ISTIO, OUT = map(Path, sys.argv[1:])
+BIN, DEBIAN, ENVOY, FILES, OUT = map(Path, sys.argv[1:])
 ISTIO_PROXY = "1337:1337"
 LIBRARIES = "usr/lib/x86_64-linux-gnu"
 
@@ -147,8 +148,7 @@ def proxy():
         image.add(f"/{LIBRARIES}/xtables/{extension.name}", extension)
     image.folders = [(folder, 0o777, 1337) for folder in (
         "etc/istio", "etc/istio/proxy", "etc/istio/config", "var/lib/istio", "var/lib/istio/envoy", "var/lib/istio/data")]
-    template = ISTIO / "tools/packaging/common/envoy_bootstrap.json"
-    image.add("/var/lib/istio/envoy/envoy_bootstrap_tmpl.json", template)
+    image.add("/var/lib/istio/envoy/envoy_bootstrap_tmpl.json", FILES / "envoy_bootstrap.json")
     image.add("/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/certs/ca-certificates.crt")
     return image
 

@@ -23,9 +23,9 @@ mesh-down: ## End the mesh: nothing is left of it but what was built
 test-mesh: export MINUTES := $(MINUTES)
 test-mesh: mesh cli ## Scenarios on the mesh, asserted at Prometheus (FILTER="egress rotation::right": only those)
 	$(CARGO) test --quiet --package mesh-tests --test mesh --no-run
-	@set -e; for filter in $(or $(FILTER),""); do \
-	  $(MESH) exec $(CARGO) test --offline --quiet --package mesh-tests --test mesh -- $$filter; \
-	done
+	@failed=0; for filter in $(or $(FILTER),""); do \
+	  $(MESH) exec $(CARGO) test --offline --quiet --package mesh-tests --test mesh -- $$filter || failed=1; \
+	done; exit $$failed
 
 .PHONY: soak-mesh
 soak-mesh: ## MINUTES=60 of a healthy mesh: no alert fires

@@ -1,5 +1,7 @@
 //! Workloads in a namespace of their own.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result, ensure};
 
 use crate::kubectl::{apply, get, kubectl};
@@ -224,17 +226,25 @@ spec:
     /// # Errors
     /// If an app does not answer.
     pub fn calls(&self, result: &str) -> Result<u64> {
-        let mut sum = 0;
+        Ok(self.calls_by_target(result)?.values().sum())
+    }
+
+    /// The same, for each target.
+    ///
+    /// # Errors
+    /// If an app does not answer.
+    pub fn calls_by_target(&self, result: &str) -> Result<BTreeMap<String, u64>> {
+        let mut calls = BTreeMap::new();
         for (_, address) in self.pods()? {
             let metrics = http_get(&format!("http://{address}:8081/metrics"))?;
-            let counts = metrics
-                .lines()
-                .filter(|line| line.contains(&format!("result=\"{result}\"")));
-            sum += counts
-                .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
-                .sum::<u64>();
+            let labelled = format!("result=\"{result}\"");
+            for line in metrics.lines().filter(|line| line.contains(&labelled)) {
+                let target = line.split('"').nth(1).unwrap_or("");
+                let count = line.rsplit(' ').next().and_then(|count| count.parse().ok());
+                *calls.entry(target.to_owned()).or_default() += count.unwrap_or(0);
+            }
         }
-        Ok(sum)
+        Ok(calls)
     }
 
     /// Waits until so many more calls have succeeded, and says how many have failed meanwhile.
