@@ -10,7 +10,7 @@ use crate::{DEADLINE, eventually, workspace_root};
 
 /// Where `make mesh` has put the module's image.
 pub const IMAGE: &str = "oci://10.99.0.1:5000/mtls-watch:0.1.0";
-/// What the scenarios run with: a rotation is followed in seconds.
+/// What `overlays/mesh` has, but for the interval: a rotation is followed in seconds.
 pub const PLUGIN_CONFIG: &str =
     "{hierarchy: {admin_cluster: prometheus_stats, interval: 5s}, strip_xfcc_certificates: false}";
 
@@ -23,8 +23,8 @@ pub struct Overlay {
     pub namespace: Option<String>,
     /// The image.
     pub url: String,
-    /// The module's configuration, as YAML in one line.
-    pub plugin_config: String,
+    /// The module's configuration, as YAML in one line, where it is not the overlay's own with a poll every 5 s.
+    pub plugin_config: Option<String>,
 }
 
 impl Overlay {
@@ -35,7 +35,7 @@ impl Overlay {
             name: name.to_owned(),
             namespace: None,
             url: IMAGE.to_owned(),
-            plugin_config: PLUGIN_CONFIG.to_owned(),
+            plugin_config: None,
         }
     }
 
@@ -61,35 +61,46 @@ impl Overlay {
             .join("target/mesh-overlays")
             .join(&self.name);
         fs::create_dir_all(&folder)?;
-        let namespace = self
-            .namespace
-            .as_ref()
-            .map(|name| format!("namespace: {name}\n"));
-        let (overlay, kind, path) = match self.name.as_str() {
-            "traffic-extension" => (
-                "traffic-extension".to_owned(),
-                "TrafficExtension",
-                "/spec/wasm",
-            ),
-            name => (format!("overlays/{name}"), "WasmPlugin", "/spec"),
+        let namespace = match &self.namespace {
+            Some(name) => format!("namespace: {name}\n"),
+            None => String::new(),
         };
-        let overlay = format!("../../../envoy-config/istio/{overlay}");
+        let (overlay, patches) = match self.name.as_str() {
+            "traffic-extension" => (
+                self.name.clone(),
+                self.patch("TrafficExtension", "/spec/wasm"),
+            ),
+            // Without plugins.
+            "xfcc-chain" => (format!("overlays/{}", self.name), String::new()),
+            _ => (
+                format!("overlays/{}", self.name),
+                self.patch("WasmPlugin", "/spec"),
+            ),
+        };
         let kustomization = format!(
             "apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
-{}resources: [{overlay}]
-patches:
-  - target: {{ kind: {kind} }}
-    patch: |-
-      - {{ op: replace, path: {path}/url, value: {:?} }}
-      - {{ op: replace, path: {path}/pluginConfig, value: {} }}
-",
-            namespace.unwrap_or_default(),
-            self.url,
-            self.plugin_config,
+{namespace}resources: [../../../envoy-config/istio/{overlay}]
+{patches}"
         );
         fs::write(folder.join("kustomization.yaml"), kustomization)?;
         Ok(folder)
+    }
+
+    fn patch(&self, kind: &str, path: &str) -> String {
+        let (key, value) = match &self.plugin_config {
+            Some(config) => ("pluginConfig", config.as_str()),
+            None => ("pluginConfig/hierarchy/interval", "5s"),
+        };
+        format!(
+            "patches:
+  - target: {{ kind: {kind} }}
+    patch: |-
+      - {{ op: replace, path: {path}/url, value: {:?} }}
+      - {{ op: replace, path: {path}/{key}, value: {value} }}
+",
+            self.url
+        )
     }
 }
 
@@ -98,7 +109,7 @@ patches:
 /// # Errors
 /// If the API server refuses.
 pub fn watch_the_mesh() -> Result<()> {
-    Overlay::new("traffic-extension").delete()?;
+    kubectl(&[&DELETE_ALL[..], &["trafficextensions"]].concat())?;
     Overlay::new("mesh").apply()
 }
 
@@ -107,10 +118,10 @@ pub fn watch_the_mesh() -> Result<()> {
 /// # Errors
 /// If the API server refuses.
 pub fn watch_nothing() -> Result<()> {
-    ["mesh", "traffic-extension"]
-        .iter()
-        .try_for_each(|name| Overlay::new(name).delete())
+    kubectl(&[&DELETE_ALL[..], &["wasmplugins,trafficextensions"]].concat()).map(drop)
 }
+
+const DELETE_ALL: [&str; 4] = ["delete", "--all", "--namespace", "istio-system"];
 
 /// Sets environment variables of istiod (`NAME=value`, or `NAME-` to unset it), and waits until it runs with them.
 ///
@@ -213,6 +224,21 @@ pub fn annotate_as_documented(namespace: &str, deployment: &str) -> Result<()> {
 /// # Errors
 /// If the API server refuses.
 pub fn mutual_gateway(namespace: &str, host: &str) -> Result<Authority> {
+    let partners = mutual_server(namespace, host, "HTTPS")?;
+    apply(&format!(
+        "apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: {namespace}, namespace: {namespace}}}
+spec:
+  hosts: [{host}]
+  gateways: [{namespace}]
+  http: [{{route: [{{destination: {{host: server.{namespace}.svc.cluster.local, port: {{number: 80}}}}}}]}}]
+"
+    ))?;
+    Ok(partners)
+}
+
+fn mutual_server(namespace: &str, host: &str, protocol: &str) -> Result<Authority> {
     let (partners, public) = (
         Authority::root("Partner Root")?,
         Authority::root("Public Root")?,
@@ -231,17 +257,29 @@ metadata: {{name: {namespace}, namespace: {namespace}}}
 spec:
   selector: {{istio: ingressgateway}}
   servers:
-    - port: {{number: 443, name: https, protocol: HTTPS}}
+    - port: {{number: 443, name: {name}, protocol: {protocol}}}
       hosts: [{host}]
       tls: {{mode: MUTUAL, credentialName: {namespace}}}
----
-apiVersion: networking.istio.io/v1
+",
+        name = protocol.to_lowercase()
+    ))?;
+    Ok(partners)
+}
+
+/// The same over TCP: TLS ends at the gateway, and what is in it goes to port 7000.
+///
+/// # Errors
+/// If the API server refuses.
+pub fn mutual_tcp_gateway(namespace: &str, host: &str) -> Result<Authority> {
+    let partners = mutual_server(namespace, host, "TLS")?;
+    apply(&format!(
+        "apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {{name: {namespace}, namespace: {namespace}}}
 spec:
   hosts: [{host}]
   gateways: [{namespace}]
-  http: [{{route: [{{destination: {{host: server.{namespace}.svc.cluster.local, port: {{number: 80}}}}}}]}}]
+  tcp: [{{match: [{{port: 443}}], route: [{{destination: {{host: server.{namespace}.svc.cluster.local, port: {{number: 7000}}}}}}]}}]
 "
     ))?;
     Ok(partners)

@@ -24,6 +24,16 @@ pub fn hello(address: &str, leaf: &Identity) -> Result<()> {
     Ok(())
 }
 
+/// Says hello to a TCP echo behind TLS, with this leaf.
+///
+/// # Errors
+/// If it does not take the leaf, or does not echo.
+pub fn echo(address: &str, host: &str, leaf: &Identity) -> Result<()> {
+    let line = first_line(&["-servername", host, "-connect", address], leaf, "hello\n")?;
+    ensure!(line == "hello", "{host} said {line:?}");
+    Ok(())
+}
+
 /// Asks an HTTPS server for its root page, with this leaf.
 ///
 /// # Errors

@@ -67,7 +67,7 @@ fn a_missing_image_stops_nothing() -> Result<()> {
 fn a_refused_configuration_stops_nothing() -> Result<()> {
     let shop = Namespace::injected("shop-refused")?;
     let mut overlay = overlay(&shop)?;
-    overlay.plugin_config = "{nonsense: 1}".to_owned();
+    overlay.plugin_config = Some("{nonsense: 1}".to_owned());
     overlay.apply()?;
     shop.start(&[
         Workload {
@@ -90,7 +90,7 @@ fn a_refused_configuration_stops_nothing() -> Result<()> {
     wait_for(&(shop.selector("mtls_watch_configuration_errors", "") + " > 0"))?;
     // And what repairs it.
     Overlay {
-        plugin_config: istio::PLUGIN_CONFIG.to_owned(),
+        plugin_config: None,
         ..overlay
     }
     .apply()?;
@@ -113,7 +113,7 @@ fn an_upgrade_cuts_nothing() -> Result<()> {
     ensure!(failed == 0, "{failed} calls failed with a new url");
     let changed = istio::PLUGIN_CONFIG.replace("5s", "6s");
     Overlay {
-        plugin_config: changed,
+        plugin_config: Some(changed),
         ..overlay
     }
     .apply()?;

@@ -11,6 +11,8 @@ use mesh_tests::prometheus::{lines, nothing, wait_for};
 use mesh_tests::runner::{Scenario, holds};
 use mesh_tests::{eventually, istio, workspace_root};
 
+use crate::overlays::scraped_from_now_on;
+
 /// In the order in which they run.
 pub(crate) const SCENARIOS: &[Scenario] = &[
     holds("egress::mutual_names_the_server", mutual_names_the_server),
@@ -18,17 +20,21 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         "egress::simple_shows_no_certificate",
         simple_shows_no_certificate,
     ),
+    holds(
+        "egress::an_applications_own_tls_passes_unseen",
+        an_applications_own_tls_passes_unseen,
+    ),
 ];
 
 const HOST: &str = "bank.outside.test";
 /// Where the workload calls it.
 const PORT: u16 = 9443;
 
-/// A TLS server with a certificate for [`HOST`], on this port of the node, which answers each line.
+/// A TLS server with a certificate for [`HOST`], on this port of the node.
 struct Bank(Child);
 
 impl Bank {
-    /// `arguments`: what it asks of its clients.
+    /// `arguments`: how it answers, and what it asks of its clients.
     fn start(port: u16, server: &Authority, arguments: &[&str]) -> Result<Self> {
         let folder = workspace_root().join("target/mesh-bank");
         fs::create_dir_all(&folder)?;
@@ -40,7 +46,6 @@ impl Bank {
             .args([
                 "s_server",
                 "-quiet",
-                "-rev",
                 "-cert",
                 "server.pem",
                 "-key",
@@ -127,7 +132,11 @@ fn start_shop(name: &str) -> Result<Namespace> {
 fn mutual_names_the_server() -> Result<()> {
     let shop = start_shop("egress-mutual")?;
     let root = Authority::root("Bank Root")?;
-    let _bank = Bank::start(8441, &root, &["-Verify", "1", "-verify_return_error"])?;
+    let _bank = Bank::start(
+        8441,
+        &root,
+        &["-rev", "-Verify", "1", "-verify_return_error"],
+    )?;
     credential(&shop.name, &root, Some(&root))?;
     originate(
         &shop.name,
@@ -154,7 +163,7 @@ fn mutual_names_the_server() -> Result<()> {
 fn simple_shows_no_certificate() -> Result<()> {
     let shop = start_shop("egress-simple")?;
     let root = Authority::root("Bank Root")?;
-    let _bank = Bank::start(8442, &root, &[])?;
+    let _bank = Bank::start(8442, &root, &["-rev"])?;
     credential(&shop.name, &root, None)?;
     originate(
         &shop.name,
@@ -177,4 +186,21 @@ fn simple_shows_no_certificate() -> Result<()> {
     eventually(mesh_tests::DEADLINE, || {
         nothing(&(shop.selector("mtls_handshake_failures_total", "") + " > 0"))
     })
+}
+
+/// The sidecar passes it through, in its PassthroughCluster, where istiod puts no plugin.
+fn an_applications_own_tls_passes_unseen() -> Result<()> {
+    let shop = start_shop("egress-own-tls")?;
+    let root = Authority::root("Bank Root")?;
+    let _bank = Bank::start(8443, &root, &["-www"])?;
+    wait_for(&shop.selector("mtls_watch_info", ""))?;
+    let target = "https://10.99.0.1:8443/";
+    shop.call_until_ok("shop", target)?;
+    (0..5).try_for_each(|_| shop.call("shop", target))?;
+    // As Prometheus has it after these calls.
+    scraped_from_now_on(&shop.selector("mtls_watch_info", ""))?;
+    for metric in ["mtls_connections_total", "mtls_requests_total"] {
+        nothing(&(shop.selector(metric, "direction=\"outbound\"") + " > 0"))?;
+    }
+    nothing(&(shop.selector("mtls_handshake_failures_total", "") + " > 0"))
 }

@@ -6,8 +6,10 @@
 mod delivery;
 mod egress;
 mod expiry;
+mod gateways;
 mod health;
 mod overlays;
+mod policies;
 mod rotation;
 mod size;
 
@@ -16,6 +18,8 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let scenarios = [
         overlays::SCENARIOS,
+        policies::SCENARIOS,
+        gateways::SCENARIOS,
         egress::SCENARIOS,
         delivery::SCENARIOS,
         rotation::SCENARIOS,

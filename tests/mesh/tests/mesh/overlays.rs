@@ -1,12 +1,10 @@
 //! Scenario A: what is applied as the documentation says, and what then is to be seen at Prometheus.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use mesh_tests::kubectl::apply;
 use mesh_tests::namespace::{Namespace, Workload};
-use mesh_tests::prometheus::{lines, nothing, query, wait_for, wait_within};
+use mesh_tests::prometheus::{nothing, query, wait_for};
 use mesh_tests::runner::{Scenario, holds, not_until};
 use mesh_tests::{DEADLINE, eventually, istio};
 
@@ -24,17 +22,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         "overlays::annotations_make_the_same_labels",
         annotations_make_the_same_labels,
     ),
+    holds("overlays::xfcc_shows_the_chain", xfcc_shows_the_chain),
     holds(
-        "overlays::permissive_counts_plaintext",
-        permissive_counts_plaintext,
-    ),
-    holds(
-        "overlays::strict_refuses_plaintext_unseen",
-        strict_refuses_plaintext_unseen,
-    ),
-    holds(
-        "overlays::ingress_gateway_names_its_clients",
-        ingress_gateway_names_its_clients,
+        "overlays::xfcc_beside_the_mesh_counts_once",
+        xfcc_beside_the_mesh_counts_once,
     ),
     holds("overlays::two_plugins_count_once", two_plugins_count_once),
 ];
@@ -186,116 +177,37 @@ fn annotations_make_the_same_labels() -> Result<()> {
     })
 }
 
-fn permissive_counts_plaintext() -> Result<()> {
-    let (shop, legacy) = (
-        Namespace::injected("shop-permissive")?,
-        Namespace::outside("legacy")?,
-    );
-    istio::watch_the_mesh()?;
-    shop.start(&[Workload {
-        name: "server",
-        ..Workload::default()
-    }])?;
-    let targets = [
-        "http://server.shop-permissive/",
-        "tcp://server.shop-permissive:7000",
-    ];
-    legacy.start(&[Workload {
-        name: "client",
-        targets: &targets,
-        ..Workload::default()
-    }])?;
-    wait_for(
-        &(shop.selector(
-            "mtls_connections_total",
-            "direction=\"inbound\", security=\"plaintext\"",
-        ) + " > 0"),
-    )?;
-    wait_for(
-        &(shop.selector(
-            "mtls_requests_total",
-            "direction=\"inbound\", status=\"no_certificate\"",
-        ) + " > 0"),
-    )?;
-    nothing(&(shop.selector("mtls_handshake_failures_total", "") + " > 0"))
-}
-
-/// istiod's strict chains match TLS only: plaintext meets no filter chain, and so no module. What tells is Envoy's
-/// own counter.
-fn strict_refuses_plaintext_unseen() -> Result<()> {
-    let (shop, legacy) = (
-        Namespace::injected("shop-strict")?,
-        Namespace::outside("legacy-strict")?,
-    );
-    istio::watch_the_mesh()?;
-    peer_authentication("shop-strict", "STRICT")?;
-    pair(&shop)?;
-    let target = "tcp://server.shop-strict:7000";
-    legacy.start(&[Workload {
-        name: "client",
-        targets: &[target],
-        ..Workload::default()
-    }])?;
-    eventually(DEADLINE, || {
-        let refused = legacy.call("client", target);
-        ensure!(refused.is_err(), "plaintext is let in");
-        Ok(())
-    })?;
-    let mtls = shop.selector(
-        "mtls_connections_total",
-        "pod=~\"server-.*\", direction=\"inbound\", security=\"mtls\"",
-    );
-    wait_for(&(mtls + " > 0"))?;
-    // It goes on being refused while the others go on.
-    ensure!(
-        shop.failures_during(100)? == 0,
-        "calls inside of the mesh fail"
-    );
-    ensure!(legacy.calls("ok")? == 0, "plaintext is let in");
-    let seen = shop.series(
-        "mtls_connections_total",
-        "direction=\"inbound\", security=\"plaintext\"",
-    )?;
-    ensure!(
-        seen.iter().all(|sample| sample.value == 0.0),
-        "it is seen after all:{}",
-        lines(&seen)
-    );
-    nothing(&shop.selector("mtls_handshake_failures_total", "reason=\"not_tls\""))
-}
-
-fn peer_authentication(namespace: &str, mode: &str) -> Result<()> {
-    apply(&format!(
-        "{{apiVersion: security.istio.io/v1, kind: PeerAuthentication, metadata: {{name: default, namespace: {namespace}}}, spec: {{mtls: {{mode: {mode}}}}}}}"
-    ))
-}
-
-/// A MUTUAL server on the ingress gateway: its client's certificate is what the module is there for.
-fn ingress_gateway_names_its_clients() -> Result<()> {
-    let shop = Namespace::injected("shop-ingress")?;
-    istio::watch_the_mesh()?;
-    shop.start(&[Workload {
-        name: "server",
-        ..Workload::default()
-    }])?;
-    let partners = istio::mutual_gateway("shop-ingress", "shop-ingress.example")?;
-    let gateway = istio::gateway_address()?;
-    let leaf = partners.leaf("spiffe://partner.example/billing")?;
-    eventually(DEADLINE, || {
-        mesh_tests::probe::get(&gateway, "shop-ingress.example", &leaf)
-    })?;
-    let partner = "namespace=\"istio-system\", direction=\"inbound\", identity=\"spiffe://partner.example/billing\"";
-    wait_for(&format!(
-        "mtls_peer_certificate_not_after_timestamp_seconds{{{partner}}}"
-    ))
-    .map(drop)
-}
-
 /// The value of a counter as of a scrape that has yet to come.
-fn scraped_from_now_on(counter: &str) -> Result<f64> {
+pub(crate) fn scraped_from_now_on(counter: &str) -> Result<f64> {
     let now = query("vector(time())")?.first().context("no time")?.value;
     let samples = wait_for(&format!("{counter} and timestamp({counter}) > {now} + 1"))?;
     Ok(samples.first().context("no count")?.value)
+}
+
+const READ_FROM_XFCC: &str = "pod=~\"server-.*\", source=\"xfcc\", result=\"ok\"";
+
+/// The overlay xfcc of a namespace, where nothing else is.
+fn xfcc_shows_the_chain() -> Result<()> {
+    let shop = Namespace::injected("shop-xfcc")?;
+    istio::watch_nothing()?;
+    let mut overlay = istio::Overlay::new("xfcc");
+    overlay.namespace = Some(shop.name.clone());
+    overlay.apply()?;
+    pair(&shop)?;
+    wait_for(&(shop.selector("mtls_watch_inspections_total", READ_FROM_XFCC) + " > 0"))?;
+    both_sides_are_named(&shop)
+}
+
+/// Its part without plugins, in a mesh that is watched.
+fn xfcc_beside_the_mesh_counts_once() -> Result<()> {
+    let shop = Namespace::injected("shop-beside")?;
+    istio::watch_the_mesh()?;
+    let mut overlay = istio::Overlay::new("xfcc-chain");
+    overlay.namespace = Some(shop.name.clone());
+    overlay.apply()?;
+    pair(&shop)?;
+    wait_for(&(shop.selector("mtls_watch_inspections_total", READ_FROM_XFCC) + " > 0"))?;
+    both_sides_are_named(&shop)
 }
 
 /// The overlay of a namespace beside the one of the mesh.
