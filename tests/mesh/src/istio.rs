@@ -25,6 +25,8 @@ pub struct Overlay {
     pub url: String,
     /// The module's configuration, as YAML in one line, where it is not the overlay's own with a poll every 5 s.
     pub plugin_config: Option<String>,
+    /// Fields of the plugins' `spec` that the overlay leaves out, such as `sha256`.
+    pub added: Vec<(&'static str, String)>,
 }
 
 impl Overlay {
@@ -36,6 +38,7 @@ impl Overlay {
             namespace: None,
             url: IMAGE.to_owned(),
             plugin_config: None,
+            added: Vec::new(),
         }
     }
 
@@ -92,14 +95,18 @@ kind: Kustomization
             Some(config) => ("pluginConfig", config.as_str()),
             None => ("pluginConfig/hierarchy/interval", "5s"),
         };
+        let added = self.added.iter().map(|(field, value)| {
+            format!("      - {{ op: add, path: {path}/{field}, value: {value:?} }}\n")
+        });
         format!(
             "patches:
   - target: {{ kind: {kind} }}
     patch: |-
       - {{ op: replace, path: {path}/url, value: {:?} }}
       - {{ op: replace, path: {path}/{key}, value: {value} }}
-",
-            self.url
+{}",
+            self.url,
+            added.collect::<String>()
         )
     }
 }

@@ -9,6 +9,7 @@ pub mod kubectl;
 pub mod namespace;
 pub mod probe;
 pub mod prometheus;
+pub mod registry;
 pub mod rotation;
 pub mod runner;
 

@@ -1,10 +1,13 @@
 //! Scenario B: how the module reaches the proxies, and how it does not. Traffic goes on, whatever happens to it.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Result, ensure};
 use mesh_tests::istio::{self, Overlay};
 use mesh_tests::kubectl::kubectl;
 use mesh_tests::namespace::{Namespace, Workload};
-use mesh_tests::prometheus::{wait_for, wait_for_none};
+use mesh_tests::prometheus::{nothing, wait_for, wait_for_none};
+use mesh_tests::registry::{self, Manners};
 use mesh_tests::runner::{Scenario, holds};
 use mesh_tests::{DEADLINE, eventually};
 
@@ -15,6 +18,22 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     holds(
         "delivery::a_missing_image_stops_nothing",
         a_missing_image_stops_nothing,
+    ),
+    holds(
+        "delivery::a_pull_secret_and_a_digest",
+        a_pull_secret_and_a_digest,
+    ),
+    holds(
+        "delivery::another_digest_stops_nothing",
+        another_digest_stops_nothing,
+    ),
+    holds(
+        "delivery::a_registry_that_is_down_stops_nothing",
+        a_registry_that_is_down_stops_nothing,
+    ),
+    holds(
+        "delivery::a_slow_registry_delays_new_pods",
+        a_slow_registry_delays_new_pods,
     ),
     holds(
         "delivery::a_refused_configuration_stops_nothing",
@@ -60,6 +79,121 @@ fn a_missing_image_stops_nothing() -> Result<()> {
     ensure!(
         shop.failures_during(50)? == 0,
         "calls fail when the module comes"
+    );
+    Ok(())
+}
+
+/// How fetches of the image have ended, by the agents of a namespace.
+fn fetches(shop: &Namespace, result: &str) -> String {
+    shop.selector(
+        "istio_agent_wasm_remote_fetch_count",
+        &format!("result={result:?}"),
+    ) + " > 0"
+}
+
+fn module_counts(shop: &Namespace) -> Result<()> {
+    wait_for(&(shop.selector("mtls_requests_total", "status=\"ok\"") + " > 0")).map(drop)
+}
+
+/// From a registry that asks for a password, and the very image whose digest `make dist` writes.
+fn a_pull_secret_and_a_digest() -> Result<()> {
+    const PORT: u16 = 5011;
+    let shop = Namespace::injected("shop-secret")?;
+    let mut overlay = overlay(&shop)?;
+    let digest = registry::serve(
+        PORT,
+        Manners {
+            // mesh:watch
+            authorization: Some("Basic bWVzaDp3YXRjaA==".to_owned()),
+            ..Manners::default()
+        },
+    )?;
+    overlay.url = format!("oci://10.99.0.1:{PORT}/mtls-watch:0.1.0");
+    overlay.added = vec![
+        ("sha256", digest.trim_start_matches("sha256:").to_owned()),
+        ("imagePullSecret", "registry".to_owned()),
+    ];
+    pair(&shop)?;
+    // Without the secret.
+    overlay.apply()?;
+    wait_for(&fetches(&shop, "manifest_failure"))?;
+    ensure!(
+        shop.failures_during(50)? == 0,
+        "calls fail for want of a password"
+    );
+    kubectl(&[
+        "create",
+        "secret",
+        "docker-registry",
+        "registry",
+        "--namespace",
+        &shop.name,
+        &format!("--docker-server=10.99.0.1:{PORT}"),
+        "--docker-username=mesh",
+        "--docker-password=watch",
+    ])?;
+    module_counts(&shop)
+}
+
+fn another_digest_stops_nothing() -> Result<()> {
+    let shop = Namespace::injected("shop-digest")?;
+    let mut overlay = overlay(&shop)?;
+    overlay.added = vec![("sha256", "0".repeat(64))];
+    overlay.apply()?;
+    pair(&shop)?;
+    wait_for(&fetches(&shop, "checksum_mismatched"))?;
+    ensure!(
+        shop.failures_during(50)? == 0,
+        "calls fail for another digest"
+    );
+    nothing(&shop.selector("mtls_watch_info", ""))
+}
+
+/// And once it is there again, the next pod has the module.
+fn a_registry_that_is_down_stops_nothing() -> Result<()> {
+    const PORT: u16 = 5012;
+    let shop = Namespace::injected("shop-down")?;
+    let mut overlay = overlay(&shop)?;
+    overlay.url = format!("oci://10.99.0.1:{PORT}/mtls-watch:0.1.0");
+    overlay.apply()?;
+    pair(&shop)?;
+    wait_for(&fetches(&shop, "manifest_failure"))?;
+    ensure!(
+        shop.failures_during(50)? == 0,
+        "calls fail without a registry"
+    );
+    registry::serve(PORT, Manners::default())?;
+    shop.restart(&["server", "client"])?;
+    module_counts(&shop)
+}
+
+/// A running pod goes on meanwhile; a new one waits.
+fn a_slow_registry_delays_new_pods() -> Result<()> {
+    const PORT: u16 = 5013;
+    const DELAY: Duration = Duration::from_secs(4);
+    let shop = Namespace::injected("shop-slow")?;
+    let mut overlay = overlay(&shop)?;
+    pair(&shop)?;
+    let manners = Manners {
+        delay: DELAY,
+        ..Manners::default()
+    };
+    registry::serve(PORT, manners)?;
+    overlay.url = format!("oci://10.99.0.1:{PORT}/mtls-watch:0.1.0");
+    overlay.apply()?;
+    ensure!(
+        shop.failures_during(100)? == 0,
+        "calls fail while the image is fetched"
+    );
+    module_counts(&shop)?;
+    let start = Instant::now();
+    shop.restart(&["client"])?;
+    shop.call_until_ok("client", "http://server.shop-slow/")?;
+    module_counts(&shop)?;
+    println!(
+        "  a new pod took {:.0} s with a registry that takes {} s a reply",
+        start.elapsed().as_secs_f64(),
+        DELAY.as_secs()
     );
     Ok(())
 }
@@ -112,16 +246,19 @@ fn an_upgrade_cuts_nothing() -> Result<()> {
     wait_for(&format!("min({fetched}) >= 1"))?;
     ensure!(failed == 0, "{failed} calls failed with a new url");
     let changed = istio::PLUGIN_CONFIG.replace("5s", "6s");
-    Overlay {
-        plugin_config: Some(changed),
-        ..overlay
-    }
-    .apply()?;
+    overlay.plugin_config = Some(changed);
+    overlay.apply()?;
     let failed = shop.failures_during(400)?;
     ensure!(
         failed == 0,
         "{failed} calls failed with a new configuration"
     );
+    // And back.
+    overlay.url = istio::IMAGE.to_owned();
+    overlay.plugin_config = None;
+    overlay.apply()?;
+    let failed = shop.failures_during(400)?;
+    ensure!(failed == 0, "{failed} calls failed in a rollback");
     Ok(())
 }
 
