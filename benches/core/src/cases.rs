@@ -123,7 +123,7 @@ pub fn all() -> Vec<Case> {
             drop(black_box(chain::link(parsed(&chain_pem))));
         }),
         case("xfcc_with_chain_of_3", move || {
-            drop(black_box(xfcc::certificates(header.as_bytes())));
+            drop(black_box(xfcc::certificates(header.as_bytes(), None)));
         }),
         case("judge_chain_of_3", move || {
             drop(black_box(policy::judge(

@@ -180,7 +180,7 @@ fn ders(input: &[u8]) -> Result<Ders, Error> {
     }
     let header = header_value(input);
     let certificates = match looks_like_xfcc(header) {
-        true => xfcc::certificates(header)
+        true => xfcc::certificates(header, None)
             .map_err(|error| content(&error))?
             .ok_or_else(|| content(&"no Cert or Chain in the last element of the header"))?,
         false => {

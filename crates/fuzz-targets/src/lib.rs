@@ -97,7 +97,7 @@ fn judge(certificates: Vec<x509::Certificate>) {
 
 /// `x-forwarded-client-cert`, which the client may have begun.
 pub fn xfcc(input: &[u8]) {
-    let _ = xfcc::certificates(input);
+    let _ = xfcc::certificates(input, None);
     let Ok(element) = xfcc::last_element(input) else {
         return;
     };

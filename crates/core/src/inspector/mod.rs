@@ -173,7 +173,7 @@ struct Downstream {
     /// `None`: the client is not inspected.
     client: Option<Party>,
     /// Whether this hop's element of the XFCC header has certificates to take out.
-    strips_xfcc: bool,
+    strips_xfcc: Option<Vec<u8>>,
     /// What filter state of the connection says of the client.
     shown: Cell<Shown>,
     /// What it says of a server.
@@ -301,7 +301,7 @@ impl Inspector {
         xfcc: Option<&[u8]>,
     ) -> Rc<Peer> {
         let fingerprint = digest.as_deref().and_then(hex::decode_array);
-        let chain = xfcc.map_or(0, |header| self.chain_key(header));
+        let chain = xfcc.map_or(0, |header| self.chain_key(header, digest.as_deref()));
         // Without any fingerprint one peer cannot be told from another: none is remembered.
         let key = fingerprint
             .or_else(|| attribute_fingerprint(host, direction))
@@ -332,8 +332,8 @@ impl Inspector {
     }
 
     /// What tells one chain of a leaf from another: only this hop's element, as others vary.
-    fn chain_key(&self, header: &[u8]) -> u64 {
-        let element = xfcc::last_element(header).ok();
+    fn chain_key(&self, header: &[u8], digest: Option<&[u8]>) -> u64 {
+        let element = xfcc::own_element(header, digest).ok();
         let certificates = element.and_then(|element| element.certificates());
         self.chain_hasher.hash_one(certificates.unwrap_or(header))
     }

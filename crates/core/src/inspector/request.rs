@@ -46,8 +46,8 @@ impl RequestWatch {
         }
         let mut decision = Decision::Continue;
         if let Some(client) = &downstream.client {
-            if downstream.strips_xfcc {
-                strip_xfcc(host);
+            if let Some(digest) = &downstream.strips_xfcc {
+                strip_xfcc(host, digest);
             }
             (self.flag, decision) = self.look(host, Direction::Inbound, client);
         }
@@ -248,7 +248,7 @@ impl Inspector {
                 listener,
                 behind_router,
                 client: None,
-                strips_xfcc: false,
+                strips_xfcc: None,
                 shown: Cell::default(),
                 server_shown: Cell::default(),
             };
@@ -262,9 +262,9 @@ impl Inspector {
         if let Party::Certified(peer) = &party {
             self.record_remaining(host, peer);
         }
-        let strips_xfcc = self.config.strip_xfcc_certificates
-            && matches!(party, Party::Certified(_))
-            && xfcc.is_some_and(|header| has_own_certificates(host, &header));
+        let strips = self.config.strip_xfcc_certificates && matches!(party, Party::Certified(_));
+        let xfcc = xfcc.filter(|_| strips);
+        let strips_xfcc = xfcc.and_then(|header| digest_of_own_certificates(host, &header));
         Downstream {
             listener,
             behind_router,
@@ -313,25 +313,25 @@ impl Inspector {
     }
 }
 
-/// Whether the header's last element has certificates and was set by this proxy: then its hash is the
-/// one of this connection's certificate.
-fn has_own_certificates(host: &dyn Host, header: &[u8]) -> bool {
-    let Ok(element) = xfcc::last_element(header) else {
-        return false;
-    };
+/// The fingerprint by which this proxy's element is found in each request's header, if the element has certificates
+/// and was set by this proxy: then its hash is the one of this connection's certificate. Empty where Envoy does not
+/// give it.
+fn digest_of_own_certificates(host: &dyn Host, header: &[u8]) -> Option<Vec<u8>> {
     let digest = host.property(&["connection", "sha256_peer_certificate_digest"]);
+    let element = xfcc::own_element(header, digest.as_deref()).ok()?;
     let own = match (element.hash(), &digest) {
         (Some(hash), Some(digest)) => hash.eq_ignore_ascii_case(digest),
         _ => true,
     };
-    own && element.has_certificates()
+    (own && element.has_certificates()).then(|| digest.unwrap_or_default())
 }
 
-fn strip_xfcc(host: &dyn Host) {
+fn strip_xfcc(host: &dyn Host, digest: &[u8]) {
     let Some(header) = host.request_header(XFCC) else {
         return;
     };
-    if let Ok(element) = xfcc::last_element(&header) {
+    let digest = Some(digest).filter(|digest| !digest.is_empty());
+    if let Ok(element) = xfcc::own_element(&header, digest) {
         let stripped = element.without_certificates();
         if stripped.len() < header.len() {
             host.set_request_header(XFCC, Some(&stripped));

@@ -10,6 +10,7 @@ use crate::host::Host;
 use crate::terms::Direction;
 use crate::terms::Source;
 use mtls_watch_x509::chain::Layer;
+use mtls_watch_x509::hex;
 use mtls_watch_x509::pem::{self, Ders, PemError};
 use mtls_watch_x509::{self as x509, Certificate, ParseError};
 
@@ -156,7 +157,7 @@ impl PeerCertificates<'_> {
         let Some(header) = self.xfcc else {
             return Ok(None);
         };
-        let Some(mut ders) = xfcc::certificates(header).map_err(ReadError::Xfcc)? else {
+        let Some(mut ders) = self.certificates_of(header).map_err(ReadError::Xfcc)? else {
             return Ok(None);
         };
         ders.truncate(MAX_CHAIN);
@@ -168,12 +169,22 @@ impl PeerCertificates<'_> {
         }
     }
 
+    fn certificates_of(&self, header: &[u8]) -> Result<Option<Ders>, xfcc::XfccError> {
+        // As the header has it.
+        let digest = self.fingerprint.map(|fingerprint| {
+            let mut digits = String::new();
+            hex::push(&mut digits, fingerprint);
+            digits
+        });
+        xfcc::certificates(header, digest.as_deref().map(str::as_bytes))
+    }
+
     fn add_chain(&self, reading: &mut Reading, source: Source) {
         let configured = self.config.certificate_sources.contains(&Source::Xfcc);
         if source == Source::Xfcc || self.direction == Direction::Outbound || !configured {
             return;
         }
-        let chain = self.xfcc.map(xfcc::certificates);
+        let chain = self.xfcc.map(|header| self.certificates_of(header));
         if let Some(Ok(Some(mut ders))) = chain
             && leaf_of(&ders) == reading.ders.first().map(Vec::as_slice)
         {

@@ -1,8 +1,11 @@
 //! The header `x-forwarded-client-cert`.
 //!
 //! Envoy appends this hop's element to whatever the client sent, and does not check that. So only
-//! the last element counts, and it is found from the end: nothing that a client writes before it,
-//! an open quote for instance, changes where it begins.
+//! the last element counts. It is found by the fingerprint of the connection's certificate, where that is known, and
+//! else from the end: nothing that a client writes before it, an open quote for instance, changes where it begins.
+//!
+//! Envoy writes subjects in quotes, but not the URI SANs behind them. From the end, a comma or a quote in one of them
+//! hides where the element begins; the fingerprint stands before them.
 
 use std::fmt;
 
@@ -39,9 +42,63 @@ pub struct Element<'a> {
     before: &'a [u8],
     /// The element itself.
     text: &'a [u8],
+    /// Whether it was found by its fingerprint: then the pairs from the first on that has the certificate's own words
+    /// are nothing but these.
+    hashed: bool,
 }
 
-/// Finds this hop's element: the last one.
+/// Finds this hop's element: the last one with the `digest` (SHA-256 in hex) of the connection's certificate, which
+/// no text of the certificate can contain; else the last one. Others than Envoy may write certificates before the
+/// digest.
+///
+/// # Errors
+/// As [`last_element`].
+pub fn own_element<'a>(header: &'a [u8], digest: Option<&[u8]>) -> Result<Element<'a>, XfccError> {
+    let own = digest.and_then(|digest| hashed_element(header, |value| value.starts_with(digest)));
+    match own {
+        None => last_element(header),
+        Some(own) if own.has_certificates_next() => Ok(own),
+        Some(own) => {
+            let last = last_element(header);
+            Ok(last
+                .ok()
+                .filter(|last| last.before.len() <= own.before.len())
+                .unwrap_or(own))
+        }
+    }
+}
+
+/// The last element that has a fingerprint, from its `Hash` on: what Envoy writes before it is the name of this proxy.
+#[must_use]
+pub fn last_hashed_element(header: &[u8]) -> Option<Element<'_>> {
+    const DIGITS: usize = 64;
+    hashed_element(header, |value| {
+        let value = value.get(..DIGITS);
+        value.is_some_and(|value| value.iter().all(u8::is_ascii_hexdigit))
+    })
+}
+
+fn hashed_element(header: &[u8], is_wanted: impl Fn(&[u8]) -> bool) -> Option<Element<'_>> {
+    const KEY: &[u8] = b"hash";
+    let mut rest = header;
+    loop {
+        rest = rest.get(..memchr::memrchr(b'=', rest)?)?;
+        let value = header.get(rest.len().saturating_add(1)..)?;
+        let start = rest.len().saturating_sub(KEY.len());
+        let (before, key) = rest.split_at_checked(start)?;
+        let begins = matches!(before.last(), None | Some(b',' | b';' | b' '));
+        if begins && key.eq_ignore_ascii_case(KEY) && is_wanted(value) {
+            let text = header.get(start..)?;
+            return Some(Element {
+                before,
+                text,
+                hashed: true,
+            });
+        }
+    }
+}
+
+/// Finds the last element, from the end.
 ///
 /// # Errors
 /// [`XfccError::Json`] for the JSON form, [`XfccError::Quotes`] if the element cannot be told from
@@ -62,11 +119,16 @@ pub fn last_element(header: &[u8]) -> Result<Element<'_>, XfccError> {
         }
     }
     let (before, text) = header.split_at_checked(start).unwrap_or((&[], header));
+    let element = Element {
+        before,
+        text,
+        hashed: false,
+    };
     match (begins_with_key(text), quoted) {
-        (true, false) => Ok(Element { before, text }),
+        (true, false) => Ok(element),
         (false, _) if is_json(text) => Err(XfccError::Json),
         (_, true) => Err(XfccError::Quotes),
-        (false, false) => Ok(Element { before, text }),
+        (false, false) => Ok(element),
     }
 }
 
@@ -119,16 +181,42 @@ impl<'a> Element<'a> {
     /// earlier hops included: they are not ours to change.
     #[must_use]
     pub fn without_certificates(&self) -> Vec<u8> {
+        if self.hashed {
+            return self.without_next_certificates();
+        }
         let kept: Vec<&[u8]> = split_outside_quotes(self.text)
             .filter(|pair| !is_certificate_key(split_pair(pair).0))
             .collect();
         [self.before, &kept.join(&b';')].concat()
     }
 
+    /// The same for what Envoy wrote, which has them behind the fingerprint: for each request, so nothing is looked at
+    /// but their ends.
+    fn without_next_certificates(&self) -> Vec<u8> {
+        let (fingerprint, mut rest) = split_at_byte(b';', self.text);
+        while let Some((key, value)) = rest.get(1..).map(split_pair) {
+            if !is_certificate_key(key) {
+                break;
+            }
+            // What is percent-encoded has no quotes.
+            let after = value
+                .strip_prefix(b"\"")
+                .map(|value| split_at_byte(b'"', value).1);
+            rest = split_at_byte(b';', after.unwrap_or(value)).1;
+        }
+        [self.before, fingerprint, rest].concat()
+    }
+
     /// SHA-256 of the leaf in hex, as this hop wrote it.
     #[must_use]
     pub fn hash(&self) -> Option<&'a [u8]> {
         self.value(b"hash")
+    }
+
+    /// Whether it begins as Envoy begins one, so that it is no part of another.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        begins_with_key(self.text)
     }
 
     fn value(&self, wanted: &[u8]) -> Option<&'a [u8]> {
@@ -138,13 +226,34 @@ impl<'a> Element<'a> {
             .filter(|value| !value.is_empty())
     }
 
+    /// The pairs in which this proxy chose the words.
     fn pairs(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
-        split_outside_quotes(self.text).map(split_pair)
+        let hashed = self.hashed;
+        let pairs = split_outside_quotes(self.text).map(split_pair);
+        pairs.take_while(move |(key, _)| !(hashed && has_words_of_certificate(key)))
+    }
+
+    /// Whether they follow the fingerprint, as Envoy has it: cheaper than to look at all of the element.
+    fn has_certificates_next(&self) -> bool {
+        let next = split_at_byte(b';', self.text).1.get(1..);
+        next.is_some_and(|next| is_certificate_key(split_pair(next).0))
     }
 }
 
 fn is_certificate_key(key: &[u8]) -> bool {
     key.eq_ignore_ascii_case(b"cert") || key.eq_ignore_ascii_case(b"chain")
+}
+
+/// Keys whose values are a certificate's own words. Envoy writes them last.
+fn has_words_of_certificate(key: &[u8]) -> bool {
+    const KEYS: [&[u8]; 3] = [b"Subject", b"URI", b"DNS"];
+    KEYS.iter().any(|known| known.eq_ignore_ascii_case(key))
+}
+
+/// What is before the byte, and the rest from it on.
+fn split_at_byte(byte: u8, text: &[u8]) -> (&[u8], &[u8]) {
+    let at = memchr::memchr(byte, text).unwrap_or(text.len());
+    text.split_at_checked(at).unwrap_or((text, &[]))
 }
 
 fn split_pair(pair: &[u8]) -> (&[u8], &[u8]) {
@@ -198,12 +307,12 @@ fn semicolon(text: &[u8]) -> Option<usize> {
 }
 
 /// The certificates of this hop, leaf first, each as DER or the reason why it is none. `None` if the
-/// header carries no certificate.
+/// header carries no certificate. `digest` as for [`own_element`].
 ///
 /// # Errors
 /// [`XfccError`] if the header or the encoding is not readable at all.
-pub fn certificates(header: &[u8]) -> Result<Option<Ders>, XfccError> {
-    let Some(text) = last_element(header)?.certificates() else {
+pub fn certificates(header: &[u8], digest: Option<&[u8]>) -> Result<Option<Ders>, XfccError> {
+    let Some(text) = own_element(header, digest)?.certificates() else {
         return Ok(None);
     };
     let pem_text = pem::percent_decode(text).map_err(XfccError::Pem)?;
@@ -252,7 +361,7 @@ mod tests {
         assert_eq!(element("Hash=1;Subject=\"Cert=x\"").certificates(), None);
         assert_eq!(element("Cert=\"\"").certificates(), None);
         assert_eq!(element("").certificates(), None);
-        assert_eq!(certificates(b"Hash=1"), Ok(None));
+        assert_eq!(certificates(b"Hash=1", None), Ok(None));
     }
 
     #[test]
@@ -267,6 +376,38 @@ mod tests {
         assert!(!element("Hash=1;URI=Cert").has_certificates());
     }
 
+    /// Whatever a URI SAN has in it: Envoy does not quote it.
+    #[test]
+    fn the_fingerprint_finds_the_element() {
+        let digest = "0f".repeat(32);
+        for uri in [
+            "spiffe://a/b,c",
+            "spiffe://a/\"b",
+            "spiffe://a/b;Cert=\"FORGED\"",
+            "spiffe://a/\"\\\",Hash=00;Cert=\"FORGED\"",
+            "spiffe://a/b]",
+        ] {
+            for before in [
+                "",
+                "By=x;Hash=00;Cert=\"OLD\",",
+                "Cert=\"OLD,",
+                &format!("Hash={digest};Cert=\"OLD\","),
+            ] {
+                let header = format!(
+                    "{before}By=spiffe://a,b;Hash={digest};Cert=\"C\";Chain=\"CC\";Subject=\"\";URI={uri};DNS=d"
+                );
+                let element = own_element(header.as_bytes(), Some(digest.as_bytes())).unwrap();
+                assert_eq!(element.certificates(), Some(&b"CC"[..]), "{header}");
+                let stripped = String::from_utf8(element.without_certificates()).unwrap();
+                let expected = header.replace(";Cert=\"C\";Chain=\"CC\"", "");
+                assert_eq!(stripped, expected);
+                // Where it is another's, or not known, nothing is guessed.
+                let other = own_element(header.as_bytes(), Some(b"ff"));
+                assert_eq!(other, last_element(header.as_bytes()));
+            }
+        }
+    }
+
     #[test]
     fn what_cannot_be_read_is_an_error_not_a_guess() {
         assert_eq!(last_element(b" [{\"Hash\":\"1\"}]"), Err(XfccError::Json));
@@ -275,11 +416,11 @@ mod tests {
         assert_eq!(last_element(json), Err(XfccError::Json));
         assert_eq!(last_element(b"Hash=1;Cert=\"x"), Err(XfccError::Quotes));
         assert_eq!(
-            certificates(b"Cert=\"%4\""),
+            certificates(b"Cert=\"%4\"", None),
             Err(XfccError::Pem(PemError::Percent(0)))
         );
         assert_eq!(
-            certificates(b"Cert=\"hello\""),
+            certificates(b"Cert=\"hello\"", None),
             Err(XfccError::Pem(PemError::NoCertificate))
         );
     }

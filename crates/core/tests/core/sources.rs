@@ -419,3 +419,30 @@ fn a_peer_is_read_anew_when_it_shows_another_chain() {
     worker.request(&FakeHost::new(&proxy).client_with_chain(&pay));
     assert!(proxy.series().join("\n").contains("issuing_ca"));
 }
+
+/// Envoy writes URI SANs without quotes. What is in one of them hides no certificate, and is not believed.
+#[test]
+fn a_uri_with_commas_and_quotes_hides_nothing() {
+    for uri in [
+        "spiffe://d/a,b",
+        "spiffe://d/\"a",
+        "https://d/?q=\"a,b\"",
+        "spiffe://d/a;Cert=\"x\"",
+        "spiffe://d/a,By=x;Cert=\"y\"",
+    ] {
+        let client = pki::fixtures::leaf().uri(uri).issue().unwrap();
+        let element = format!("{};URI={uri}", xfcc_element(&client));
+        for before in ["", "Cert=\"x,", "By=\"x\\\",\"\",\","] {
+            let header = format!("{before}{element}");
+            let seen = Seen::with(json!({"certificate_sources": ["xfcc"]}), |proxy| {
+                FakeHost::new(proxy).mtls(&client).header(XFCC, &header)
+            });
+            assert_eq!(seen.identity(), uri, "{header}");
+            assert_eq!(seen.inspections("xfcc"), (3, 0), "{header}");
+            // Nor does it keep them in the header.
+            let hash = fingerprint(&client);
+            let rest = format!("{before}By=spiffe://d/me;Hash={hash};Subject=\"\";URI={uri}");
+            assert_eq!(seen.host.upstream_header(XFCC), Some(rest));
+        }
+    }
+}
