@@ -9,6 +9,7 @@ mod configuration;
 mod connections;
 mod crowd;
 mod directions;
+mod duplicates;
 mod findings;
 mod flags;
 mod gauges;

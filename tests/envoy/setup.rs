@@ -31,6 +31,7 @@ pub const NOT_BEFORE: &str = "mtls_peer_certificate_not_before_timestamp_seconds
 pub const REMAINING: &str = "mtls_peer_certificate_remaining_seconds";
 pub const INSPECTIONS: &str = "mtls_watch_inspections_total";
 pub const CONFIGURATION_ERRORS: &str = "mtls_watch_configuration_errors";
+pub const DUPLICATES: &str = "mtls_watch_duplicate_plugins";
 pub const OVERFLOW: &str = "mtls_watch_series_overflow_total";
 
 /// CAs, and the files that a sample takes from them.

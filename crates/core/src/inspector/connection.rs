@@ -9,6 +9,7 @@ use crate::host::{self, Host};
 use crate::metrics::counters::Counter;
 use crate::terms::Security;
 use crate::terms::{Direction, Findings, Status};
+use mtls_watch_x509::chain::Layer;
 use mtls_watch_x509::time::UnixTime;
 
 /// Events of a server that speaks alone, at each of which the client is looked for. After so many it is looked
@@ -37,6 +38,8 @@ pub struct ConnectionWatch {
     /// Known from the first event on: before, Envoy's TLS properties must not be asked (it would keep
     /// the answers of an unfinished handshake).
     listener: Option<Listener>,
+    /// Whether this connection is counted here, or by another plugin of this module.
+    counts: bool,
     downstream: Side,
     upstream: Side,
     /// Whether there is a client to inspect, and it is known.
@@ -63,6 +66,21 @@ enum Side {
     Watched(Rc<Peer>, Rc<Posture>),
 }
 
+impl Side {
+    /// Whether there is nothing to find out. A peer that is known goes on talking, which costs no host call.
+    fn is_unchanged(&self, inspector: &Inspector) -> bool {
+        match self {
+            Self::Unknown => false,
+            Self::Settled | Self::Refused => true,
+            Self::Watched(peer, posture) => {
+                let now = inspector.clock.get();
+                peer.saw(now);
+                posture.holds(now)
+            }
+        }
+    }
+}
+
 impl ConnectionWatch {
     /// A connection has come in.
     #[must_use]
@@ -73,6 +91,7 @@ impl ConnectionWatch {
             server_spoke: false,
             inspector,
             listener: None,
+            counts: true,
             downstream: Side::Unknown,
             upstream: Side::Unknown,
             client_met: false,
@@ -82,17 +101,40 @@ impl ConnectionWatch {
 
     /// Something happened on the connection.
     pub fn on(&mut self, host: &dyn Host, event: Event) -> Decision {
-        let listener = *self.listener.get_or_insert_with(|| Listener::of(host));
+        let listener = match self.listener {
+            Some(listener) => listener,
+            None => self.begin(host),
+        };
+        if !self.counts {
+            let inspector = &self.inspector;
+            inspector.registry.duplicates.saw(inspector.clock.get());
+            if inspector.config.deny.is_empty() {
+                return Decision::Continue;
+            }
+        }
         self.server_spoke |= event == Event::UpstreamData;
         self.client_done |= event == Event::DownstreamEnd;
         let mut close = self.look_downstream(host, event, listener);
         if listener.inspects_upstream() && !matches!(self.downstream, Side::Refused) {
-            close |= self.look_upstream(host, event, listener);
+            if !self.upstream.is_unchanged(&self.inspector) {
+                close |= self.look_upstream(host, event, listener);
+            }
+            if self.counts && self.was_hung_up_on(host, event) {
+                self.inspector.rejected_by_server(host);
+            }
         }
         match close {
             true => Decision::Deny,
             false => Decision::Continue,
         }
+    }
+
+    /// The first event: where it happens, and whether another plugin has been here before.
+    fn begin(&mut self, host: &dyn Host) -> Listener {
+        let listener = Listener::of(host);
+        self.listener = Some(listener);
+        self.counts = self.inspector.plugin.takes_connection(host);
+        listener
     }
 
     /// Whether the server was heard by a client that may have to be denied, and is not known yet: Envoy has no
@@ -104,27 +146,34 @@ impl ConnectionWatch {
     }
 
     fn look_downstream(&mut self, host: &dyn Host, event: Event, listener: Listener) -> bool {
+        if self.downstream.is_unchanged(&self.inspector) {
+            return false;
+        }
         if matches!(self.downstream, Side::Unknown) && !self.is_worth_a_look(event) {
             return false;
         }
-        let inspector = &self.inspector;
+        let sight = Sight {
+            inspector: &self.inspector,
+            host,
+            direction: Direction::Inbound,
+            names: &[PEER],
+            counts: self.counts,
+        };
         let (side, close) = match &mut self.downstream {
             Side::Settled | Side::Refused => return false,
-            Side::Watched(peer, posture) => {
-                return again(inspector, host, Direction::Inbound, &[PEER], peer, posture);
-            }
-            Side::Unknown => match client(inspector, host, event, listener) {
+            Side::Watched(peer, posture) => return sight.again(peer, posture),
+            Side::Unknown => match client(&sight, event, listener) {
                 Client::Unknown => return false,
                 Client::Application => (Side::Settled, false),
                 Client::Refused => (Side::Refused, false),
                 Client::Met(party) => {
                     self.client_met = true;
                     // The server spoke first, and was taken for the peer.
-                    if let Side::Watched(peer, posture) = &self.upstream {
+                    if let (true, Side::Watched(peer, posture)) = (self.counts, &self.upstream) {
                         let server = Shown::Certified(Rc::clone(peer), Rc::clone(posture));
                         Shown::Nothing.write(host, PEER, &server);
                     }
-                    first(inspector, host, Direction::Inbound, &[PEER], party)
+                    sight.first(party)
                 }
             },
         };
@@ -146,17 +195,16 @@ impl ConnectionWatch {
     }
 
     fn look_upstream(&mut self, host: &dyn Host, event: Event, listener: Listener) -> bool {
-        let names = self.server_names(listener);
-        let close = match &mut self.upstream {
+        let sight = Sight {
+            inspector: &self.inspector,
+            host,
+            direction: Direction::Outbound,
+            names: self.server_names(listener),
+            counts: self.counts,
+        };
+        match &mut self.upstream {
             Side::Settled | Side::Refused => false,
-            Side::Watched(peer, posture) => again(
-                &self.inspector,
-                host,
-                Direction::Outbound,
-                names,
-                peer,
-                posture,
-            ),
+            Side::Watched(peer, posture) => sight.again(peer, posture),
             // A server that was not there at one event may be at the next kind of event. Under an
             // HTTP connection manager it never is. A stream in one direction has one kind of event, and
             // who denies wants to know of a server that came later.
@@ -168,36 +216,11 @@ impl ConnectionWatch {
             }
             Side::Unknown => {
                 self.looked_for_upstream = Some(event);
-                self.meet_upstream(host, event, listener)
+                let (side, close) = meet_upstream(&sight, event, listener);
+                self.upstream = side;
+                close
             }
-        };
-        if self.was_hung_up_on(host, event) {
-            self.inspector.rejected_by_server(host);
         }
-        close
-    }
-
-    fn meet_upstream(&mut self, host: &dyn Host, event: Event, listener: Listener) -> bool {
-        let party = match self.inspector.upstream(host) {
-            Server::Unknown => return false,
-            Server::Failed(reason) => {
-                self.inspector.server_failed(host, &reason);
-                self.upstream = Side::Settled;
-                return false;
-            }
-            // Before the server's first byte its handshake may not have begun.
-            Server::Met(Party::Anonymous(_)) if event != Event::UpstreamData => return false,
-            Server::Met(Party::Anonymous(Security::Plaintext))
-                if listener != Listener::Outbound =>
-            {
-                return false;
-            }
-            Server::Met(party) => party,
-        };
-        let names = self.server_names(listener);
-        let (side, close) = first(&self.inspector, host, Direction::Outbound, names, party);
-        self.upstream = side;
-        close
     }
 
     /// What filter state about the server is called. At an outbound listener it is the peer as long as no
@@ -219,6 +242,26 @@ impl ConnectionWatch {
     }
 }
 
+/// The server, if it is there.
+fn meet_upstream(sight: &Sight, event: Event, listener: Listener) -> (Side, bool) {
+    let nobody = (Side::Unknown, false);
+    match sight.inspector.upstream(sight.host) {
+        Server::Unknown => nobody,
+        Server::Failed(reason) => {
+            if sight.counts {
+                sight.inspector.server_failed(sight.host, &reason);
+            }
+            (Side::Settled, false)
+        }
+        // Before the server's first byte its handshake may not have begun.
+        Server::Met(Party::Anonymous(_)) if event != Event::UpstreamData => nobody,
+        Server::Met(Party::Anonymous(Security::Plaintext)) if listener != Listener::Outbound => {
+            nobody
+        }
+        Server::Met(party) => sight.first(party),
+    }
+}
+
 /// What an event tells of the client.
 enum Client {
     /// Nothing yet.
@@ -235,7 +278,8 @@ enum Client {
 /// certificate. Before, nothing but `connection.mtls` may be asked: Envoy would keep the answers. A
 /// server that speaks first does so in the middle of the client's handshake, and a connection without
 /// a byte may be a port scan or a health check.
-fn client(inspector: &Inspector, host: &dyn Host, event: Event, listener: Listener) -> Client {
+fn client(sight: &Sight, event: Event, listener: Listener) -> Client {
+    let (inspector, host) = (sight.inspector, sight.host);
     match event {
         Event::DownstreamData | Event::DownstreamEnd if !listener.inspects_client(host) => {
             Client::Application
@@ -249,18 +293,21 @@ fn client(inspector: &Inspector, host: &dyn Host, event: Event, listener: Listen
             Client::Met(inspector.downstream(host, None))
         }
         Event::UpstreamData => Client::Unknown,
-        Event::Close { .. } => leaving_client(inspector, host, listener),
+        Event::Close { .. } => leaving_client(sight, listener),
     }
 }
 
 /// A client that closes before it has sent anything.
-fn leaving_client(inspector: &Inspector, host: &dyn Host, listener: Listener) -> Client {
+fn leaving_client(sight: &Sight, listener: Listener) -> Client {
+    let (inspector, host) = (sight.inspector, sight.host);
     if let Some(reason) = host.property(&["connection", "transport_failure_reason"]) {
         // Envoy's listener filter for TLS leaves a reason on connections without TLS.
         if !listener.inspects_client(host) {
             return Client::Application;
         }
-        inspector.client_failed(host, &reason);
+        if sight.counts {
+            inspector.client_failed(host, &reason);
+        }
         return Client::Refused;
     }
     if !host::boolean(host, &["connection", "mtls"]) {
@@ -274,80 +321,91 @@ fn leaving_client(inspector: &Inspector, host: &dyn Host, listener: Listener) ->
     }
 }
 
-/// First sight of an end of the connection: counts it.
-fn first(
-    inspector: &Inspector,
-    host: &dyn Host,
+/// How an end of the connection is looked at.
+struct Sight<'a> {
+    inspector: &'a Inspector,
+    host: &'a dyn Host,
     direction: Direction,
-    names: &[Names],
-    party: Party,
-) -> (Side, bool) {
-    let security = match (direction, party.security()) {
-        (Direction::Outbound, Security::Mtls) if !presented_certificate(host) => Security::Tls,
-        (_, security) => security,
-    };
-    inspector.count(host, Counter::Connection(direction, security));
-    let peer = match party {
-        Party::Certified(peer) => peer,
-        Party::Anonymous(security) => {
-            show(
-                host,
-                names,
-                &Shown::Anonymous(Status::of_anonymous(security)),
-            );
-            return (Side::Settled, false);
+    /// What filter state about it is called.
+    names: &'a [Names],
+    /// Whether it is counted here, or by another plugin of this module.
+    counts: bool,
+}
+
+impl Sight<'_> {
+    /// First sight of a party: counts it.
+    fn first(&self, party: Party) -> (Side, bool) {
+        let (inspector, host) = (self.inspector, self.host);
+        if self.counts {
+            let security = self.security(&party);
+            inspector.count(host, Counter::Connection(self.direction, security));
         }
-    };
-    let now = inspector.now(host);
-    let posture = inspector.posture(&peer, now);
-    let counter = |layer, finding| Counter::ConnectionFinding(direction, layer, finding);
-    inspector.count_findings(host, &posture.findings, counter);
-    if let Some(issuer) = peer.issuer() {
-        issuer.count_connection(host, &inspector.registry);
+        let peer = match party {
+            Party::Certified(peer) => peer,
+            Party::Anonymous(security) => {
+                self.show(&Shown::Anonymous(Status::of_anonymous(security)));
+                return (Side::Settled, false);
+            }
+        };
+        let now = inspector.now(host);
+        let posture = inspector.posture(&peer, now);
+        self.count_findings(&posture.findings);
+        if self.counts {
+            if let Some(issuer) = peer.issuer() {
+                issuer.count_connection(host, &inspector.registry);
+            }
+            if let Some(seconds) = peer.remaining(now) {
+                inspector.registry.remaining(host, self.direction, seconds);
+            }
+        }
+        let shown = Shown::Certified(Rc::clone(&peer), Rc::clone(&posture));
+        self.show(&shown);
+        let close = inspector.denies(now, &peer, &posture, "connection");
+        (Side::Watched(peer, posture), close)
     }
-    if let Some(seconds) = peer.remaining(now) {
-        inspector.registry.remaining(host, direction, seconds);
-    }
-    let shown = Shown::Certified(Rc::clone(&peer), Rc::clone(&posture));
-    show(host, names, &shown);
-    let close = inspector.denies(now, &peer, &posture, "connection");
-    (Side::Watched(peer, posture), close)
-}
 
-/// A peer that is known goes on talking. Costs no host call unless its certificate has crossed a
-/// threshold since; then only the new findings are counted.
-fn again(
-    inspector: &Inspector,
-    host: &dyn Host,
-    direction: Direction,
-    names: &[Names],
-    peer: &Rc<Peer>,
-    posture: &mut Rc<Posture>,
-) -> bool {
-    let now = inspector.clock.get();
-    peer.saw(now);
-    if posture.holds(now) {
-        return false;
+    /// Where this proxy shows no certificate to a server, TLS is one-sided.
+    fn security(&self, party: &Party) -> Security {
+        match (self.direction, party.security()) {
+            (Direction::Outbound, Security::Mtls) if !presented_certificate(self.host) => {
+                Security::Tls
+            }
+            (_, security) => security,
+        }
     }
-    let before = std::mem::replace(posture, inspector.posture(peer, now));
-    let known = |layer| {
-        let same = before.findings.iter().filter(|(known, _)| *known == layer);
-        same.fold(Findings::empty(), |all, (_, findings)| all | *findings)
-    };
-    let new: Vec<_> = posture
-        .findings
-        .iter()
-        .map(|(layer, findings)| (*layer, findings.difference(known(*layer))))
-        .collect();
-    let counter = |layer, finding| Counter::ConnectionFinding(direction, layer, finding);
-    inspector.count_findings(host, &new, counter);
-    let shown = Shown::Certified(Rc::clone(peer), Rc::clone(posture));
-    show(host, names, &shown);
-    inspector.denies(now, peer, posture, "connection")
-}
 
-fn show(host: &dyn Host, names: &[Names], shown: &Shown) {
-    for names in names {
-        shown.write(host, *names, &Shown::Nothing);
+    /// A peer that is known has crossed a threshold: only the new findings are counted.
+    fn again(&self, peer: &Rc<Peer>, posture: &mut Rc<Posture>) -> bool {
+        let now = self.inspector.clock.get();
+        let before = std::mem::replace(posture, self.inspector.posture(peer, now));
+        let known = |layer| {
+            let same = before.findings.iter().filter(|(known, _)| *known == layer);
+            same.fold(Findings::empty(), |all, (_, findings)| all | *findings)
+        };
+        let new: Vec<_> = posture
+            .findings
+            .iter()
+            .map(|(layer, findings)| (*layer, findings.difference(known(*layer))))
+            .collect();
+        self.count_findings(&new);
+        let shown = Shown::Certified(Rc::clone(peer), Rc::clone(posture));
+        self.show(&shown);
+        self.inspector.denies(now, peer, posture, "connection")
+    }
+
+    fn count_findings(&self, findings: &[(Layer, Findings)]) {
+        if self.counts {
+            let counter =
+                |layer, finding| Counter::ConnectionFinding(self.direction, layer, finding);
+            self.inspector.count_findings(self.host, findings, counter);
+        }
+    }
+
+    /// Filter state says what is counted.
+    fn show(&self, shown: &Shown) {
+        let names = self.names.iter().filter(|_| self.counts);
+        for names in names {
+            shown.write(self.host, *names, &Shown::Nothing);
+        }
     }
 }

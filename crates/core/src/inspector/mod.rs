@@ -6,6 +6,7 @@ mod connection;
 mod failure;
 mod flag;
 mod peer;
+mod place;
 mod request;
 mod shown;
 
@@ -35,6 +36,7 @@ use mtls_watch_x509::chain::{self, Layer, Member};
 use mtls_watch_x509::hex;
 use mtls_watch_x509::time::UnixTime;
 use peer::Judged;
+use place::{Plugin, Standing};
 use shown::Shown;
 
 pub use connection::{ConnectionWatch, Event};
@@ -126,9 +128,8 @@ pub struct Inspector {
     registry: Rc<Registry>,
     peers: RefCell<Cache<PeerKey, Rc<Peer>, ById>>,
     connections: RefCell<Cache<u64, Rc<Downstream>, ById>>,
-    /// Name of the filter state with the number of an HTTP connection, given at its first request. No
-    /// other inspector has the same, before or beside this one: a connection may outlive it.
-    connection_number: String,
+    plugin: Plugin,
+    /// The number of the newest HTTP connection, given at its first request.
     last_connection: Cell<u64>,
     /// Whether filter state stays as long as the connection. If not, it goes with each request.
     keeps_state: Cell<bool>,
@@ -168,8 +169,12 @@ impl Hash for PeerKey {
 /// The client of an HTTP connection, as remembered between its requests.
 struct Downstream {
     listener: Listener,
+    /// Whether its requests are counted here, or by another plugin of this module.
+    standing: Standing,
     /// Whether the filter stands in a cluster's chain, where nothing is watched.
     behind_router: bool,
+    /// Whether there is nothing to do here: that, or another plugin counts and this one does no more than that.
+    idle: bool,
     /// `None`: the client is not inspected.
     client: Option<Party>,
     /// Whether this hop's element of the XFCC header has certificates to take out.
@@ -184,13 +189,13 @@ impl Inspector {
     /// An inspector with that configuration; `registry` is the VM's.
     #[must_use]
     pub fn new(config: Config, registry: Rc<Registry>) -> Self {
-        let connection_number = unique_name();
+        let plugin = Plugin::new(registry.next_inspector());
         Self {
             peers: RefCell::new(Cache::new(MAX_PEERS)),
             connections: RefCell::new(Cache::new(MAX_CONNECTIONS)),
-            last_connection: Cell::default(),
+            last_connection: Cell::new(plugin.first_number()),
             keeps_state: Cell::default(),
-            connection_number,
+            plugin,
             sightings: Sightings::new(config.identity_series),
             issuers: Issuers::default(),
             reporter: Reporter::new(config.log_repeat),
@@ -213,8 +218,9 @@ impl Inspector {
     pub fn start(&self, host: &dyn Host, configuration_errors: usize) {
         self.registry.define_at_load(host, configuration_errors);
         admission::prepare(host);
+        self.plugin.start(host);
         self.now(host);
-        let mut names = [self.connection_number.as_str()]
+        let mut names = [place::REQUESTS]
             .into_iter()
             .chain(shown::PEER)
             .chain(shown::SERVER);
@@ -232,6 +238,8 @@ impl Inspector {
         }
         self.sightings.publish(host, &self.registry, now);
         self.issuers.publish(host, &self.registry);
+        let duplicates = &self.registry.duplicates;
+        duplicates.publish(host, &self.registry, now);
         self.reporter.tick(now);
         if let Some(poller) = &self.poller {
             poller.tick(host, &self.registry, now);
@@ -446,13 +454,6 @@ impl Inspector {
             }
         }
     }
-}
-
-/// A name for filter state that no other inspector has, before or beside this one. With `wasm.` before
-/// it, it has 18 characters: Envoy's strings take no memory for so many.
-fn unique_name() -> String {
-    let random = Keyed::default().hash_one(0) >> 32;
-    format!("mtls.{random:08x}")
 }
 
 /// The layers of which a certificate could not be read.

@@ -5,8 +5,9 @@ use std::rc::Rc;
 
 use super::failure::server_hung_up;
 use super::flag;
+use super::place::{self, Mark, Standing};
 use super::shown::{PEER, SERVER, STATUS, Shown};
-use super::{Decision, Downstream, Inspector, Listener, Party, Peer, Server, XFCC};
+use super::{Config, Decision, Downstream, Inspector, Listener, Party, Peer, Server, XFCC};
 use crate::host::{self, Host};
 use crate::metrics::counters::Counter;
 use crate::source::xfcc;
@@ -41,7 +42,10 @@ impl RequestWatch {
 
     fn on_request(&mut self, host: &dyn Host) -> Decision {
         let (inspector, downstream) = (Rc::clone(&self.inspector), Rc::clone(&self.downstream));
-        if downstream.behind_router {
+        if matches!(downstream.standing, Standing::Leaves { .. }) && !downstream.behind_router {
+            inspector.registry.duplicates.saw(inspector.clock.get());
+        }
+        if downstream.idle {
             return Decision::Continue;
         }
         let mut decision = Decision::Continue;
@@ -62,25 +66,25 @@ impl RequestWatch {
     /// Whether neither the response nor the end of the request will tell anything more.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.downstream.behind_router
+        self.downstream.idle
             || !self.downstream.listener.inspects_upstream()
                 && self.inspector.config.flag.response_header.is_none()
     }
 
     /// The response's headers are there: looks at the server.
     pub fn on_response(&mut self, host: &dyn Host) -> Decision {
-        if self.downstream.behind_router {
+        if self.downstream.idle {
             return Decision::Continue;
         }
         let inspector = Rc::clone(&self.inspector);
         let mut decision = Decision::Continue;
         if self.downstream.listener.inspects_upstream() && !self.denied {
             match inspector.upstream(host) {
-                Server::Failed(reason) => inspector.server_failed(host, &reason),
-                Server::Met(party) if self.counts(&party) => {
+                Server::Failed(reason) if self.counts() => inspector.server_failed(host, &reason),
+                Server::Met(party) if self.concerns(&party) => {
                     decision = self.look_upstream(host, &party);
                 }
-                Server::Met(_) | Server::Unknown => {}
+                Server::Met(_) | Server::Failed(_) | Server::Unknown => {}
             }
         }
         if let Some(name) = &inspector.config.flag.response_header {
@@ -100,14 +104,16 @@ impl RequestWatch {
         }
     }
 
-    /// Whether a server is counted: where both sides are inspected, one without TLS is not.
-    fn counts(&self, server: &Party) -> bool {
+    /// Whether a server is looked at: where both sides are inspected, one without TLS is not.
+    fn concerns(&self, server: &Party) -> bool {
         self.downstream.listener == Listener::Outbound || server.security() != Security::Plaintext
     }
 
     fn look_upstream(&mut self, host: &dyn Host, server: &Party) -> Decision {
         let inspector = Rc::clone(&self.inspector);
-        if let Party::Certified(_) = server {
+        if let Party::Certified(_) = server
+            && self.counts()
+        {
             inspector.record_new_server(host, server);
             if server_hung_up(host) {
                 inspector.rejected_by_server(host);
@@ -131,8 +137,10 @@ impl RequestWatch {
         match party {
             Party::Anonymous(security) => {
                 let status = Status::of_anonymous(*security);
-                let counter = Counter::Request(direction, status);
-                self.inspector.count(host, counter);
+                if self.counts() {
+                    let counter = Counter::Request(direction, status);
+                    self.inspector.count(host, counter);
+                }
                 self.show(host, direction, Shown::Anonymous(status));
                 let flag = self.flags().then(|| status.as_str().to_owned());
                 (flag, Decision::Continue)
@@ -150,9 +158,11 @@ impl RequestWatch {
         let inspector = Rc::clone(&self.inspector);
         let now = inspector.now(host);
         let posture = inspector.posture(peer, now);
-        inspector.count(host, Counter::Request(direction, posture.status));
-        let counter = |layer, finding| Counter::RequestFinding(direction, layer, finding);
-        inspector.count_findings(host, &posture.findings, counter);
+        if self.counts() {
+            inspector.count(host, Counter::Request(direction, posture.status));
+            let counter = |layer, finding| Counter::RequestFinding(direction, layer, finding);
+            inspector.count_findings(host, &posture.findings, counter);
+        }
         let decision = match inspector.denies(now, peer, &posture, "request") {
             true => Decision::Deny,
             false => Decision::Continue,
@@ -163,14 +173,21 @@ impl RequestWatch {
         (flag, decision)
     }
 
+    /// What filter state says is what is counted.
     fn show(&mut self, host: &dyn Host, direction: Direction, shown: Shown) {
         match direction {
+            _ if !self.counts() => {}
             Direction::Inbound => self.inspector.show_client(host, &self.downstream, &shown),
             Direction::Outbound => {
                 self.inspector.show_server(host, &self.downstream, &shown);
                 self.server_shown = shown;
             }
         }
+    }
+
+    /// Whether the request is counted here.
+    fn counts(&self) -> bool {
+        self.downstream.standing == Standing::Counts
     }
 
     fn flags(&self) -> bool {
@@ -180,34 +197,64 @@ impl RequestWatch {
 }
 
 impl Inspector {
-    /// The client of this request's connection, which has a number since its first request. The rest is
-    /// asked at that.
+    /// The client of this request's connection, which has a mark with its number since its first request. The
+    /// rest is asked at that.
     fn remembered_downstream(&self, host: &dyn Host) -> Rc<Downstream> {
-        let number = match self.keeps_state.get() {
-            true => host::integer(host, &[&self.connection_number]),
-            // Envoy's own number is dearer to ask for.
-            false => host::integer(host, &["connection", "id"]),
-        };
-        let known = number.and_then(|number| self.connections.borrow_mut().get(&number));
-        if let Some(downstream) = known {
-            return downstream;
+        if !self.keeps_state.get() {
+            return self.downstream_by_id(host);
         }
-        let downstream = Rc::new(self.new_downstream(host));
-        if let Some(number) = number.or_else(|| self.number_connection(host)) {
-            let mut connections = self.connections.borrow_mut();
-            connections.insert(number, Rc::clone(&downstream));
+        let mark = host.property(&[place::REQUESTS]);
+        let mark = mark.and_then(|mark| Mark::read(&mark));
+        let known = mark.and_then(|mark| self.connections.borrow_mut().get(&mark.number));
+        if let Some((known, mark)) = known.as_ref().zip(mark)
+            && self.plugin.stays(known.standing, mark)
+        {
+            return Rc::clone(known);
         }
-        downstream
+        self.settle(host, mark, known)
     }
 
-    fn number_connection(&self, host: &dyn Host) -> Option<u64> {
-        if !self.keeps_state.get() {
-            return None;
+    /// A connection that is new here, or on which it has changed who counts its requests.
+    #[inline(never)]
+    fn settle(
+        &self,
+        host: &dyn Host,
+        mark: Option<Mark>,
+        known: Option<Rc<Downstream>>,
+    ) -> Rc<Downstream> {
+        let before = known.as_ref().map(|known| known.standing);
+        let (number, standing) = match mark {
+            Some(mark) => self.plugin.settle(host, mark, before),
+            None => {
+                let number = self.last_connection.get().wrapping_add(1);
+                self.last_connection.set(number);
+                self.plugin.take(host, number)
+            }
+        };
+        if let Some(known) = known.filter(|known| known.standing == standing) {
+            return known;
         }
-        let number = self.last_connection.get().wrapping_add(1);
-        self.last_connection.set(number);
-        host.set_filter_state(&self.connection_number, &number.to_le_bytes());
-        Some(number)
+        self.remember(number, self.new_downstream(host, standing))
+    }
+
+    /// Envoy's own number of the connection is dearer to ask for, and tells nothing of other plugins.
+    fn downstream_by_id(&self, host: &dyn Host) -> Rc<Downstream> {
+        let number = host::integer(host, &["connection", "id"]);
+        let known = number.and_then(|number| self.connections.borrow_mut().get(&number));
+        known.unwrap_or_else(|| {
+            let downstream = self.new_downstream(host, Standing::Counts);
+            match number {
+                Some(number) => self.remember(number, downstream),
+                None => Rc::new(downstream),
+            }
+        })
+    }
+
+    fn remember(&self, number: u64, downstream: Downstream) -> Rc<Downstream> {
+        let downstream = Rc::new(downstream);
+        let mut connections = self.connections.borrow_mut();
+        connections.insert(number, Rc::clone(&downstream));
+        downstream
     }
 
     /// Has filter state say that of the client, if it does not yet.
@@ -240,13 +287,17 @@ impl Inspector {
         }
     }
 
-    fn new_downstream(&self, host: &dyn Host) -> Downstream {
+    fn new_downstream(&self, host: &dyn Host, standing: Standing) -> Downstream {
         let listener = Listener::of(host);
         let behind_router = self.is_behind_router(host);
-        if behind_router || !listener.inspects_client(host) {
+        let counts = standing == Standing::Counts;
+        let idle = behind_router || !counts && !self.acts(host);
+        if idle || !listener.inspects_client(host) {
             return Downstream {
                 listener,
+                standing,
                 behind_router,
+                idle,
                 client: None,
                 strips_xfcc: None,
                 shown: Cell::default(),
@@ -259,7 +310,7 @@ impl Inspector {
             .flatten();
         let header_counts = self.config.certificate_sources.contains(&Source::Xfcc);
         let party = self.downstream(host, xfcc.as_deref().filter(|_| header_counts));
-        if let Party::Certified(peer) = &party {
+        if let (true, Party::Certified(peer)) = (counts, &party) {
             self.record_remaining(host, peer);
         }
         let strips = self.config.strip_xfcc_certificates && matches!(party, Party::Certified(_));
@@ -267,7 +318,9 @@ impl Inspector {
         let strips_xfcc = xfcc.and_then(|header| digest_of_own_certificates(host, &header));
         Downstream {
             listener,
+            standing,
             behind_router,
+            idle,
             client: Some(party),
             strips_xfcc,
             shown: Cell::default(),
@@ -286,6 +339,20 @@ impl Inspector {
             );
         }
         is_behind_router
+    }
+
+    /// Whether the configuration does more with this request than watch it.
+    fn acts(&self, host: &dyn Host) -> bool {
+        let Config { deny, flag, .. } = &self.config;
+        let strips = || {
+            let header = host.request_header(XFCC);
+            self.config.strip_xfcc_certificates
+                && header.is_some_and(|header| digest_of_own_certificates(host, &header).is_some())
+        };
+        !deny.is_empty()
+            || flag.request_header.is_some()
+            || flag.response_header.is_some()
+            || strips()
     }
 
     fn reads_xfcc(&self) -> bool {

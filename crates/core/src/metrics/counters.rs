@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 
 use strum::VariantArray as _;
 
+use super::duplicates::Duplicates;
 use super::{
     CONFIGURATION_ERRORS, CONNECTION_FINDINGS, CONNECTIONS, HANDSHAKE_FAILURES, HIERARCHY_POLLS,
     INFO, INSPECTIONS, PollResult, REMAINING, REQUEST_FINDINGS, REQUESTS, ReadResult,
@@ -174,6 +175,9 @@ pub struct Registry {
     remaining_inbound: Cell<Handle>,
     remaining_outbound: Cell<Handle>,
     named: RefCell<HashMap<String, Handle>>,
+    /// What this VM knows of other plugins in its place.
+    pub duplicates: Duplicates,
+    inspectors: Cell<u64>,
 }
 
 impl Default for Registry {
@@ -183,6 +187,8 @@ impl Default for Registry {
             remaining_inbound: Cell::default(),
             remaining_outbound: Cell::default(),
             named: RefCell::default(),
+            duplicates: Duplicates::default(),
+            inspectors: Cell::default(),
         }
     }
 }
@@ -197,6 +203,13 @@ impl Registry {
         let errors = u64::try_from(configuration_errors).unwrap_or(u64::MAX);
         let series = CONFIGURATION_ERRORS.series(());
         self.record(host, MetricKind::Gauge, series, errors);
+    }
+
+    /// A number for a new inspector of this VM.
+    pub fn next_inspector(&self) -> u64 {
+        let next = self.inspectors.get().wrapping_add(1);
+        self.inspectors.set(next);
+        next
     }
 
     /// Adds one.

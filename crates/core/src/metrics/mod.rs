@@ -2,6 +2,7 @@
 
 pub mod admission;
 pub mod counters;
+pub mod duplicates;
 pub mod issuers;
 mod labels;
 pub mod name;
@@ -260,6 +261,11 @@ pub const CONFIGURATION_ERRORS: Metric<()> = Metric::gauge(
     "mtls_watch_configuration_errors",
     "Errors in the plugin configuration that was loaded last, each with a log line; what is wrong has its default. Of several plugin configurations in one proxy, only the last one loaded is told",
 );
+/// Other plugins of this module in the same place.
+pub const DUPLICATE_PLUGINS: Metric<()> = Metric::gauge(
+    "mtls_watch_duplicate_plugins",
+    "1 while two plugins of this module and of one type see the same connections or requests: one of them counts; 0 once none was seen for 15 minutes, absent before the first",
+);
 /// Certificates read.
 pub const INSPECTIONS: Metric<(Source, ReadResult)> = Metric::counter(
     "mtls_watch_inspections_total",
@@ -277,7 +283,7 @@ pub const SERIES_OVERFLOW: Metric<()> = Metric::counter(
 );
 
 /// Every metric of this version.
-pub const CATALOGUE: [Description; 25] = [
+pub const CATALOGUE: [Description; 26] = [
     CONNECTIONS.description,
     REQUESTS.description,
     CONNECTION_FINDINGS.description,
@@ -300,6 +306,7 @@ pub const CATALOGUE: [Description; 25] = [
     TRUST_BUNDLE_CA.description,
     INFO.description,
     CONFIGURATION_ERRORS.description,
+    DUPLICATE_PLUGINS.description,
     INSPECTIONS.description,
     HIERARCHY_POLLS.description,
     SERIES_OVERFLOW.description,

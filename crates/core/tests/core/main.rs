@@ -5,6 +5,7 @@ mod allocations;
 mod captured_log;
 mod config;
 mod connections;
+mod duplicates;
 mod fake_host;
 mod gauges;
 mod history;

@@ -22,17 +22,22 @@ impl Worker {
     }
 
     pub fn configured(proxy: &Rc<Proxy>, configuration: Value) -> Self {
+        Self::named(proxy, "", configuration)
+    }
+
+    /// The same, of a plugin that Envoy's configuration calls so.
+    pub fn named(proxy: &Rc<Proxy>, name: &str, configuration: Value) -> Self {
         let registry = Rc::default();
         Self {
             proxy: Rc::clone(proxy),
-            inspector: start(proxy, &registry, configuration),
+            inspector: start(proxy, &registry, name, configuration),
             registry,
         }
     }
 
     /// The plugin's configuration has changed; the VM stays.
     pub fn configure_again(&mut self, configuration: Value) {
-        self.inspector = start(&self.proxy, &self.registry, configuration);
+        self.inspector = start(&self.proxy, &self.registry, "", configuration);
     }
 
     /// A tick of Envoy's.
@@ -89,9 +94,15 @@ impl Worker {
     }
 }
 
-fn start(proxy: &Rc<Proxy>, registry: &Rc<Registry>, configuration: Value) -> Rc<Inspector> {
+fn start(
+    proxy: &Rc<Proxy>,
+    registry: &Rc<Registry>,
+    name: &str,
+    configuration: Value,
+) -> Rc<Inspector> {
     let config = Config::parse(configuration.to_string().as_bytes()).unwrap();
     let inspector = Rc::new(Inspector::new(config, Rc::clone(registry)));
-    inspector.start(&FakeHost::knowing_nothing(proxy), 0);
+    let host = FakeHost::knowing_nothing(proxy).with("plugin_name", name);
+    inspector.start(&host, 0);
     inspector
 }
