@@ -166,6 +166,10 @@ fn refused_leaf() -> Certificate {
         },
         signature_digest: SignatureDigest::Other,
         spiffe: Svid::Valid,
+        has_alt_names: true,
+        has_wildcard: false,
+        has_default_issuer: false,
+        has_unknown_critical_extension: false,
     }
 }
 

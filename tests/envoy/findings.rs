@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
-use testbed::pki::{DAY, ExtendedKeyUsage, KeyKind, KeyUsage, LeafBuilder, Lifetime};
+use testbed::pki::{DAY, ExtendedKeyUsage, HOUR, KeyKind, KeyUsage, LeafBuilder, Lifetime};
 use testbed::servers::ServerTls;
 use testbed::{Ca, Client, Envoy, Sample, Server, TlsVersion};
 
@@ -45,7 +45,47 @@ fn of_clients_that_envoy_takes() -> Result<()> {
     let cases = [
         ("sound", leaf(), "ok"),
         ("outside of a mesh", outside(), "ok"),
-        ("no key usage", leaf().key_usages(&[]), "ok"),
+        ("no key usage, outside", outside().key_usages(&[]), "ok"),
+        (
+            "no key usage",
+            leaf().key_usages(&[]),
+            "critical: workload spiffe_id_invalid",
+        ),
+        (
+            "keyCertSign",
+            leaf().key_usages(&[KeyUsage::DigitalSignature, KeyUsage::KeyCertSign]),
+            "critical: workload spiffe_id_invalid, workload usage_excessive",
+        ),
+        (
+            "for code",
+            outside().extended_key_usages(&[CLIENT[0].clone(), ExtendedKeyUsage::CodeSigning]),
+            "warning: workload usage_excessive",
+        ),
+        (
+            "three years",
+            leaf().lifetime(days(-1, 1100)),
+            "warning: workload validity_too_long",
+        ),
+        (
+            "a name in the subject only",
+            pki.cas.leaf().common_name("pay"),
+            "warning: workload subject_alt_name_missing",
+        ),
+        (
+            "a wildcard",
+            outside().dns("*.shop"),
+            "warning: workload wildcard_client",
+        ),
+        (
+            "version 1",
+            outside().version_1(),
+            "warning: workload extended_key_usage_absent, workload subject_alt_name_missing, workload version_1",
+        ),
+        (
+            "a CA of nobody",
+            of(&pki.cas.intermediate.subordinate("Acme Co").issue()?),
+            "warning: workload default_issuer",
+        ),
         (
             "last quarter",
             leaf().lifetime(days(-70, 20)),
@@ -199,7 +239,17 @@ fn of_clients_that_envoy_would_refuse() -> Result<()> {
         (
             "signed by itself",
             LeafBuilder::self_signed().uri(PAY),
-            "ok",
+            "warning: workload self_signed_leaf",
+        ),
+        (
+            "from tomorrow until today",
+            leaf().lifetime(Lifetime::from_now(DAY, HOUR)),
+            "not_yet_valid: workload not_yet_valid, workload validity_reversed",
+        ),
+        (
+            "an extension that nobody knows",
+            leaf().extension(&[1, 2, 3], true),
+            "warning: workload critical_extension_unknown",
         ),
         (
             "a CA for servers",

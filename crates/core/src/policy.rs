@@ -78,7 +78,13 @@ impl Judgement {
 #[must_use]
 pub fn judge(chain: &[Member], direction: Direction, thresholds: &Thresholds) -> Vec<Judgement> {
     let required = |leaf: &Certificate| Some(RequiredUsages::of_peer(leaf, direction));
-    judge_for(chain, required, thresholds)
+    let mut judged = judge_for(chain, required, thresholds);
+    if let (Direction::Inbound, Some(leaf), Some(judgement)) =
+        (direction, chain.first(), judged.first_mut())
+    {
+        judgement.lasting |= client_findings(&leaf.certificate);
+    }
+    judged
 }
 
 /// Judges this proxy's own chain, whose first is the leaf, or the CAs of its bundle.
@@ -98,11 +104,12 @@ fn judge_for(
     let required = required(&leaf.certificate);
     let judged = chain.iter().map(|member| {
         let issuer = member.issuer.and_then(|index| chain.get(index));
+        let certificate = &member.certificate;
         let lasting = usage_findings(member, required)
             | own_findings(member)
             | strength_findings(member)
-            | issuer_findings(&member.certificate, issuer);
-        let certificate = &member.certificate;
+            | issuer_findings(certificate, issuer)
+            | form_findings(member);
         let (not_before, not_after) = (certificate.not_before, certificate.not_after);
         Judgement {
             lasting,
@@ -137,26 +144,60 @@ fn own_findings(member: &Member) -> Findings {
 fn leaf_findings(leaf: &Certificate) -> Findings {
     let may_sign = leaf.key_usage.is_none_or(|usage| usage.digital_signature);
     let invalid_id = matches!(leaf.spiffe, Svid::Invalid(_));
+    let lifetime = leaf.not_after.since(leaf.not_before);
     found([
         (Finding::DigitalSignatureMissing, !may_sign),
         (Finding::LeafIsCa, leaf.is_ca),
         (Finding::SpiffeIdInvalid, invalid_id),
+        (Finding::ValidityTooLong, lifetime > LONGEST_LIFETIME),
+        (Finding::SelfSignedLeaf, leaf.is_self_signed()),
+        (Finding::SubjectAltNameMissing, !leaf.has_alt_names),
+        (Finding::UsageExcessive, is_for_more(leaf)),
+    ])
+}
+
+/// Two years, of which each may be a leap year where the CA counts in days.
+const LONGEST_LIFETIME: Seconds = Seconds::DAY.times(2 * 366);
+
+/// Whether a leaf may be used for what takes a certificate of its own. (cA is a finding of its own.)
+fn is_for_more(leaf: &Certificate) -> bool {
+    let usage = leaf.key_usage.unwrap_or_default();
+    let extended = leaf.extended_key_usage.unwrap_or_default();
+    usage.cert_sign || usage.crl_sign || extended.code_signing || extended.ocsp_signing
+}
+
+fn client_findings(leaf: &Certificate) -> Findings {
+    found([(Finding::WildcardClient, leaf.has_wildcard)])
+}
+
+/// What is wrong whatever the certificate is for.
+fn form_findings(member: &Member) -> Findings {
+    let certificate = &member.certificate;
+    let reversed = certificate.not_after < certificate.not_before;
+    let is_old = certificate.version == 1 && member.layer != Layer::RootCa;
+    found([
+        (Finding::ValidityReversed, reversed),
+        (Finding::DefaultIssuer, certificate.has_default_issuer),
+        (Finding::Version1, is_old),
+        (
+            Finding::CriticalExtensionUnknown,
+            certificate.has_unknown_critical_extension,
+        ),
     ])
 }
 
 fn ca_findings(ca: &Certificate) -> Findings {
     let may_sign = ca.key_usage.is_none_or(|usage| usage.cert_sign);
-    // A version 1 certificate cannot carry the flag; BoringSSL takes a self-issued one for a CA.
-    let old_root = ca.version == 1 && ca.is_self_issued();
     found([
         (Finding::CertSignMissing, !may_sign),
-        (Finding::CaFlagMissing, !ca.is_ca && !old_root),
+        (Finding::CaFlagMissing, !ca.is_ca && !ca.is_old_root()),
     ])
 }
 
 fn issuer_findings(certificate: &Certificate, issuer: Option<&Member>) -> Findings {
-    let outlives =
-        issuer.is_some_and(|issuer| certificate.not_after > issuer.certificate.not_after);
+    let not_after = certificate.not_after;
+    let is_longer = |issuer: &Member| not_after > issuer.certificate.not_after;
+    let outlives = not_after != UnixTime::NO_EXPIRY && issuer.is_some_and(is_longer);
     found([(Finding::OutlivesIssuer, outlives)])
 }
 
@@ -172,7 +213,7 @@ fn strength_findings(member: &Member) -> Findings {
         }
     };
     // Nobody verifies a root's signature over itself.
-    let is_verified = member.layer != Layer::RootCa;
+    let is_verified = member.layer != Layer::RootCa || !certificate.is_self_signed();
     let weak_signature = is_verified && certificate.signature_digest != SignatureDigest::Other;
     found([
         (Finding::WeakKey, weak_key),

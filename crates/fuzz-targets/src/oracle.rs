@@ -64,12 +64,16 @@ impl Oracle {
             key_usage: extension::<pkix::KeyUsage>(&content)?.map(|usage| KeyUsage {
                 digital_signature: usage.digital_signature(),
                 cert_sign: usage.key_cert_sign(),
+                crl_sign: usage.crl_sign(),
+                critical: is_critical(&content, pkix::KeyUsage::OID),
             }),
             extended_key_usage: extension::<pkix::ExtendedKeyUsage>(&content)?.map(|usage| {
                 let has = |oid: ObjectIdentifier| usage.0.contains(&oid);
                 ExtendedKeyUsage {
                     server_auth: has(rfc5280::ID_KP_SERVER_AUTH),
                     client_auth: has(rfc5280::ID_KP_CLIENT_AUTH),
+                    code_signing: has(rfc5280::ID_KP_CODE_SIGNING),
+                    ocsp_signing: has(rfc5280::ID_KP_OCSP_SIGNING),
                 }
             }),
             is_ca: constraints.is_some_and(|constraints| constraints.ca),
@@ -94,6 +98,13 @@ impl Oracle {
             is_ca: certificate.is_ca,
         }
     }
+}
+
+fn is_critical(content: &TbsCertificate, oid: ObjectIdentifier) -> bool {
+    let extensions = content.extensions.iter().flatten();
+    extensions
+        .filter(|extension| extension.extn_id == oid)
+        .any(|extension| extension.critical)
 }
 
 /// The URIs and DNS names of a certificate that must be readable, as the command line writes them.

@@ -4,6 +4,7 @@
 pub const UTF8_STRING: u8 = 12;
 pub const PRINTABLE_STRING: u8 = 19;
 pub const TELETEX_STRING: u8 = 20;
+pub const UNIVERSAL_STRING: u8 = 28;
 pub const BMP_STRING: u8 = 30;
 
 /// 1.2.840.113549.1.1, the arc of RSA.
@@ -31,6 +32,8 @@ pub struct Handmade {
     pub subject: Vec<u8>,
     pub key: Vec<u8>,
     pub signature_algorithm: Vec<u8>,
+    /// Parameters of the signature algorithm, a whole element.
+    pub signature_parameters: Vec<u8>,
     pub extensions: Vec<Vec<u8>>,
 }
 
@@ -44,6 +47,7 @@ impl Default for Handmade {
             subject: name(&[(&COMMON_NAME, UTF8_STRING, b"subject")]),
             key: ed25519(),
             signature_algorithm: rsa(11),
+            signature_parameters: vec![5, 0],
             extensions: Vec::new(),
         }
     }
@@ -56,7 +60,7 @@ impl Handmade {
             true => Vec::new(),
             false => tlv(0xa3, sequence(&self.extensions)),
         };
-        let algorithm = algorithm(&self.signature_algorithm, &[5, 0]);
+        let algorithm = algorithm(&self.signature_algorithm, &self.signature_parameters);
         let to_be_signed = sequence(&[
             version.unwrap_or_default(),
             tlv(2, &self.serial),

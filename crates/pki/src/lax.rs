@@ -80,6 +80,18 @@ pub fn long_length_of_signature(der: &[u8]) -> Vec<u8> {
     edited(der, SIGNATURE, &|element| stretch(element, 4))
 }
 
+/// The certificate without what version 1 does not have: the number of the version, and extensions.
+pub fn version_1(der: &[u8]) -> Vec<u8> {
+    edited(der, &[0], &|element| {
+        let parts = elements(element.content).into_iter();
+        let first_edition = parts.filter(|part| !matches!(part.tag, 0xa0 | 0xa3));
+        let parts: Vec<_> = first_edition
+            .map(|part| tlv(part.tag, part.content))
+            .collect();
+        sequence(&parts)
+    })
+}
+
 /// Certificates with lengths that are not there, but an end: as BER has it.
 pub fn indefinite_lengths(der: &[u8]) -> Vec<Case> {
     let paths = LEVELS

@@ -3,6 +3,7 @@
 
 pub mod fixtures;
 pub mod handmade;
+pub mod issuers;
 mod key;
 pub mod lax;
 
@@ -13,8 +14,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName,
-    DnType, IsCa, Issuer, RevokedCertParams, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CustomExtension,
+    DistinguishedName, DnType, IsCa, Issuer, OtherNameValue, RevokedCertParams, SanType,
+    SerialNumber,
 };
 use rsa::rand_core::{OsRng, RngCore};
 use rustls_pki_types::CertificateDer;
@@ -314,6 +316,7 @@ pub struct LeafBuilder {
     key: KeyChoice,
     names: Vec<Name>,
     sha1: bool,
+    version_1: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -321,6 +324,8 @@ enum Name {
     Uri(String),
     Dns(String),
     Ip(IpAddr),
+    Email(String),
+    Upn(String),
 }
 
 impl LeafBuilder {
@@ -339,6 +344,7 @@ impl LeafBuilder {
             key: KeyChoice::default(),
             names: Vec::new(),
             sha1: false,
+            version_1: false,
         }
     }
 
@@ -380,6 +386,33 @@ impl LeafBuilder {
         self
     }
 
+    /// One more e-mail SAN.
+    pub fn email(mut self, address: &str) -> Self {
+        self.names.push(Name::Email(address.to_owned()));
+        self
+    }
+
+    /// One more otherName SAN with a user principal name, as Active Directory writes it.
+    pub fn user_principal_name(mut self, name: &str) -> Self {
+        self.names.push(Name::Upn(name.to_owned()));
+        self
+    }
+
+    /// The subject's serialNumber, which devices have (IEEE 802.1AR).
+    pub fn serial_attribute(mut self, number: &str) -> Self {
+        let subject = &mut self.params.distinguished_name;
+        subject.push(DnType::CustomDnType(vec![2, 5, 4, 5]), number);
+        self
+    }
+
+    /// An extension of this OID, which nobody knows.
+    pub fn extension(mut self, oid: &[u64], critical: bool) -> Self {
+        let mut extension = CustomExtension::from_oid_content(oid, vec![5, 0]);
+        extension.set_criticality(critical);
+        self.params.custom_extensions.push(extension);
+        self
+    }
+
     /// Valid from when to when.
     pub fn lifetime(mut self, lifetime: Lifetime) -> Self {
         self.lifetime = lifetime;
@@ -416,6 +449,12 @@ impl LeafBuilder {
         self
     }
 
+    /// In X.509 version 1, without extensions. The CA's key must not be RSA.
+    pub fn version_1(mut self) -> Self {
+        self.version_1 = true;
+        self
+    }
+
     /// A new key of this kind.
     pub fn key_kind(mut self, kind: KeyKind) -> Self {
         self.key = KeyChoice::Generate(kind);
@@ -446,9 +485,12 @@ impl LeafBuilder {
                 ca.path.clone(),
             ),
         };
+        let signer = self.issuer.as_ref().map_or(&key, |ca| &ca.key);
         if self.sha1 {
-            let signer = self.issuer.as_ref().map_or(&key, |ca| &ca.key);
             leaf = signed_with_sha1(&leaf, signer)?;
+        }
+        if self.version_1 {
+            leaf = lax::signed_again(&leaf, &lax::version_1(&leaf), signer)?.into();
         }
         let (root, chain) = match above.split_last() {
             Some((root, below)) => (Some(root.clone()), below.to_vec()),
@@ -635,6 +677,11 @@ fn san_types(names: &[Name]) -> Result<Vec<SanType>> {
             Name::Uri(uri) => SanType::URI(uri.as_str().try_into()?),
             Name::Dns(dns) => SanType::DnsName(dns.as_str().try_into()?),
             Name::Ip(address) => SanType::IpAddress(*address),
+            Name::Email(address) => SanType::Rfc822Name(address.as_str().try_into()?),
+            Name::Upn(name) => SanType::OtherName((
+                vec![1, 3, 6, 1, 4, 1, 311, 20, 2, 3],
+                OtherNameValue::Utf8String(name.clone()),
+            )),
         })
     };
     names.iter().map(san_type).collect()

@@ -9,8 +9,8 @@ use crate::time::UnixTime;
 /// What is known of one certificate, in the terms of RFC 5280.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
-    /// Whom the certificate names, as a peer: SPIFFE ID, else first other URI SAN, else first DNS
-    /// SAN, else subject CN, else `unknown`.
+    /// Whom the certificate names, as a peer: SPIFFE ID, else first other URI SAN, else DNS SAN, else subject CN
+    /// (the last one), else IP, e-mail or UPN SAN, else subject serialNumber, else O, else `unknown`.
     pub identity: String,
     /// What the CA that signed it calls itself, where that is known: it is better than what can be told from
     /// this certificate, which may not say which key signed it.
@@ -37,6 +37,14 @@ pub struct Certificate {
     pub signature_digest: SignatureDigest,
     /// Whether the certificate claims to be an X.509-SVID, and if so whether it is a valid leaf.
     pub spiffe: spiffe::Svid,
+    /// Whether there are subject alternative names.
+    pub has_alt_names: bool,
+    /// Whether one of its DNS SANs has a wildcard.
+    pub has_wildcard: bool,
+    /// Whether the issuer's name is one that a tool proposes, such as `Internet Widgits Pty Ltd`.
+    pub has_default_issuer: bool,
+    /// Whether BoringSSL does not know an extension that is marked critical, and refuses the certificate.
+    pub has_unknown_critical_extension: bool,
 }
 
 impl Certificate {
@@ -82,6 +90,28 @@ impl Certificate {
         self.links.subject == self.links.issuer
     }
 
+    /// A root of version 1: it cannot carry cA, and BoringSSL takes it for a CA (`check_ca`).
+    #[must_use]
+    pub fn is_old_root(&self) -> bool {
+        self.version == 1 && self.is_self_issued()
+    }
+
+    /// Whether it may sign other certificates: it is a CA, and has keyCertSign where there is a key usage.
+    #[must_use]
+    pub fn may_sign_certificates(&self) -> bool {
+        let is_ca = self.is_ca || self.is_old_root();
+        is_ca && self.key_usage.is_none_or(|usage| usage.cert_sign)
+    }
+
+    /// Its own key signed it: subject and issuer are the same, and the issuer's key, if it is named, is its own.
+    #[must_use]
+    pub fn is_self_signed(&self) -> bool {
+        let links = &self.links;
+        let own_key =
+            links.authority_key_id.is_none() || links.authority_key_id == links.subject_key_id;
+        own_key && self.is_self_issued()
+    }
+
     /// Whether `issuer` may have signed this certificate: its subject is this one's issuer, and the
     /// key identifiers do not contradict. The signature itself is Envoy's to verify.
     #[must_use]
@@ -108,12 +138,16 @@ pub struct Links {
 }
 
 /// The key usages that matter for mTLS (RFC 5280, section 4.2.1.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KeyUsage {
     /// May sign handshakes.
     pub digital_signature: bool,
     /// May sign certificates.
     pub cert_sign: bool,
+    /// May sign revocation lists.
+    pub crl_sign: bool,
+    /// Whether the extension is marked critical.
+    pub critical: bool,
 }
 
 /// The extended key usages that matter for mTLS (RFC 5280, section 4.2.1.12).
@@ -123,6 +157,10 @@ pub struct ExtendedKeyUsage {
     pub server_auth: bool,
     /// id-kp-clientAuth.
     pub client_auth: bool,
+    /// id-kp-codeSigning.
+    pub code_signing: bool,
+    /// id-kp-OCSPSigning.
+    pub ocsp_signing: bool,
 }
 
 /// The subject's public key.

@@ -5,12 +5,13 @@ use std::borrow::Cow;
 use strum::{IntoStaticStr, VariantArray};
 
 use crate::certificate::Certificate;
+use crate::time::UnixTime;
 
 /// A certificate's place in the hierarchy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Layer {
-    /// The leaf.
+    /// The leaf, or another one that came with it.
     Workload,
     /// The CA that signed the leaf.
     IssuingCa,
@@ -54,8 +55,8 @@ impl Member {
     }
 }
 
-/// Puts certificates in order: the first is the leaf, the others are what came with it, in any
-/// order.
+/// Puts certificates in order: the first is the leaf, the others are what came with it, in any order. What is no
+/// CA, and has signed none of them, is another leaf.
 #[must_use]
 pub fn link(certificates: Vec<Certificate>) -> Vec<Member> {
     let places: Vec<_> = certificates
@@ -98,8 +99,9 @@ pub fn complete(certificates: &mut Vec<Certificate>, known: &[Certificate]) {
         let Some(last) = certificates.get(top) else {
             return;
         };
-        let mut issuers = known.iter().filter(|ca| last.names_as_issuer(ca));
-        match issuers.next() {
+        let issuers = known.iter().filter(|ca| last.names_as_issuer(ca));
+        // The first of equals.
+        match issuers.rev().max_by_key(|ca| lasts(ca)) {
             Some(ca) if !last.is_self_issued() && !certificates.contains(ca) => {
                 top = certificates.len();
                 certificates.push(ca.clone());
@@ -114,16 +116,23 @@ fn issuer_of(certificate: &Certificate, all: &[Certificate]) -> Option<usize> {
         return None;
     }
     // The first is the leaf: it signs nothing.
-    let signed = |(_, issuer): &(usize, &Certificate)| certificate.names_as_issuer(issuer);
-    all.iter()
-        .enumerate()
-        .skip(1)
-        .find(signed)
+    let others = all.iter().enumerate().skip(1);
+    let signed = others.filter(|(_, issuer)| certificate.names_as_issuer(issuer));
+    // The first of equals.
+    signed
+        .rev()
+        .max_by_key(|(_, issuer)| lasts(issuer))
         .map(|(index, _)| index)
 }
 
+/// Which of several certificates of one CA counts (renewed under the same key, or signed by different CAs): of
+/// those that Envoy accepts as issuer, the one that lasts longest.
+fn lasts(issuer: &Certificate) -> (bool, UnixTime) {
+    (issuer.may_sign_certificates(), issuer.not_after)
+}
+
 fn layer(index: usize, certificate: &Certificate, all: &[Certificate]) -> Layer {
-    if index == 0 {
+    if index == 0 || !is_issuer(certificate, all) {
         Layer::Workload
     } else if certificate.is_self_issued() {
         Layer::RootCa
@@ -135,4 +144,11 @@ fn layer(index: usize, certificate: &Certificate, all: &[Certificate]) -> Layer 
     } else {
         Layer::IntermediateCa
     }
+}
+
+/// Whether it is a CA, or another certificate says that it signed it.
+fn is_issuer(certificate: &Certificate, all: &[Certificate]) -> bool {
+    let signed =
+        |other: &Certificate| !other.is_self_issued() && other.names_as_issuer(certificate);
+    certificate.is_ca || certificate.is_old_root() || all.iter().any(signed)
 }

@@ -43,7 +43,7 @@ pub fn describe(der: &[u8]) -> Result<Description, ParseError> {
         serial: serial(structure.raw_serial),
         key_usage: None,
         extended_key_usage: None,
-        signature_algorithm: signature_algorithm(&structure.signature_algorithm),
+        signature_algorithm: signature_algorithm(&structure.signature_algorithm.algorithm),
         sha256: digits(&Sha256::digest(der)),
         subject_alt_names: Vec::new(),
     };

@@ -1,14 +1,16 @@
 //! DER to facts.
 
+use std::borrow::Cow;
+
 use crate::certificate::{
     Certificate, ExtendedKeyUsage, KeyAlgorithm, KeyUsage, Links, PublicKey, SignatureDigest,
 };
 use crate::error::ParseError;
 use crate::extension::{self, AltNames};
-use crate::name::common_name;
+use crate::name::{self, COMMON_NAME, ORGANIZATION, SERIAL_NUMBER};
 use crate::spiffe;
 use crate::structure::{Extension, structure};
-use x509_parser::prelude::SubjectPublicKeyInfo;
+use x509_parser::prelude::{AlgorithmIdentifier, SubjectPublicKeyInfo};
 
 /// Reads the facts of one certificate (RFC 5280, section 4.1).
 ///
@@ -17,6 +19,7 @@ use x509_parser::prelude::SubjectPublicKeyInfo;
 pub fn parse(der: &[u8]) -> Result<Certificate, ParseError> {
     let structure = structure(der)?;
     let extensions = Extensions::read(&structure.extensions)?;
+    let has_alt_names = extensions.alt_names.is_some();
     let alt_names = extensions.alt_names.unwrap_or_default();
     let is_ca = extensions.is_ca.unwrap_or_default();
     // An empty key identifier identifies nothing.
@@ -40,23 +43,36 @@ pub fn parse(der: &[u8]) -> Result<Certificate, ParseError> {
         key_usage: extensions.key_usage,
         extended_key_usage: extensions.extended_key_usage,
         public_key: public_key(&structure.public_key),
-        signature_digest: signature_digest(structure.signature_algorithm.as_bytes()),
-        spiffe: spiffe::judge(&alt_names.uris, is_ca),
+        signature_digest: signature_digest(&structure.signature_algorithm),
+        spiffe: spiffe::judge(&alt_names.uris, is_ca, extensions.key_usage),
+        has_alt_names,
+        has_wildcard: alt_names.has_wildcard,
+        has_default_issuer: name::is_default(structure.issuer),
+        has_unknown_critical_extension: extensions.unknown_critical,
     })
 }
 
-/// SPIFFE ID, else first other URI SAN, else first DNS SAN, else subject CN, else `unknown`.
+/// SPIFFE ID, else first other URI SAN, else DNS SAN, else subject CN, else IP, e-mail or UPN SAN, else subject
+/// serialNumber, else O, else `unknown`. Empty ones are none.
 fn identity(names: &AltNames<'_>, subject: &[u8]) -> String {
     let uris = &names.uris;
     let spiffe_id = uris.iter().find(|uri| spiffe::is_spiffe_uri(uri));
-    spiffe_id
-        .or(uris.first())
-        .copied()
-        .or(names.dns_name)
-        .filter(|name| !name.is_empty())
-        .map(str::to_owned)
-        .or_else(|| common_name(subject).filter(|name| !name.is_empty()))
-        .unwrap_or_else(|| "unknown".to_owned())
+    let uri = spiffe_id.or_else(|| uris.iter().find(|uri| !uri.is_empty()));
+    match uri.copied().or(names.dns_name) {
+        Some(name) => name.to_owned(),
+        None => rarer_identity(names, subject).unwrap_or_else(|| "unknown".to_owned()),
+    }
+}
+
+#[inline(never)]
+fn rarer_identity(names: &AltNames<'_>, subject: &[u8]) -> Option<String> {
+    let attribute = |kind| name::attribute(subject, kind).map(Cow::into_owned);
+    let other = names.email.or(names.user_principal_name);
+    attribute(COMMON_NAME)
+        .or_else(|| names.ip_address.map(|address| address.to_string()))
+        .or_else(|| other.map(str::to_owned))
+        .or_else(|| attribute(SERIAL_NUMBER))
+        .or_else(|| attribute(ORGANIZATION))
 }
 
 /// The extensions that matter here, each at most once (RFC 5280, section 4.2): BoringSSL refuses a peer with a
@@ -69,6 +85,7 @@ struct Extensions<'a> {
     subject_key_id: Option<&'a [u8]>,
     authority_key_id: Option<Option<&'a [u8]>>,
     alt_names: Option<AltNames<'a>>,
+    unknown_critical: bool,
 }
 
 impl<'a> Extensions<'a> {
@@ -76,13 +93,15 @@ impl<'a> Extensions<'a> {
         let mut found = Self::default();
         for extension in extensions {
             let value = extension.value;
+            found.unknown_critical |= extension.critical && !is_processed(extension.oid);
             match ExtensionKind::of(extension.oid) {
                 Some(ExtensionKind::BasicConstraints) => {
                     let is_ca = extension::is_ca(value);
                     set(&mut found.is_ca, is_ca, "basicConstraints")
                 }
                 Some(ExtensionKind::KeyUsage) => {
-                    let usage = extension::key_usage(value).map(key_usage);
+                    let usage = extension::key_usage(value);
+                    let usage = usage.map(|bits| key_usage(bits, extension.critical));
                     set(&mut found.key_usage, usage, "keyUsage")
                 }
                 Some(ExtensionKind::ExtendedKeyUsage) => {
@@ -121,10 +140,12 @@ fn set<T>(
     }
 }
 
-fn key_usage(bits: u16) -> KeyUsage {
+fn key_usage(bits: u16, critical: bool) -> KeyUsage {
     KeyUsage {
         digital_signature: bits & extension::DIGITAL_SIGNATURE != 0,
         cert_sign: bits & extension::CERT_SIGN != 0,
+        crl_sign: bits & extension::CRL_SIGN != 0,
+        critical,
     }
 }
 
@@ -134,6 +155,8 @@ fn extended_key_usage(purposes: Vec<&[u8]>) -> ExtendedKeyUsage {
         match purpose {
             extension::SERVER_AUTH => usage.server_auth = true,
             extension::CLIENT_AUTH => usage.client_auth = true,
+            extension::CODE_SIGNING => usage.code_signing = true,
+            extension::OCSP_SIGNING => usage.ocsp_signing = true,
             _ => {}
         }
     }
@@ -162,6 +185,16 @@ impl ExtensionKind {
             _ => None,
         }
     }
+}
+
+/// Whether BoringSSL verifies a certificate with that extension marked critical (`X509_supported_extension`): of
+/// id-ce keyUsage, subjectAltName, basicConstraints, nameConstraints, certificatePolicies, policyMappings,
+/// policyConstraints, extKeyUsage, inhibitAnyPolicy.
+fn is_processed(oid: &[u8]) -> bool {
+    matches!(
+        oid,
+        [0x55, 0x1d, 15 | 17 | 19 | 30 | 32 | 33 | 36 | 37 | 54]
+    )
 }
 
 fn public_key(info: &SubjectPublicKeyInfo<'_>) -> PublicKey {
@@ -216,14 +249,30 @@ fn ec_bits(info: &SubjectPublicKeyInfo<'_>) -> u32 {
     }
 }
 
-/// RFC 8017 (RSA), RFC 5758 and 3279 (ECDSA, DSA).
-fn signature_digest(oid: &[u8]) -> SignatureDigest {
-    match oid {
+/// RFC 8017 (RSA), RFC 5758 and 3279 (ECDSA, DSA), RFC 4055 (RSA-PSS), and the older names of OIW.
+fn signature_digest(algorithm: &AlgorithmIdentifier<'_>) -> SignatureDigest {
+    match algorithm.algorithm.as_bytes() {
         [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 2] => SignatureDigest::Md2,
-        [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 4] => SignatureDigest::Md5,
+        [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 4] | [0x2b, 0x0e, 3, 2, 3] => {
+            SignatureDigest::Md5
+        }
         [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 5]
         | [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 1]
-        | [0x2a, 0x86, 0x48, 0xce, 0x38, 0x04, 3] => SignatureDigest::Sha1,
+        | [0x2a, 0x86, 0x48, 0xce, 0x38, 0x04, 3]
+        | [0x2b, 0x0e, 3, 2, 13 | 15 | 27 | 29] => SignatureDigest::Sha1,
+        [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 10] => {
+            let parameters = algorithm.parameters.as_ref();
+            pss_digest(parameters.map_or(&[], |any| any.data))
+        }
         _ => SignatureDigest::Other,
+    }
+}
+
+fn pss_digest(parameters: &[u8]) -> SignatureDigest {
+    match extension::pss_digest(parameters) {
+        None | Some([0x2b, 0x0e, 3, 2, 26]) => SignatureDigest::Sha1,
+        Some([0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 2, 2]) => SignatureDigest::Md2,
+        Some([0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 2, 5]) => SignatureDigest::Md5,
+        Some(_) => SignatureDigest::Other,
     }
 }

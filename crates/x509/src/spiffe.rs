@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::certificate::KeyUsage;
+
 /// Longest SPIFFE ID in bytes (SPIFFE-ID, section 2.3).
 const MAX_ID_BYTES: usize = 2048;
 /// Longest trust domain in bytes (SPIFFE-ID, section 2.1).
@@ -32,6 +34,10 @@ pub enum InvalidSvid {
     Path,
     /// A leaf with cA true (X509-SVID, section 4.1).
     IsCa,
+    /// No key usage, or not marked critical (X509-SVID, section 4.3).
+    KeyUsage,
+    /// A leaf with keyCertSign or cRLSign (X509-SVID, section 4.3).
+    CaKeyUsage,
 }
 
 impl fmt::Display for InvalidSvid {
@@ -42,6 +48,8 @@ impl fmt::Display for InvalidSvid {
             Self::TrustDomain => "invalid trust domain",
             Self::Path => "invalid path",
             Self::IsCa => "cA is true in a leaf",
+            Self::KeyUsage => "no key usage that is marked critical",
+            Self::CaKeyUsage => "keyCertSign or cRLSign in a leaf",
         })
     }
 }
@@ -54,9 +62,9 @@ pub fn is_spiffe_uri(uri: &str) -> bool {
         .is_some_and(|scheme| scheme.eq_ignore_ascii_case("spiffe:"))
 }
 
-/// Judges the URI SANs of a leaf.
+/// Judges a leaf by its URI SANs and what it may be used for.
 #[must_use]
-pub fn judge(uris: &[&str], is_ca: bool) -> Svid {
+pub fn judge(uris: &[&str], is_ca: bool, key_usage: Option<KeyUsage>) -> Svid {
     let Some(id) = uris.iter().find(|uri| is_spiffe_uri(uri)) else {
         return Svid::No;
     };
@@ -66,7 +74,7 @@ pub fn judge(uris: &[&str], is_ca: bool) -> Svid {
     if is_ca {
         return Svid::Invalid(InvalidSvid::IsCa);
     }
-    match validate_id(id) {
+    match validate_id(id).and_then(|()| validate_key_usage(key_usage)) {
         Ok(()) => Svid::Valid,
         Err(broken) => Svid::Invalid(broken),
     }
@@ -78,6 +86,15 @@ pub fn trust_domain(id: &str) -> Option<&str> {
     let rest = id.strip_prefix("spiffe://")?;
     let domain = rest.split_once('/').map_or(rest, |(domain, _)| domain);
     (!domain.is_empty()).then_some(domain)
+}
+
+/// That a leaf may sign handshakes is not asked here: it is wanted of every leaf.
+fn validate_key_usage(usage: Option<KeyUsage>) -> Result<(), InvalidSvid> {
+    match usage {
+        Some(usage) if usage.cert_sign || usage.crl_sign => Err(InvalidSvid::CaKeyUsage),
+        Some(KeyUsage { critical: true, .. }) => Ok(()),
+        Some(_) | None => Err(InvalidSvid::KeyUsage),
+    }
 }
 
 /// Checks the SPIFFE ID of a workload: `spiffe://<trust domain>/<path>`.
@@ -118,6 +135,44 @@ fn valid_segment(segment: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const USAGE: KeyUsage = KeyUsage {
+        digital_signature: true,
+        cert_sign: false,
+        crl_sign: false,
+        critical: true,
+    };
+
+    fn judge(uris: &[&str], is_ca: bool) -> Svid {
+        super::judge(uris, is_ca, Some(USAGE))
+    }
+
+    #[test]
+    fn the_key_usage_of_an_svid_is_critical_and_not_that_of_a_ca() {
+        let (cert_sign, crl_sign) = (true, true);
+        for (usage, broken) in [
+            (None, InvalidSvid::KeyUsage),
+            (
+                Some(KeyUsage {
+                    critical: false,
+                    ..USAGE
+                }),
+                InvalidSvid::KeyUsage,
+            ),
+            (
+                Some(KeyUsage { cert_sign, ..USAGE }),
+                InvalidSvid::CaKeyUsage,
+            ),
+            (
+                Some(KeyUsage { crl_sign, ..USAGE }),
+                InvalidSvid::CaKeyUsage,
+            ),
+        ] {
+            let svid = super::judge(&["spiffe://a/b"], false, usage);
+            assert_eq!(svid, Svid::Invalid(broken), "{usage:?}");
+            assert_eq!(super::judge(&["https://a/b"], false, usage), Svid::No);
+        }
+    }
 
     #[test]
     fn the_trust_domain_is_the_first_part() {

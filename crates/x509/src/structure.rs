@@ -4,7 +4,6 @@
 //! rarely asked for: with it a new certificate is above its budget (figures in docs/architecture.md).
 
 use x509_parser::asn1_rs::BitString;
-use x509_parser::der_parser::Oid;
 use x509_parser::prelude::{
     ASN1Time, AlgorithmIdentifier, FromDer, SubjectPublicKeyInfo, X509Error,
 };
@@ -30,13 +29,15 @@ pub(crate) struct Structure<'a> {
     pub(crate) subject: &'a [u8],
     pub(crate) public_key: SubjectPublicKeyInfo<'a>,
     pub(crate) extensions: Vec<Extension<'a>>,
-    pub(crate) signature_algorithm: Oid<'a>,
+    pub(crate) signature_algorithm: AlgorithmIdentifier<'a>,
 }
 
-/// An extension; whether it is critical is Envoy's to judge.
+/// An extension.
 pub(crate) struct Extension<'a> {
     /// Content of the OBJECT IDENTIFIER.
     pub(crate) oid: &'a [u8],
+    /// Whether who does not know it must refuse the certificate (RFC 5280, section 4.2).
+    pub(crate) critical: bool,
     /// DER inside the OCTET STRING.
     pub(crate) value: &'a [u8],
 }
@@ -63,14 +64,15 @@ pub(crate) fn structure(der: &[u8]) -> Result<Structure<'_>, ParseError> {
     let (_, algorithm) = algorithm(rest)?;
     // Of the signature alone BoringSSL takes a length with zeros in front (asn1_parse_bit_string_with_bad_length).
     match BitString::from_der(signature) {
-        Ok(([], _)) if signature.starts_with(&[BIT_STRING]) => {
-            to_be_signed(tbs, algorithm.algorithm)
-        }
+        Ok(([], _)) if signature.starts_with(&[BIT_STRING]) => to_be_signed(tbs, algorithm),
         _ => Err(ParseError::Der),
     }
 }
 
-fn to_be_signed<'a>(tbs: &'a [u8], signature: Oid<'a>) -> Result<Structure<'a>, ParseError> {
+fn to_be_signed<'a>(
+    tbs: &'a [u8],
+    signature: AlgorithmIdentifier<'a>,
+) -> Result<Structure<'a>, ParseError> {
     let (rest, version) = version(tbs)?;
     let (rest, raw_serial) = serial(rest)?;
     let (rest, _) = algorithm(rest)?;
@@ -201,9 +203,13 @@ fn extensions(mut rest: &[u8], version: u32) -> Result<Vec<Extension<'_>>, Parse
 /// `extnID OID, critical BOOLEAN DEFAULT FALSE, extnValue OCTET STRING`.
 fn one_extension(content: &[u8]) -> Result<Extension<'_>, ParseError> {
     let (rest, oid) = element(content, OBJECT_IDENTIFIER)?;
-    let after_critical = element(rest, BOOLEAN).map_or(rest, |(rest, _)| rest);
+    let (after_critical, critical) = element(rest, BOOLEAN).unwrap_or((rest, &[]));
     let value = only(after_critical, OCTET_STRING)?;
-    Ok(Extension { oid, value })
+    Ok(Extension {
+        oid,
+        critical: critical.iter().any(|byte| *byte != 0),
+        value,
+    })
 }
 
 /// A part, as x509-parser reads it, and what follows it.

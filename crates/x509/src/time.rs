@@ -10,6 +10,9 @@ pub struct UnixTime(pub i64);
 impl UnixTime {
     /// A time that no clock reaches.
     pub const NEVER: UnixTime = UnixTime(i64::MAX);
+    /// 9999-12-31T23:59:59Z, the not-after of a certificate that has no end (RFC 5280, section 4.1.2.5), such as
+    /// that of a device (IEEE 802.1AR).
+    pub const NO_EXPIRY: UnixTime = UnixTime(253_402_300_799);
 
     /// The time of a date (year, month, day) and time of day (hour, minute, second) in UTC, also of a leap
     /// second; `None` if there is none such. None of the numbers is negative.

@@ -394,9 +394,11 @@ impl Inspector {
     #[inline(never)]
     fn judged(&self, host: &dyn Host, direction: Direction, members: Vec<Member>) -> Vec<Judged> {
         let judgements = policy::judge(&members, direction, &self.config.thresholds);
-        let judged = members.into_iter().zip(judgements);
+        let judged = members.into_iter().zip(judgements).enumerate();
         judged
-            .map(|(member, judgement)| {
+            // Another leaf beside the peer's is nothing that Envoy looks at.
+            .filter(|(position, (member, _))| *position == 0 || member.layer != Layer::Workload)
+            .map(|(_, (member, judgement))| {
                 let (layer, identity) = (member.layer, &*member.identity());
                 let registry = &self.registry;
                 let series = self

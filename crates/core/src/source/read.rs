@@ -214,6 +214,8 @@ impl Reading {
                 Ok((certificate, der))
             });
             match parsed {
+                // Sent twice, as some servers do with their leaf.
+                Ok((_, der)) if self.ders.contains(&der) => {}
                 Ok((certificate, der)) => {
                     self.certificates.push(certificate);
                     self.ders.push(der);

@@ -32,16 +32,36 @@ pub enum Finding {
     LeafIsCa,
     /// A CA without cA true.
     CaFlagMissing,
-    /// A `spiffe:` URI SAN, but not a valid X.509-SVID leaf.
+    /// A `spiffe:` URI SAN, but not a valid X.509-SVID leaf (X509-SVID, sections 2 to 4).
     SpiffeIdInvalid,
     /// Valid for longer than the certificate of the CA that signed it.
     OutlivesIssuer,
     /// RSA below 2048 bits, EC below 256.
     WeakKey,
-    /// Signed with MD2, MD5 or SHA-1.
+    /// Signed with MD2, MD5 or SHA-1. Of a self-signed root it does not matter: nobody verifies it.
     WeakSignature,
     /// Not a readable certificate.
     Unreadable,
+    /// Not-after comes before not-before: it is never valid.
+    ValidityReversed,
+    /// A leaf that is valid for more than two years from its not-before.
+    ValidityTooLong,
+    /// The issuer's name is one that a tool proposes, such as `Internet Widgits Pty Ltd`.
+    DefaultIssuer,
+    /// A leaf that no CA has signed.
+    SelfSignedLeaf,
+    /// A leaf without subject alternative names.
+    SubjectAltNameMissing,
+    /// X.509 version 1, which has no extensions. Of a root it does not matter.
+    #[serde(rename = "version_1")]
+    #[strum(serialize = "version_1")]
+    Version1,
+    /// A client's leaf with a wildcard in a DNS SAN.
+    WildcardClient,
+    /// An extension marked critical that BoringSSL does not know, so that it refuses the certificate.
+    CriticalExtensionUnknown,
+    /// A leaf that may also sign code, OCSP responses, certificates or revocation lists.
+    UsageExcessive,
 }
 
 impl Finding {
@@ -85,7 +105,7 @@ impl Finding {
             }
             Self::CaFlagMissing => "reissue the CA with cA true in basicConstraints",
             Self::SpiffeIdInvalid => {
-                "give the leaf exactly one valid spiffe://trust-domain/path URI SAN and cA false"
+                "give the leaf exactly one valid spiffe://trust-domain/path URI SAN, cA false, and a critical keyUsage without keyCertSign and cRLSign"
             }
             Self::OutlivesIssuer => {
                 "rotate the CA before it expires, or issue certificates with a shorter lifetime"
@@ -93,6 +113,31 @@ impl Finding {
             Self::WeakKey => "use EC P-256, or RSA of 2048 bits or more",
             Self::WeakSignature => "sign with SHA-256 or better",
             Self::Unreadable => "check the certificate with openssl x509 -text",
+            Self::ValidityReversed => {
+                "reissue it with not_after behind not_before: it is never valid"
+            }
+            Self::ValidityTooLong => {
+                "issue leaves for two years at most, better for days, and renew them automatically"
+            }
+            Self::DefaultIssuer => {
+                "issue from a CA of your own: this issuer's name is the default of a tool, and others have made CAs of that name"
+            }
+            Self::SelfSignedLeaf => {
+                "issue the leaf from a CA: a self-signed one can be replaced only by changing every trust bundle"
+            }
+            Self::SubjectAltNameMissing => {
+                "add the peer's name as subjectAltName; names in the subject are not compared"
+            }
+            Self::Version1 => "reissue it as X.509 version 3: version 1 has no usages and no names",
+            Self::WildcardClient => {
+                "give each client a name of its own: any host that has this key passes for all of them"
+            }
+            Self::CriticalExtensionUnknown => {
+                "reissue it without the critical extension, or not marked critical: Envoy refuses it (openssl x509 -text shows which)"
+            }
+            Self::UsageExcessive => {
+                "reissue the leaf without codeSigning, OCSPSigning, keyCertSign and cRLSign"
+            }
         }
     }
 }

@@ -75,7 +75,16 @@ impl Status {
             | Finding::OutlivesIssuer
             | Finding::WeakKey
             | Finding::WeakSignature
-            | Finding::Unreadable => Self::Warning,
+            | Finding::Unreadable
+            | Finding::ValidityReversed
+            | Finding::ValidityTooLong
+            | Finding::DefaultIssuer
+            | Finding::SelfSignedLeaf
+            | Finding::SubjectAltNameMissing
+            | Finding::Version1
+            | Finding::WildcardClient
+            | Finding::CriticalExtensionUnknown
+            | Finding::UsageExcessive => Self::Warning,
             Finding::ExtendedKeyUsageAbsent => Self::Ok,
         }
     }

@@ -15,6 +15,7 @@ mod own;
 mod policy;
 mod properties;
 mod requests;
+mod soundness;
 mod sources;
 mod worker;
 

@@ -17,9 +17,11 @@ use proptest::prelude::*;
 
 use Direction::{Inbound, Outbound};
 use Finding::{
-    CaFlagMissing, CertSignMissing, ClientAuthMissing, DigitalSignatureMissing, Expired,
-    ExpiresCritical, ExpiresWarning, ExtendedKeyUsageAbsent, LeafIsCa, NotYetValid, OutlivesIssuer,
-    ServerAuthMissing, SpiffeIdInvalid, Unreadable, WeakKey, WeakSignature,
+    CaFlagMissing, CertSignMissing, ClientAuthMissing, CriticalExtensionUnknown, DefaultIssuer,
+    DigitalSignatureMissing, Expired, ExpiresCritical, ExpiresWarning, ExtendedKeyUsageAbsent,
+    LeafIsCa, NotYetValid, OutlivesIssuer, SelfSignedLeaf, ServerAuthMissing, SpiffeIdInvalid,
+    SubjectAltNameMissing, Unreadable, UsageExcessive, ValidityReversed, ValidityTooLong, Version1,
+    WeakKey, WeakSignature, WildcardClient,
 };
 
 use crate::{at, facts};
@@ -67,6 +69,8 @@ const fn usages(server_auth: bool, client_auth: bool) -> Option<ExtendedKeyUsage
     Some(ExtendedKeyUsage {
         server_auth,
         client_auth,
+        code_signing: false,
+        ocsp_signing: false,
     })
 }
 
@@ -129,7 +133,7 @@ fn a_client_needs_client_auth_a_server_server_auth_and_a_workload_both() {
 fn any_extended_key_usage_stands_for_neither_client_nor_server() {
     let any = |leaf: LeafBuilder| {
         let leaf = leaf.extended_key_usages(&[pki::ExtendedKeyUsage::Any]);
-        facts(leaf.issue().unwrap().der())
+        facts(leaf.dns("pay.test").issue().unwrap().der())
     };
     assert_eq!(any(leaf()).extended_key_usage, usages(false, false));
     assert_eq!(found(&[any(leaf())], Inbound)[0], [ClientAuthMissing]);
@@ -166,6 +170,8 @@ const fn key_usage(digital_signature: bool, cert_sign: bool) -> Option<KeyUsage>
     Some(KeyUsage {
         digital_signature,
         cert_sign,
+        crl_sign: false,
+        critical: true,
     })
 }
 
@@ -177,7 +183,7 @@ fn every_other_defect_is_found_at_its_certificate_in_either_direction() {
     let defects: [Defect; 9] = [
         (
             |it| it.key_usage = key_usage(false, true),
-            [&[DigitalSignatureMissing], &[], &[], &[]],
+            [&[DigitalSignatureMissing, UsageExcessive], &[], &[], &[]],
         ),
         (
             |it| it.key_usage = key_usage(true, false),
@@ -248,6 +254,16 @@ fn a_weak_signature_is_found_where_it_is_verified() {
     }
 }
 
+#[test]
+fn nobody_verifies_the_signature_of_a_root_over_itself() {
+    let mut chain = sound(false);
+    chain[3].signature_digest = SignatureDigest::Sha1;
+    assert_eq!(found(&chain, Inbound)[3], NOTHING);
+    // A new key of the same CA, which the old one has signed.
+    chain[3].links.authority_key_id = Some([7; 20].into());
+    assert_eq!(found(&chain, Inbound)[3], [WeakSignature]);
+}
+
 const fn rsa(bits: u32) -> PublicKey {
     PublicKey {
         algorithm: KeyAlgorithm::Rsa,
@@ -284,9 +300,11 @@ fn a_version_1_root_cannot_carry_the_ca_flag() {
         };
         facts(&handmade.der())
     };
-    let [leaf, ..] = sound(false);
+    let [mut leaf, ..] = sound(false);
+    (leaf.links.issuer, leaf.links.authority_key_id) = (name.clone().into(), None);
     let root = old(name.clone());
     assert!(!found(&[leaf.clone(), root], Inbound)[1].contains(&CaFlagMissing));
+    // The leaf names either as its issuer.
     let subordinate = old(ANOTHER_NAME.to_vec());
     assert!(found(&[leaf, subordinate], Inbound)[1].contains(&CaFlagMissing));
 }
@@ -300,7 +318,9 @@ fn whatever_outlives_its_issuer_is_found_by_the_second() {
         for (excess, expected) in [(0, &[][..]), (1, &[OutlivesIssuer])] {
             let mut chain = sound(true);
             chain[position].not_after = chain[position + 1].not_after.plus(Seconds(excess));
-            assert_eq!(found(&chain, Inbound)[position], expected, "{position}");
+            let found = judge(&chain, Inbound)[position].at(at(0));
+            let found = found.difference(Findings::only(ValidityTooLong));
+            assert_eq!(Vec::from_iter(found), expected, "{position}");
         }
     }
 }
@@ -309,7 +329,9 @@ fn whatever_outlives_its_issuer_is_found_by_the_second() {
 fn nothing_outlives_an_issuer_that_is_not_there() {
     let [mut leaf, _, intermediate, root] = sound(true);
     leaf.not_after = root.not_after.plus(Seconds::ONE);
-    assert_eq!(found(&[leaf, intermediate, root], Inbound)[0], NOTHING);
+    leaf.not_before = leaf.not_after.minus(Seconds::DAY);
+    let found = found(&[leaf, intermediate, root], Inbound);
+    assert_eq!(found[0], [NotYetValid]);
 }
 
 #[test]
@@ -327,7 +349,7 @@ fn assert_boundaries(layer: Layer, lifetime: i64, warning: i64, critical: i64) {
     chain[position].not_after = not_after;
     let judged = judge(&chain, Inbound)[position];
     let at = |time: UnixTime| {
-        let in_time = Findings::only(OutlivesIssuer);
+        let in_time = OutlivesIssuer | ValidityTooLong;
         judged
             .at(time)
             .difference(in_time)
@@ -414,6 +436,15 @@ fn the_worst_finding_makes_the_status() {
                 WeakKey,
                 WeakSignature,
                 Unreadable,
+                ValidityReversed,
+                ValidityTooLong,
+                DefaultIssuer,
+                SelfSignedLeaf,
+                SubjectAltNameMissing,
+                Version1,
+                WildcardClient,
+                CriticalExtensionUnknown,
+                UsageExcessive,
             ],
         ),
         (

@@ -11,7 +11,9 @@ use serde_json::json;
 
 use crate::fake_host::{FakeHost, Listener, Proxy, REFUSED, XFCC};
 use crate::worker::Worker;
-use pki::fixtures::{NOW, PAY, PKI, fingerprint, lasting, leaf, workload, xfcc_element};
+use pki::fixtures::{
+    NOW, PAY, PKI, fingerprint, lasting, leaf, url_encode, workload, xfcc_element,
+};
 
 const STATUS: &str = "mtls_watch.status";
 
@@ -512,6 +514,36 @@ fn a_request_that_was_refused_reaches_no_server() {
             .server(&server_only()),
     );
     assert_eq!(proxy.total("mtls_requests_total"), 1);
+}
+
+/// Servers and clients that are set up with their leaf both as certificate and as chain send it twice.
+#[test]
+fn a_leaf_that_is_sent_twice_is_one() {
+    let client = issued(workload());
+    let other = issued(workload());
+    for beside in [client.leaf_pem(), other.leaf_pem()] {
+        let chain = [client.leaf_pem(), beside, client.chain_pem()].concat();
+        let header = format!(
+            "Hash={};Chain=\"{}\"",
+            fingerprint(&client),
+            url_encode(&chain)
+        );
+        let proxy = Proxy::new();
+        let worker = Worker::configured(&proxy, json!({"deny": ["ca_flag_missing"]}));
+        let host = FakeHost::new(&proxy).client(&client).header(XFCC, &header);
+        assert_eq!(worker.request(&host), Continue);
+        assert_eq!(proxy.total("mtls_request_findings_total"), 0);
+        let layers = ["workload", "issuing_ca", "intermediate_ca", "root_ca"];
+        let series = layers.map(|layer| {
+            let layer = format!("layer=.={layer};");
+            let series = proxy.series();
+            let is_one = |name: &&String| {
+                name.contains(&layer) && name.ends_with("not_after_timestamp_seconds")
+            };
+            series.iter().filter(is_one).count()
+        });
+        assert_eq!(series, [1, 1, 1, 0]);
+    }
 }
 
 #[test]

@@ -120,6 +120,8 @@ proptest! {
             let usage = words.key_usage.map(|names| KeyUsage {
                 digital_signature: has(&names, "digitalSignature"),
                 cert_sign: has(&names, "keyCertSign"),
+                crl_sign: has(&names, "cRLSign"),
+                critical: facts.key_usage.is_some_and(|usage| usage.critical),
             });
             prop_assert_eq!(facts.key_usage, usage);
             let extended = words.extended_key_usage.map(|names| {
@@ -127,6 +129,8 @@ proptest! {
                 ExtendedKeyUsage {
                     server_auth: has(&names, "serverAuth"),
                     client_auth: has(&names, "clientAuth"),
+                    code_signing: has(&names, "codeSigning"),
+                    ocsp_signing: has(&names, "OCSPSigning"),
                 }
             });
             prop_assert_eq!(facts.extended_key_usage, extended);

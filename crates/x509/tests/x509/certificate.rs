@@ -1,12 +1,16 @@
 //! A certificate's facts: what was put in comes out, another parser sees the same, and what is
 //! broken is an error.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use mtls_watch_x509::describe::{Description, describe};
 use mtls_watch_x509::spiffe::{InvalidSvid, Svid};
 use mtls_watch_x509::time::UnixTime;
 use mtls_watch_x509::{
-    Certificate, KeyAlgorithm, MAX_DER_BYTES, ParseError, PublicKey, SignatureDigest, parse,
+    Certificate, KeyAlgorithm, KeyUsage, MAX_DER_BYTES, ParseError, PublicKey, SignatureDigest,
+    parse,
 };
+use pki::KeyUsage::{CrlSign, DigitalSignature, KeyCertSign};
 use pki::{Ca, Identity, Lifetime};
 use pki::{KeyKind, LeafBuilder};
 use sha2::{Digest as _, Sha256};
@@ -16,7 +20,7 @@ use pki::fixtures::{PAY, PKI, RSA, hex, key_digits, leaf, workload};
 use pki::handmade::{
     self as der, AUTHORITY_KEY_ID, BASIC_CONSTRAINTS, BMP_STRING, COMMON_NAME, EXTENDED_KEY_USAGE,
     Handmade, KEY_USAGE, ORGANIZATION, PRINTABLE_STRING, SUBJECT_ALT_NAME, SUBJECT_KEY_ID,
-    TELETEX_STRING, UTF8_STRING,
+    TELETEX_STRING, UNIVERSAL_STRING, UTF8_STRING,
 };
 
 fn issued(builder: LeafBuilder) -> Identity {
@@ -105,6 +109,7 @@ fn the_key_is_known_by_kind_and_size() {
 #[test]
 fn the_digest_of_the_signature_is_known_where_it_is_weak() {
     let ecdsa = |arc: &[u8]| [&[0x2a, 0x86, 0x48, 0xce, 0x3d, 4][..], arc].concat();
+    let oiw = |arc| vec![0x2b, 0x0e, 3, 2, arc];
     for (signature_algorithm, digest) in [
         (der::rsa(2), SignatureDigest::Md2),
         (der::rsa(4), SignatureDigest::Md5),
@@ -113,12 +118,38 @@ fn the_digest_of_the_signature_is_known_where_it_is_weak() {
         (ecdsa(&[1]), SignatureDigest::Sha1),
         (ecdsa(&[3, 2]), SignatureDigest::Other),
         (vec![0x2b, 0x65, 0x70], SignatureDigest::Other),
+        (oiw(3), SignatureDigest::Md5),
+        (oiw(29), SignatureDigest::Sha1),
+        (oiw(27), SignatureDigest::Sha1),
     ] {
         let handmade = Handmade {
             signature_algorithm,
             ..Handmade::default()
         };
         assert_eq!(facts(&handmade.der()).signature_digest, digest);
+    }
+    let sha256 = [&[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2][..], &[1]].concat();
+    let md5 = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 2, 5].to_vec();
+    let hash = |oid| der::tlv(0xa0, der::sequence(&[der::tlv(6, oid)]));
+    for (parameters, digest) in [
+        (vec![], SignatureDigest::Sha1),
+        (der::sequence(&[]), SignatureDigest::Sha1),
+        // saltLength only: the digest is the default.
+        (
+            der::sequence(&[der::tlv(0xa2, der::tlv(2, [32]))]),
+            SignatureDigest::Sha1,
+        ),
+        (der::sequence(&[hash(oiw(26))]), SignatureDigest::Sha1),
+        (der::sequence(&[hash(md5)]), SignatureDigest::Md5),
+        (der::sequence(&[hash(sha256)]), SignatureDigest::Other),
+    ] {
+        let handmade = Handmade {
+            signature_algorithm: der::rsa(10),
+            signature_parameters: parameters.clone(),
+            ..Handmade::default()
+        };
+        let found = facts(&handmade.der()).signature_digest;
+        assert_eq!(found, digest, "{parameters:?}");
     }
     let ca = Ca::root("RSA CA").key(&RSA).issue().unwrap();
     let sha1 = issued(ca.leaf().sha1_signature());
@@ -140,11 +171,132 @@ fn the_identity_is_the_first_name_of_the_best_kind() {
             "a.test",
         ),
         (leaf().organization("org").common_name("cn"), "cn"),
-        (leaf().organization("org"), "unknown"),
+        (leaf().email("a@a.test").common_name("cn"), "cn"),
+        (leaf().uri("").uri("urn:a").dns("a.test"), "urn:a"),
+        (leaf().uri("").dns("").dns("a.test"), "a.test"),
+        (leaf().dns("").common_name("").email("a@a.test"), "a@a.test"),
+        (leaf().serial_attribute("4711").ip(V4), "10.1.2.3"),
+        (leaf().ip(V6).email("a@a.test"), "2001:db8::1"),
+        (
+            leaf().serial_attribute("4711").email("a@a.test"),
+            "a@a.test",
+        ),
+        (leaf().user_principal_name("pay@ad.test"), "pay@ad.test"),
+        (
+            leaf().user_principal_name("").email("").organization("org"),
+            "org",
+        ),
+        (leaf().organization("org").serial_attribute("4711"), "4711"),
+        (leaf().organization("org").common_name(""), "org"),
         (leaf(), "unknown"),
     ] {
         assert_eq!(facts(issued(builder).der()).identity, identity);
     }
+}
+
+const V4: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 1, 2, 3));
+const V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1));
+
+/// A directory begins with what is most general: `DC=test, CN=Users, CN=Jane`.
+#[test]
+fn of_several_common_names_the_last_is_the_most_specific() {
+    let common_name = |text| (&COMMON_NAME[..], UTF8_STRING, text);
+    for (names, identity) in [
+        (vec![&b"Users"[..], b"Jane"], "Jane"),
+        (vec![b"Users", b"Jane", b""], "Jane"),
+        (vec![b"", b"Jane"], "Jane"),
+    ] {
+        let names: Vec<_> = names.into_iter().map(common_name).collect();
+        let handmade = Handmade {
+            subject: der::name(&names),
+            ..Handmade::default()
+        };
+        let found = facts(&handmade.der());
+        assert_eq!(found.identity, identity);
+        assert!(found.subject_ca().starts_with(&format!("{identity}:")));
+    }
+}
+
+#[test]
+fn names_that_tools_propose_are_known_as_an_issuer_s() {
+    for (kind, text, expected) in [
+        (ORGANIZATION, &b"Internet Widgits Pty Ltd"[..], true),
+        (ORGANIZATION, b"Acme Co", true),
+        (COMMON_NAME, b"Snake Oil CA", true),
+        (ORGANIZATION, b"Acme Corporation", false),
+        // organizationalUnitName.
+        ([0x55, 4, 11], b"Acme Co", false),
+    ] {
+        let name = der::name(&[
+            (&[0x55, 4, 6], PRINTABLE_STRING, b"AU"),
+            (&kind, UTF8_STRING, text),
+        ]);
+        let issued_by = facts(
+            &Handmade {
+                issuer: name.clone(),
+                ..Handmade::default()
+            }
+            .der(),
+        );
+        assert_eq!(issued_by.has_default_issuer, expected, "{text:?}");
+        let issued_to = facts(
+            &Handmade {
+                subject: name,
+                ..Handmade::default()
+            }
+            .der(),
+        );
+        assert!(!issued_to.has_default_issuer, "{text:?}");
+    }
+}
+
+#[test]
+fn a_critical_extension_is_one_that_boringssl_knows_or_not() {
+    for (extension, unknown) in [
+        (der::critical(KEY_USAGE, &[3, 2, 7, 0x80]), false),
+        (der::extension(99, &[5, 0]), false),
+        (der::critical(99, &[5, 0]), true),
+        // subjectKeyIdentifier, which BoringSSL knows, but not as critical.
+        (der::critical(SUBJECT_KEY_ID, &[4, 1, 7]), true),
+        // nameConstraints, of no names.
+        (der::critical(30, &[0x30, 0]), false),
+    ] {
+        let handmade = Handmade {
+            extensions: vec![extension],
+            ..Handmade::default()
+        };
+        let found = facts(&handmade.der());
+        assert_eq!(found.has_unknown_critical_extension, unknown);
+    }
+}
+
+#[test]
+fn usages_beyond_a_handshake_s_are_known() {
+    let both = KeyUsage {
+        crl_sign: true,
+        critical: true,
+        ..KeyUsage::default()
+    };
+    let handmade = Handmade {
+        extensions: vec![
+            der::critical(KEY_USAGE, &[3, 2, 1, 2]),
+            der::purposes(&[3, 9]),
+        ],
+        ..Handmade::default()
+    };
+    let found = facts(&handmade.der());
+    assert_eq!(found.key_usage, Some(both));
+    let usage = found.extended_key_usage.unwrap();
+    assert!(usage.code_signing && usage.ocsp_signing);
+    assert!(!usage.client_auth && !usage.server_auth);
+}
+
+#[test]
+fn a_wildcard_is_found_in_any_dns_name() {
+    let wildcard = issued(leaf().dns("a.test").dns("*.b.test"));
+    assert!(facts(wildcard.der()).has_wildcard);
+    let none = issued(leaf().dns("a.test").common_name("*").uri("urn:*"));
+    assert!(!facts(none.der()).has_wildcard);
 }
 
 #[test]
@@ -157,6 +309,18 @@ fn a_spiffe_id_is_valid_only_alone_and_in_a_leaf() {
             Svid::Invalid(InvalidSvid::SeveralUris),
         ),
         (workload().ca_flag(), Svid::Invalid(InvalidSvid::IsCa)),
+        (
+            workload().key_usages(&[]),
+            Svid::Invalid(InvalidSvid::KeyUsage),
+        ),
+        (
+            workload().key_usages(&[DigitalSignature, KeyCertSign]),
+            Svid::Invalid(InvalidSvid::CaKeyUsage),
+        ),
+        (
+            workload().key_usages(&[DigitalSignature, CrlSign]),
+            Svid::Invalid(InvalidSvid::CaKeyUsage),
+        ),
         (
             leaf().uri("spiffe://Upper/x"),
             Svid::Invalid(InvalidSvid::TrustDomain),
@@ -253,6 +417,7 @@ fn names_are_read_in_the_encodings_that_cas_use() {
         (TELETEX_STRING, b"Z\xfcrich", "Zürich"),
         (TELETEX_STRING, b"plain", "plain"),
         (BMP_STRING, b"\0Z\0\xfc\x27\x13", "Zü✓"),
+        (UNIVERSAL_STRING, b"\0\0\0Z\0\x01\xf6\0", "Z😀"),
     ] {
         assert_eq!(facts(&named(tag, bytes)).identity, text);
     }

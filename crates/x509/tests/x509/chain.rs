@@ -2,12 +2,12 @@
 
 use mtls_watch_x509::chain::{self, Layer, Member};
 use pki::Ca;
-use pki::{CaBuilder, LeafBuilder};
+use pki::{CaBuilder, DAY, LeafBuilder};
 
 use Layer::{IntermediateCa, IssuingCa, RootCa, Workload};
 
 use crate::facts;
-use pki::fixtures::{PAY, PKI, key_digits, leaf, workload};
+use pki::fixtures::{PAY, PKI, key_digits, lasting, leaf, workload};
 
 fn issued(ca: CaBuilder) -> Ca {
     ca.issue().unwrap()
@@ -82,6 +82,60 @@ fn a_self_signed_leaf_is_a_workload_that_nobody_else_signed() {
         places(&chain),
         [(Workload, None), (RootCa, None), (IntermediateCa, None),]
     );
+}
+
+#[test]
+fn another_leaf_beside_the_leaf_is_no_ca() {
+    let [leaf, other] = [(); 2].map(|()| workload().issue().unwrap());
+    assert_eq!(
+        places(&[leaf.der(), other.der(), PKI.issuing.der()]),
+        [(Workload, Some(2)), (Workload, Some(2)), (IssuingCa, None)]
+    );
+    // What another certificate names as its issuer is judged as a CA, cA true or not.
+    let unflagged = issued(PKI.intermediate.subordinate("CA").without_ca_flag());
+    let leaf = unflagged.leaf().issue().unwrap();
+    assert_eq!(
+        places(&[leaf.der(), unflagged.der(), other.der()]),
+        [(Workload, Some(1)), (IssuingCa, None), (Workload, None)]
+    );
+}
+
+#[test]
+fn of_several_certificates_of_one_ca_the_one_that_lasts_longest_counts() {
+    let ca = || PKI.intermediate.subordinate("Issuing CA");
+    let short = issued(ca().lifetime(lasting(0, DAY)));
+    let renewed = issued(ca().key(short.key()).lifetime(lasting(0, 9 * DAY)));
+    let crossed = PKI.root.subordinate("Issuing CA").key(short.key());
+    let crossed = issued(crossed.lifetime(lasting(0, 5 * DAY)));
+    let barred = ca().key(short.key()).without_ca_flag();
+    let barred = issued(barred.lifetime(lasting(0, 99 * DAY)));
+    let unfit = ca().key(short.key()).key_usages(&[pki::KeyUsage::CrlSign]);
+    let unfit = issued(unfit.lifetime(lasting(0, 99 * DAY)));
+    let leaf = short.leaf().issue().unwrap();
+    let [leaf, short, renewed, crossed, barred, unfit] = [
+        leaf.der(),
+        short.der(),
+        renewed.der(),
+        crossed.der(),
+        barred.der(),
+        unfit.der(),
+    ]
+    .map(|der| &**der);
+    for (chain, issuer) in [
+        (vec![leaf, short, renewed], 2),
+        (vec![leaf, renewed, short], 1),
+        (vec![leaf, short, crossed], 2),
+        (vec![leaf, barred, short], 2),
+        (vec![leaf, unfit, short], 2),
+        // None would be accepted: whichever lasts longest.
+        (vec![leaf, barred], 1),
+        (vec![leaf, short, short], 1),
+    ] {
+        assert_eq!(places(&chain)[0].1, Some(issuer));
+    }
+    let mut certificates = vec![facts(leaf)];
+    chain::complete(&mut certificates, &[short, renewed, crossed].map(facts));
+    assert_eq!(certificates, [leaf, renewed].map(facts));
 }
 
 #[test]
@@ -196,20 +250,6 @@ fn cas_that_signed_each_other_end_nowhere_and_hang_nothing() {
             (Workload, Some(1)),
             (IssuingCa, Some(2)),
             (IntermediateCa, Some(1)),
-        ]
-    );
-}
-
-#[test]
-fn the_leaf_signs_nothing_though_it_is_sent_again() {
-    let leaf = workload().issue().unwrap();
-    let chain = [&**leaf.der(), leaf.der(), PKI.issuing.der()];
-    assert_eq!(
-        places(&chain),
-        [
-            (Workload, Some(2)),
-            (IntermediateCa, Some(2)),
-            (IssuingCa, None),
         ]
     );
 }
