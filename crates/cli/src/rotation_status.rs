@@ -1,27 +1,39 @@
 //! `mtls-watch rotation-status`.
 //!
-//! Text becomes samples ([`exposition`]), samples the facts of a proxy ([`proxy`]), proxies a fleet with
-//! its hierarchy ([`fleet`], [`ancestry`]), and that the states of the CAs ([`state`]) and the gates
-//! ([`gate`]). Only [`source`] reads anything.
+//! Text becomes samples ([`exposition`], [`series`]), samples the facts of a proxy ([`proxy`], with its
+//! [`bundle`]s, [`chain`]s and [`refusals`]), proxies a fleet with its hierarchy ([`fleet`], [`ancestry`]), of
+//! which each leaf and each bundle is asked ([`trust`]), and that gives the states of the CAs ([`state`]) and the
+//! gates ([`gate`], [`reissue`]). Only [`source`] reads anything.
 
 mod ancestry;
+mod bundle;
+mod chain;
 mod fleet;
 mod gate;
 mod proxy;
+mod refusals;
+mod reissue;
 mod report;
+mod series;
 mod source;
 mod state;
 mod table;
+mod trust;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mtls_watch_core::metrics::name::label_value;
+use mtls_watch_x509::describe::describe;
 use mtls_watch_x509::time::{Seconds, UnixTime};
-use mtls_watch_x509::{self as x509, Certificate, pem};
+use mtls_watch_x509::{self as x509, pem};
 
+use self::ancestry::{Ancestry, DIGITS, Known};
+use self::bundle::Authority;
 use self::fleet::{Fleet, Rotation};
-use self::proxy::Proxy;
+use self::proxy::{Proxy, Scrapes};
+use self::refusals::Refusals;
 use self::report::Report;
 use self::source::Source;
 use crate::{Error, FOUND, GOOD, Output, read};
@@ -42,13 +54,23 @@ use crate::{Error, FOUND, GOOD, Output, read};
 /// CA of the rotation is active), retired (in no bundle, signs nothing), unseen (no series names it).
 /// Without --old and --new, a newer CA is one of the same common name that is valid from later.
 ///
-/// A CA's name is the value of the labels "ca" and "issuer", such as Root_CA:1f2e3d4c.
+/// A CA's name is the value of the labels "ca" and "issuer", such as Root_CA:1f2e3d4c. Where a CA gets a new
+/// certificate for its old key, --old and --new are the SHA-256 of the two certificates, or the value of the
+/// label "certificate".
 ///
-/// Which issuing CA signed a leaf is known exactly. An issuing CA is rarely in a bundle: it is trusted
-/// through the root above it. A root or an intermediate signs through the issuing CAs under it. Which ones
-/// these are is known where a proxy's own chain and trust bundle show it, else from the certificates given
-/// with --cas. Use --cas to get answers before the new CA signs, and for chains that end in no bundle. What
-/// is unknown opens no gate.
+/// Which CA signed a leaf is known exactly. An issuing CA is rarely in a bundle: it is trusted through the
+/// root above it. A root or an intermediate signs through the issuing CAs under it. Which ones these are is
+/// known where a proxy's own leaf stands under a CA of its bundle, else from the certificates given with
+/// --cas. Use --cas to get answers before the new CA signs, and for leaves that stand under no bundle. What is
+/// unknown, or was read long ago, opens no gate.
+///
+/// A proxy can have several bundles. A rotation is judged by each that has, or had, one of the two CAs or a
+/// CA above or below them; --bundle names others.
+///
+/// No gate says yes while a server refuses a proxy whose leaf is of a CA in question, or a proxy refuses
+/// servers for an unknown CA. Such counters only ever go up: a proxy of which one is not 0 is scraped once
+/// more after --observe, and of a file --before gives an earlier scrape. With one scrape, what was refused
+/// at some time is unknown. Refused clients may be strangers: they are a warning.
 ///
 /// Exit code 0: the gate is open (without a rotation: nothing is wrong); 1: it is not, or the cardinal rule
 /// is broken; 2: unreadable or bad usage.
@@ -60,12 +82,15 @@ pub(super) struct Arguments {
     /// Look at this CA and those under it only; may be repeated
     #[arg(long = "ca", value_name = "NAME")]
     only: Vec<String>,
-    /// The old CA, which will be removed
+    /// The old CA, which will be removed: its name, or the SHA-256 of its certificate
     #[arg(long, value_name = "NAME", requires = "new")]
     old: Option<String>,
-    /// The new CA
+    /// The new CA: its name, or the SHA-256 of its certificate
     #[arg(long, value_name = "NAME", requires = "old")]
     new: Option<String>,
+    /// Judge by this trust bundle only, the name of a secret such as ROOTCA; may be repeated
+    #[arg(long = "bundle", value_name = "SECRET")]
+    bundles: Vec<String>,
     /// The gate that decides the exit code; 5 if none is given
     #[arg(long, value_name = "1-5", requires = "old", value_parser = clap::value_parser!(u8).range(1..=5))]
     gate: Option<u8>,
@@ -75,6 +100,15 @@ pub(super) struct Arguments {
     /// A CA that signed a peer's leaf within this time still signs
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
     recent: Duration,
+    /// What was read longer ago than this is unknown
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    stale: Duration,
+    /// Scrape a proxy that has refused handshakes, or was refused, once more after this time
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    observe: Duration,
+    /// An earlier scrape of a proxy, by its name: shows what was refused since; may be repeated
+    #[arg(long, value_name = "[NAME=]FILE")]
+    before: Vec<String>,
     /// Judge as of this time instead of now, such as 2026-11-22T01:25:18Z
     #[arg(long, value_name = "RFC3339")]
     at: Option<UnixTime>,
@@ -94,14 +128,27 @@ enum Format {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Output, Error> {
-    let rotation = rotation(arguments)?;
+    let asked = asked(arguments)?;
     let only: Vec<String> = arguments.only.iter().map(|ca| ca_name(ca)).collect();
-    let certificates = certificates(&arguments.cas)?;
-    let proxies = proxies(arguments)?;
+    let cas = certificates(&arguments.cas)?;
+    let scrapes = scrapes(arguments)?;
     let now = arguments.at.unwrap_or_else(now);
-    let recent = Seconds(i64::try_from(arguments.recent.as_secs()).unwrap_or(i64::MAX));
-    let fleet = Fleet::new(proxies, &certificates, now, recent);
-    let report = Report::new(&fleet, rotation, arguments.gate, &only);
+    let stale = seconds(arguments.stale);
+    let proxies = scrapes.iter();
+    let proxies: Vec<Proxy> = proxies
+        .map(|(name, scrapes)| Proxy::new(name, scrapes, now, stale))
+        .collect();
+    let fleet = Fleet {
+        rotation: asked
+            .map(|(old, new)| rotation(&old, &new, &proxies, &cas))
+            .transpose()?,
+        ancestry: Ancestry::new(&proxies, &cas),
+        proxies,
+        now,
+        recent: seconds(arguments.recent),
+        bundles: arguments.bundles.clone(),
+    };
+    let report = Report::new(&fleet, arguments.gate, &only);
     let text = match arguments.format {
         Format::Text => table::text(&report),
         Format::Json => serde_json::to_string_pretty(&report)
@@ -111,14 +158,79 @@ pub(super) fn run(arguments: &Arguments) -> Result<Output, Error> {
     Ok(Output::new(&text, code))
 }
 
-fn rotation(arguments: &Arguments) -> Result<Option<Rotation>, Error> {
+fn seconds(duration: Duration) -> Seconds {
+    Seconds(i64::try_from(duration.as_secs()).unwrap_or(i64::MAX))
+}
+
+/// What `--old` and `--new` mean.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Asked {
+    Ca(String),
+    /// The first digits of a certificate's SHA-256.
+    Certificate(String),
+}
+
+impl From<&str> for Asked {
+    /// A SHA-256 in hex, with or without colons, or the beginning of one. A CA's name ends in `:` and digits.
+    fn from(text: &str) -> Self {
+        let digits = text.strip_prefix("sha256:").unwrap_or(text);
+        let digits = digits.replace(':', "").to_ascii_lowercase();
+        let is_whole = digits.len() == 64 || !text.contains(':') && digits.len() >= DIGITS;
+        match is_whole && digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            true => Self::Certificate(digits.chars().take(DIGITS).collect()),
+            false => Self::Ca(ca_name(text)),
+        }
+    }
+}
+
+fn asked(arguments: &Arguments) -> Result<Option<(Asked, Asked)>, Error> {
     let (Some(old), Some(new)) = (&arguments.old, &arguments.new) else {
         return Ok(None);
     };
-    let (old, new) = (ca_name(old), ca_name(new));
-    match old == new {
-        true => Err(Error::Content(format!("--old and --new are both {old}"))),
-        false => Ok(Some(Rotation { old, new })),
+    let (old, new) = (Asked::from(old.as_str()), Asked::from(new.as_str()));
+    match (&old, &new) {
+        (Asked::Ca(both) | Asked::Certificate(both), other) if *other == old => {
+            Err(Error::Content(format!("--old and --new are both {both}")))
+        }
+        _ => Ok(Some((old, new))),
+    }
+}
+
+fn rotation(
+    old: &Asked,
+    new: &Asked,
+    proxies: &[Proxy],
+    cas: &[Known],
+) -> Result<Rotation, Error> {
+    let authority = |asked: &Asked| match asked {
+        Asked::Ca(ca) => Ok::<_, Error>(Authority {
+            ca: ca.clone(),
+            certificate: None,
+        }),
+        Asked::Certificate(digits) => {
+            let ca = Fleet::ca_of(proxies, cas, digits);
+            let ca = ca.ok_or_else(|| {
+                Error::Content(format!(
+                    "{digits}: no series and no --cas has a CA certificate with this SHA-256"
+                ))
+            })?;
+            Ok(Authority {
+                ca,
+                certificate: Some(digits.clone()),
+            })
+        }
+    };
+    let rotation = Rotation {
+        old: authority(old)?,
+        new: authority(new)?,
+    };
+    let by_certificate = rotation.old.certificate.is_some() && rotation.new.certificate.is_some();
+    match rotation.is_reissue() && !by_certificate {
+        true => Err(Error::Content(format!(
+            "--old and --new are both {}: give the SHA-256 of each certificate",
+            rotation.old.ca
+        ))),
+        false => Ok(rotation),
     }
 }
 
@@ -127,26 +239,64 @@ fn ca_name(name: &str) -> String {
     label_value(name).into_owned()
 }
 
-fn proxies(arguments: &Arguments) -> Result<Vec<Proxy>, Error> {
-    let sources: Vec<Source> = arguments
-        .sources
-        .iter()
-        .map(|text| text.as_str().into())
-        .collect();
-    let mut names = BTreeSet::new();
-    if let Some(twice) = sources.iter().find(|source| !names.insert(&source.name)) {
-        return Err(Error::Content(format!("{}: given twice", twice.name)));
+/// What the proxies say, by their names, in the order of the command line.
+fn scrapes(arguments: &Arguments) -> Result<Vec<(String, Scrapes)>, Error> {
+    let sources = sources(&arguments.sources)?;
+    let read = |source: &Source| source.read(arguments.timeout).map_err(Error::from);
+    let mut before = BTreeMap::new();
+    for source in self::sources(&arguments.before)? {
+        if !sources.iter().any(|known| known.name == source.name) {
+            let name = source.name;
+            return Err(Error::Content(format!("--before {name}: no proxy is called so")));
+        }
+        before.insert(source.name.clone(), read(&source)?);
     }
-    let read = |source: &Source| {
-        let samples = source.read(arguments.timeout);
-        let samples = samples.map_err(|error| Error::Content(error.to_string()))?;
-        Ok(Proxy::new(&source.name, &samples))
-    };
-    sources.iter().map(read).collect()
+    let mut scrapes = Vec::new();
+    for source in &sources {
+        let scrape = Scrapes {
+            latest: read(source)?,
+            earlier: before.remove(&source.name),
+        };
+        scrapes.push((source.name.clone(), scrape));
+    }
+    look_again(&sources, &mut scrapes, arguments)?;
+    Ok(scrapes)
+}
+
+/// Scrapes those proxies once more of which one scrape does not tell whether handshakes are refused now.
+fn look_again(
+    sources: &[Source],
+    scrapes: &mut [(String, Scrapes)],
+    arguments: &Arguments,
+) -> Result<(), Error> {
+    let all = sources.iter().zip(scrapes);
+    let in_doubt = all.filter(|(source, (_, scrapes))| {
+        let refusals = Refusals::new(&scrapes.latest, scrapes.earlier.as_deref());
+        source.is_live() && refusals.are_in_doubt()
+    });
+    let in_doubt: Vec<_> = in_doubt.collect();
+    if in_doubt.is_empty() {
+        return Ok(());
+    }
+    thread::sleep(arguments.observe);
+    for (source, (_, scrapes)) in in_doubt {
+        let latest = source.read(arguments.timeout)?;
+        scrapes.earlier = Some(std::mem::replace(&mut scrapes.latest, latest));
+    }
+    Ok(())
+}
+
+fn sources(texts: &[String]) -> Result<Vec<Source>, Error> {
+    let sources: Vec<Source> = texts.iter().map(|text| text.as_str().into()).collect();
+    let mut names = BTreeSet::new();
+    match sources.iter().find(|source| !names.insert(&source.name)) {
+        Some(twice) => Err(Error::Content(format!("{}: given twice", twice.name))),
+        None => Ok(sources),
+    }
 }
 
 /// The CAs' certificates in PEM files.
-fn certificates(files: &[String]) -> Result<Vec<Certificate>, Error> {
+fn certificates(files: &[String]) -> Result<Vec<Known>, Error> {
     let mut certificates = Vec::new();
     for file in files {
         let found = cas_of(&read(file)?);
@@ -156,22 +306,27 @@ fn certificates(files: &[String]) -> Result<Vec<Certificate>, Error> {
     Ok(certificates)
 }
 
-fn cas_of(text: &[u8]) -> Result<Vec<Certificate>, String> {
+fn cas_of(text: &[u8]) -> Result<Vec<Known>, String> {
     let read = |(index, der): (usize, Result<Vec<u8>, pem::PemError>)| {
-        let certificate = der.map_err(|error| error.to_string());
-        let certificate = certificate
-            .and_then(|der| x509::parse(&der).map_err(|error| error.to_string()))
-            .and_then(|found| match found.is_ca {
-                true => Ok(found),
-                false => Err("not a CA".to_owned()),
-            });
-        certificate.map_err(|error| format!("certificate {}: {error}", index.saturating_add(1)))
+        let known = der.map_err(|error| error.to_string()).and_then(|der| ca_of(&der));
+        known.map_err(|error| format!("certificate {}: {error}", index.saturating_add(1)))
     };
-    let found: Result<Vec<Certificate>, String> =
-        pem::certificates(text).enumerate().map(read).collect();
+    let found: Result<Vec<Known>, String> = pem::certificates(text).enumerate().map(read).collect();
     match found? {
         none if none.is_empty() => Err("no certificate: expected PEM".to_owned()),
         found => Ok(found),
+    }
+}
+
+fn ca_of(der: &[u8]) -> Result<Known, String> {
+    let certificate = x509::parse(der).map_err(|error| error.to_string())?;
+    let description = describe(der).map_err(|error| error.to_string())?;
+    match certificate.is_ca {
+        true => Ok(Known {
+            certificate,
+            digits: description.sha256.chars().take(DIGITS).collect(),
+        }),
+        false => Err("not a CA".to_owned()),
     }
 }
 

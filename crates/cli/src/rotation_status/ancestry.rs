@@ -1,75 +1,123 @@
 //! Which CA stands under which.
 //!
-//! The metrics have the layers of each proxy's own chain, and those only. A chain seldom shows its root;
-//! certificates of the CAs (`--cas`) tell the rest.
+//! Told by the CAs of their bundles that proxies' own leaves stand under, and by certificates of the CAs
+//! (`--cas`). Never by position: a chain has passengers, CAs that signed nothing in it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use mtls_watch_core::metrics::name::label_value;
 use mtls_watch_x509::Certificate;
 
-use super::proxy::{Chain, Proxy};
+use super::proxy::Proxy;
 
 /// What is known of the hierarchy above each CA.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ancestry {
     /// Of a CA, those known to stand above it.
-    above: BTreeMap<String, BTreeSet<String>>,
+    above: BTreeMap<String, BTreeSet<Link>>,
+    /// Of a CA, those that are sent along with its leaves: links or passengers.
+    perhaps_above: BTreeMap<String, BTreeSet<String>>,
     /// CAs that are self-issued.
     roots: BTreeSet<String>,
-    /// CAs of which a chain up to the root was seen.
-    to_the_root: BTreeSet<String>,
     /// CAs that were seen to sign leaves.
     issuing: BTreeSet<String>,
+    /// CAs that are in a bundle.
+    anchors: BTreeSet<String>,
     /// CAs whose certificates were given.
     pub(super) certified: BTreeSet<String>,
+    /// The CA of each certificate that was given, by the digits of its SHA-256.
+    pub(super) certificates: BTreeMap<String, String>,
 }
 
+/// A CA above another.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Link {
+    /// The upper CA.
+    pub(super) parent: String,
+    /// The certificate by which it is above, of those that were given; `None`: a proxy's own leaf stands under
+    /// it.
+    pub(super) certificate: Option<String>,
+}
+
+/// A CA's certificate that was given.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    /// Its facts.
+    pub(super) certificate: Certificate,
+    /// The first [`DIGITS`] of its SHA-256.
+    pub(super) digits: String,
+}
+
+/// Digits of a certificate's SHA-256 in the label `certificate`.
+pub(super) const DIGITS: usize = 8;
+
 impl Ancestry {
-    /// What the proxies' own chains and the CAs' certificates show.
-    pub(super) fn new(proxies: &[Proxy], cas: &[Certificate]) -> Self {
+    /// What the proxies' own leaves and the CAs' certificates show.
+    pub(super) fn new(proxies: &[Proxy], cas: &[Known]) -> Self {
         let mut ancestry = Self::default();
         for proxy in proxies {
             ancestry.roots.extend(proxy.roots.iter().cloned());
             ancestry.issuing.extend(proxy.seen.keys().cloned());
+            let in_bundles = proxy.bundles.iter().flat_map(|bundle| bundle.cas());
+            ancestry.anchors.extend(in_bundles.cloned());
             for chain in &proxy.chains {
-                ancestry.add_chain(chain);
+                let Some(signer) = &chain.signer else {
+                    continue;
+                };
+                ancestry.issuing.insert(signer.clone());
+                let above = chain.anchors().iter().chain(&chain.above);
+                for parent in above.filter(|parent| *parent != signer) {
+                    ancestry.add(signer, parent, None);
+                }
+                if let [intermediate, root] = chain.above.as_slice() {
+                    ancestry.add(intermediate, root, None);
+                }
+                let carried = chain.carried.iter().filter(|carried| !carried.is_root);
+                let perhaps = ancestry.perhaps_above.entry(signer.clone()).or_default();
+                perhaps.extend(carried.map(|carried| carried.ca.clone()));
             }
         }
         for ca in cas {
-            ancestry.add_certificate(ca);
+            ancestry.add_certificate(ca, cas);
         }
         ancestry
     }
 
-    fn add_chain(&mut self, chain: &Chain) {
-        let Some(signer) = &chain.signer else { return };
-        self.issuing.insert(signer.clone());
-        let above = self.above.entry(signer.clone()).or_default();
-        above.extend(chain.above.iter().cloned());
-        if !chain.has_root {
-            return;
-        }
-        self.to_the_root.insert(signer.clone());
-        // Of several intermediates it is not known which signed which.
-        if let [intermediate, root] = chain.above.as_slice() {
-            let above = self.above.entry(intermediate.clone()).or_default();
-            above.insert(root.clone());
-        }
+    fn add(&mut self, ca: &str, parent: &str, certificate: Option<String>) {
+        let link = Link {
+            parent: parent.to_owned(),
+            certificate,
+        };
+        self.above.entry(ca.to_owned()).or_default().insert(link);
     }
 
-    fn add_certificate(&mut self, ca: &Certificate) {
-        let name = label_value(&ca.subject_ca()).into_owned();
+    fn add_certificate(&mut self, ca: &Known, all: &[Known]) {
+        let Known {
+            certificate,
+            digits,
+        } = ca;
+        let name = ca.ca();
         self.certified.insert(name.clone());
-        match ca.is_self_issued() {
+        self.certificates.insert(digits.clone(), name.clone());
+        // A certificate need not have the key identifier of its issuer; a root may leave it out.
+        let mut above = all.iter().map(|known| &known.certificate);
+        let issuer = above.find(|above| certificate.names_as_issuer(above));
+        let parent = match issuer.filter(|_| !certificate.is_self_issued()) {
+            Some(above) => label_value(&above.subject_ca()).into_owned(),
+            None => label_value(&certificate.issuer_ca()).into_owned(),
+        };
+        // A root may sign another of its own name, and another key: that one is no root by this certificate.
+        match certificate.is_self_issued() && parent == name {
             true => {
                 self.roots.insert(name);
             }
-            false => {
-                let above = self.above.entry(name).or_default();
-                above.insert(label_value(&ca.issuer_ca()).into_owned());
-            }
+            false => self.add(&name, &parent, Some(digits.clone())),
         }
+    }
+
+    /// The CAs directly above a CA, as far as known.
+    pub(super) fn links(&self, ca: &str) -> impl Iterator<Item = &Link> {
+        self.above.get(ca).into_iter().flatten()
     }
 
     /// The CAs known to stand above a CA, nearest first.
@@ -77,14 +125,19 @@ impl Ancestry {
         let mut found: Vec<&str> = Vec::new();
         let mut next: Vec<&str> = vec![ca];
         while let Some(current) = next.pop() {
-            for parent in self.above.get(current).into_iter().flatten() {
-                if parent != ca && !found.contains(&parent.as_str()) {
-                    found.push(parent);
-                    next.push(parent);
+            for link in self.links(current) {
+                if link.parent != ca && !found.contains(&link.parent.as_str()) {
+                    found.push(&link.parent);
+                    next.push(&link.parent);
                 }
             }
         }
         found
+    }
+
+    /// Whether a CA is self-issued, as far as known.
+    pub(super) fn is_root(&self, ca: &str) -> bool {
+        self.roots.contains(ca)
     }
 
     /// Whether everything above a CA is known.
@@ -93,14 +146,14 @@ impl Ancestry {
     }
 
     fn ends_in_roots<'a>(&'a self, ca: &'a str, met: &mut BTreeSet<&'a str>) -> bool {
-        if self.roots.contains(ca) || self.to_the_root.contains(ca) {
+        if self.roots.contains(ca) {
             return true;
         }
         // CAs that have signed each other lead nowhere.
-        let parents = self.above.get(ca).filter(|parents| !parents.is_empty());
+        let mut links = self.links(ca).peekable();
         met.insert(ca)
-            && parents
-                .is_some_and(|parents| parents.iter().all(|parent| self.ends_in_roots(parent, met)))
+            && links.peek().is_some()
+            && links.all(|link| self.ends_in_roots(&link.parent, met))
     }
 
     /// Whether a CA is `top`, or stands under it; `None` if that cannot be told.
@@ -108,22 +161,45 @@ impl Ancestry {
         if ca == top || self.above(ca).contains(&top) {
             return Some(true);
         }
-        // What signs leaves, and is no root, is taken to sign nothing but leaves.
-        let signs_leaves_only = self.issuing.contains(top) && !self.roots.contains(top);
-        (self.is_complete(ca) || signs_leaves_only).then_some(false)
+        // What signs leaves, is no root and in no bundle, is taken to sign nothing but leaves.
+        let signs_leaves_only = self.issuing.contains(top)
+            && !self.roots.contains(top)
+            && !self.anchors.contains(top);
+        (self.is_sure(ca, top) || signs_leaves_only).then_some(false)
+    }
+
+    /// Whether everything above a CA is known, and `top` is not among it.
+    fn is_sure(&self, ca: &str, top: &str) -> bool {
+        let perhaps = self.perhaps_above.get(ca);
+        let is_sent = perhaps.is_some_and(|perhaps| perhaps.contains(top));
+        self.is_complete(ca) && (!is_sent || self.certified.contains(ca))
+    }
+
+    /// Whether a CA that is no root is sent along with leaves that are in use.
+    pub(super) fn is_sent(&self, ca: &str) -> bool {
+        let mut sent = self.perhaps_above.values();
+        sent.any(|sent| sent.contains(ca))
     }
 
     /// The layer of a CA, if known.
     pub(super) fn layer(&self, ca: &str) -> Option<&'static str> {
-        let is_above_another = || self.above.values().any(|above| above.contains(ca));
+        let mut links = self.above.values().flatten();
+        let mut is_above = || links.any(|link| link.parent == ca);
         if self.roots.contains(ca) {
             Some("root_ca")
         } else if self.issuing.contains(ca) {
             Some("issuing_ca")
-        } else if is_above_another() {
+        } else if is_above() || self.is_sent(ca) {
             Some("intermediate_ca")
         } else {
             None
         }
+    }
+}
+
+impl Known {
+    /// The name of the CA as in labels.
+    pub(super) fn ca(&self) -> String {
+        label_value(&self.certificate.subject_ca()).into_owned()
     }
 }

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use mtls_watch_x509::Certificate;
 use mtls_watch_x509::time::{Seconds, UnixTime};
 
-use super::ancestry::Ancestry;
-use super::proxy::{Chain, Proxy};
+use super::ancestry::{Ancestry, Known};
+use super::bundle::{Authority, Bundle};
+use super::chain::Chain;
+use super::proxy::Proxy;
+use super::trust::{Leaf, Trust, is_foreign};
 
 /// The facts, and the time at which they are judged.
 #[derive(Clone, Debug)]
@@ -19,37 +21,33 @@ pub(super) struct Fleet {
     pub(super) now: UnixTime,
     /// A CA that signed a peer's leaf in the last so many seconds still signs.
     pub(super) recent: Seconds,
+    /// The rotation that is asked about.
+    pub(super) rotation: Option<Rotation>,
+    /// The bundles that are asked about; none: those that the rotation concerns.
+    pub(super) bundles: Vec<String>,
 }
 
 /// The change of a CA.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Rotation {
     /// The CA that goes.
-    pub(super) old: String,
+    pub(super) old: Authority,
     /// The CA that comes.
-    pub(super) new: String,
+    pub(super) new: Authority,
 }
 
-/// Whether a proxy accepts what a CA signs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Trust {
-    /// The CA is in the bundle.
-    Direct,
-    /// A CA above it is in the bundle.
-    Through(String),
-    /// The proxy has accepted a leaf of it, and its bundle has lost no CA.
-    Accepted,
-    /// Neither it nor any CA above it is in the bundle.
-    No,
-    /// Cannot be told.
-    Unknown,
+impl Rotation {
+    /// Whether both are certificates of one CA: the same name and the same key.
+    pub(super) fn is_reissue(&self) -> bool {
+        self.old.ca == self.new.ca
+    }
 }
 
 /// A CA that signs something now.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) struct Signature<'a> {
     /// The proxy that holds or has seen it.
-    pub(super) proxy: &'a str,
+    pub(super) proxy: &'a Proxy,
     /// The CA; `None` if it cannot be told.
     pub(super) ca: Option<&'a str>,
     /// Of what.
@@ -57,62 +55,167 @@ pub(super) struct Signature<'a> {
 }
 
 /// What a CA has signed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Signed<'a> {
-    /// The proxy's own leaf in this secret.
-    OwnLeaf(&'a str),
+    /// The proxy's own leaf.
+    OwnLeaf(&'a Chain),
     /// A peer's leaf, last seen then.
     Peer(UnixTime),
 }
 
-impl Fleet {
-    /// The proxies, with what they and the CAs' certificates tell of the hierarchy.
-    pub(super) fn new(
-        proxies: Vec<Proxy>,
-        certificates: &[Certificate],
-        now: UnixTime,
-        recent: Seconds,
-    ) -> Self {
-        let ancestry = Ancestry::new(&proxies, certificates);
-        Self {
-            proxies,
-            ancestry,
-            now,
-            recent,
-        }
+impl<'a> Signature<'a> {
+    /// The leaf that a bundle would be asked about; `None` if its signer is not known.
+    pub(super) fn leaf(&self) -> Option<Leaf<'a>> {
+        let ca = self.ca?;
+        Some(match self.on {
+            Signed::OwnLeaf(chain) => Leaf::Own(ca, chain),
+            Signed::Peer(_) => Leaf::Peer(ca, self.proxy),
+        })
     }
+}
 
+/// What one bundle of a proxy says to a leaf.
+#[derive(Clone, Debug)]
+pub(super) struct Judgement<'a> {
+    /// The bundle, where the proxy has several.
+    pub(super) bundle: Option<&'a str>,
+    /// What it says.
+    pub(super) trust: Trust,
+}
+
+impl Fleet {
     /// Every CA that a proxy's metrics name.
     pub(super) fn cas(&self) -> BTreeSet<&str> {
         let cas = self.proxies.iter().flat_map(Proxy::cas);
         cas.map(String::as_str).collect()
     }
 
-    /// Whether a proxy accepts what a CA signs.
-    pub(super) fn trust(&self, proxy: &Proxy, ca: &str) -> Trust {
-        let above = self.ancestry.above(ca);
-        let trusted = |ca: &&&str| proxy.has_in_bundle(ca) == Some(true);
-        if proxy.has_in_bundle(ca) == Some(true) {
-            Trust::Direct
-        } else if let Some(anchor) = above.iter().find(trusted) {
-            Trust::Through((*anchor).to_owned())
-        } else if proxy.has_in_bundle(ca).is_none() {
-            Trust::Unknown
-        } else if self.ancestry.is_complete(ca) {
-            Trust::No
-        } else if proxy.seen.contains_key(ca) && !proxy.bundle_has_shrunk() {
-            Trust::Accepted
-        } else {
-            Trust::Unknown
+    /// The bundles of a proxy by which its peers in this rotation are judged: those that are named, else those
+    /// that have, or had, the old CA or the new one, or one above or below. Without a rotation it is the CAs of
+    /// the proxies' own leaves that count.
+    pub(super) fn concerned<'a>(&self, proxy: &'a Proxy) -> Vec<&'a Bundle> {
+        let bundles = proxy.bundles.iter();
+        if !self.bundles.is_empty() {
+            return bundles
+                .filter(|bundle| self.bundles.contains(&bundle.name))
+                .collect();
+        }
+        let cas = match &self.rotation {
+            Some(Rotation { old, new }) => BTreeSet::from([old.ca.as_str(), new.ca.as_str()]),
+            None => self.own_cas(),
+        };
+        bundles
+            .filter(|bundle| cas.iter().any(|ca| self.relates(bundle, ca)))
+            .collect()
+    }
+
+    fn own_cas(&self) -> BTreeSet<&str> {
+        let chains = self.proxies.iter().flat_map(|proxy| &proxy.chains);
+        let chains = chains.filter(|chain| !is_foreign(chain));
+        let cas = chains.flat_map(|chain| chain.signer.iter().chain(chain.anchors()));
+        cas.map(String::as_str).collect()
+    }
+
+    fn relates(&self, bundle: &Bundle, ca: &str) -> bool {
+        let mut in_it = bundle.cas();
+        bundle.knows(ca)
+            || self.ancestry.above(ca).iter().any(|above| bundle.knows(above))
+            || in_it.any(|below| self.ancestry.is_below(below, ca) == Some(true))
+    }
+
+    /// What the bundles of a proxy that are concerned say to a leaf, as if `without` were taken out. Where
+    /// none is concerned: what the one says that says yes.
+    pub(super) fn judge<'a>(
+        &self,
+        proxy: &'a Proxy,
+        leaf: Leaf<'_>,
+        without: Option<&Authority>,
+    ) -> Vec<Judgement<'a>> {
+        let judge = |bundle: &'a Bundle| Judgement {
+            bundle: (proxy.bundles.len() > 1).then_some(bundle.name.as_str()),
+            trust: self.ask(proxy, bundle, leaf, without),
+        };
+        let concerned = self.concerned(proxy);
+        if !concerned.is_empty() || !self.bundles.is_empty() {
+            return concerned.into_iter().map(judge).collect();
+        }
+        let mut all: Vec<Judgement<'_>> = proxy.bundles.iter().map(judge).collect();
+        all.sort_by_key(|judgement| match &judgement.trust {
+            trust if trust.is_sure() => 0,
+            Trust::Unknown(_) => 1,
+            _ => 2,
+        });
+        all.truncate(1);
+        all.into_iter()
+            .map(|judgement| Judgement {
+                bundle: None,
+                ..judgement
+            })
+            .collect()
+    }
+
+    fn ask(
+        &self,
+        proxy: &Proxy,
+        bundle: &Bundle,
+        leaf: Leaf<'_>,
+        without: Option<&Authority>,
+    ) -> Trust {
+        let trust = bundle.accepts(leaf, &self.ancestry, without);
+        // Which bundle accepted a peer is known where there is one.
+        let is_accepted = proxy.seen.contains_key(leaf.signer())
+            && proxy.bundles.len() == 1
+            && !bundle.has_shrunk()
+            && without.is_none()
+            && !self.ancestry.is_complete(leaf.signer());
+        match trust {
+            Trust::Unknown(_) if is_accepted => Trust::Accepted,
+            trust => trust,
         }
     }
 
-    /// Everything that is signed now: own leaves, and peers' leaves seen in the recent past.
+    /// Whether a proxy accepts what a CA will sign, with every bundle that is concerned.
+    pub(super) fn trust(&self, proxy: &Proxy, ca: &str) -> Trust {
+        let judgements = self.judge(proxy, Leaf::Future(ca), None);
+        let worst = judgements.into_iter().max_by_key(|it| match &it.trust {
+            trust if trust.is_sure() => 0,
+            Trust::Unknown(_) => 1,
+            _ => 2,
+        });
+        worst.map_or(Trust::No, |judgement| judgement.trust)
+    }
+
+    /// Whether every proxy of which something is known accepts a leaf, as if `without` were taken out.
+    pub(super) fn all_accept(&self, leaf: Leaf<'_>, without: &Authority) -> bool {
+        let mut known = self.proxies.iter().filter(|proxy| proxy.blind.is_none());
+        known.all(|proxy| {
+            let judgements = self.judge(proxy, leaf, Some(without));
+            !judgements.is_empty() && judgements.iter().all(|it| it.trust.is_sure())
+        })
+    }
+
+    /// Everything that is signed now: own leaves, and peers' leaves seen in the recent past. Leaves for the
+    /// public are none of this mesh's.
     pub(super) fn signatures(&self) -> impl Iterator<Item = Signature<'_>> {
         self.proxies.iter().flat_map(|proxy| {
-            let own = proxy.chains.iter().map(|chain| own(proxy, chain));
+            let chains = proxy.chains.iter().filter(|chain| !self.is_foreign(chain));
+            let own = chains.map(|chain| Signature {
+                proxy,
+                ca: chain.signer.as_deref(),
+                on: Signed::OwnLeaf(chain),
+            });
             own.chain(self.recent_peers(proxy))
         })
+    }
+
+    fn is_foreign(&self, chain: &Chain) -> bool {
+        let is_ours = |signer: &String| {
+            self.rotation.iter().any(|Rotation { old, new }| {
+                let mut both = [old, new].into_iter();
+                both.any(|it| self.ancestry.is_below(signer, &it.ca) == Some(true))
+            })
+        };
+        is_foreign(chain) && !chain.signer.as_ref().is_some_and(is_ours)
     }
 
     fn recent_peers<'a>(&'a self, proxy: &'a Proxy) -> impl Iterator<Item = Signature<'a>> {
@@ -120,9 +223,10 @@ impl Fleet {
         let named = named.filter_map(|(ca, seen)| Some((Some(ca.as_str()), seen.latest()?)));
         let folded = proxy.folded_seen.map(|at| (None, at));
         let all = named.chain(folded);
+        // A time to come is the sum of two processes' gauges: seen by both.
         let recent = all.filter(|(_, at)| self.now.since(*at) < self.recent);
-        recent.map(|(ca, at)| Signature {
-            proxy: &proxy.name,
+        recent.map(move |(ca, at)| Signature {
+            proxy,
             ca,
             on: Signed::Peer(at),
         })
@@ -148,12 +252,20 @@ impl Fleet {
             .iter()
             .find_map(|proxy| proxy.not_before.get(ca).copied())
     }
-}
 
-fn own<'a>(proxy: &'a Proxy, chain: &'a Chain) -> Signature<'a> {
-    Signature {
-        proxy: &proxy.name,
-        ca: chain.signer.as_deref(),
-        on: Signed::OwnLeaf(&chain.secret),
+    /// The CA of a certificate, by the digits of its SHA-256.
+    pub(super) fn ca_of(proxies: &[Proxy], cas: &[Known], digits: &str) -> Option<String> {
+        let given = cas.iter().filter(|known| known.digits == digits);
+        let mut given = given.map(|known| known.ca());
+        let in_bundles = proxies.iter().flat_map(|proxy| &proxy.bundles);
+        let in_bundles = in_bundles.flat_map(Bundle::certificates);
+        let carried = proxies.iter().flat_map(|proxy| &proxy.chains);
+        let carried = carried.flat_map(|chain| &chain.carried);
+        let carried = carried.filter_map(|it| Some((it.certificate.as_deref()?, it.ca.as_str())));
+        let mut seen = in_bundles.chain(carried);
+        given.next().or_else(|| {
+            seen.find(|(certificate, _)| *certificate == digits)
+                .map(|(_, ca)| ca.to_owned())
+        })
     }
 }

@@ -1,9 +1,13 @@
 //! The gates between the five steps of a CA rotation.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
-use super::fleet::{Fleet, Rotation, Signature, Signed, Trust};
+use super::fleet::{Fleet, Judgement, Rotation, Signature, Signed};
 use super::proxy::Proxy;
+use super::refusals::Count;
+use super::reissue;
+use super::trust::{Doubt, Leaf, Trust, is_foreign};
 
 /// A question, its answer, and who stands in the way.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -50,6 +54,8 @@ pub(super) struct Reason {
     pub(super) verdict: Verdict,
     /// The proxy it is about.
     pub(super) proxy: Option<String>,
+    /// The bundle that it is about, where the proxy has several.
+    pub(super) bundle: Option<String>,
     /// The CA it is about.
     pub(super) ca: Option<String>,
     /// What is wrong, in words.
@@ -57,10 +63,11 @@ pub(super) struct Reason {
 }
 
 impl Reason {
-    fn about(proxy: &str, ca: &str, verdict: Verdict, what: String) -> Self {
+    pub(super) fn about(proxy: &str, ca: &str, verdict: Verdict, what: String) -> Self {
         Self {
             verdict,
             proxy: Some(proxy.to_owned()),
+            bundle: None,
             ca: Some(ca.to_owned()),
             what,
         }
@@ -70,8 +77,16 @@ impl Reason {
         Self {
             verdict: Verdict::Unknown,
             proxy: Some(proxy.to_owned()),
+            bundle: None,
             ca: None,
             what: what.to_owned(),
+        }
+    }
+
+    pub(super) fn of_bundle(self, bundle: Option<&str>) -> Self {
+        Self {
+            bundle: bundle.map(str::to_owned),
+            ..self
         }
     }
 }
@@ -93,33 +108,43 @@ impl Gate {
             because,
         }
     }
+
+    /// What is observed outweighs what is deduced.
+    fn observed(self, refused: &[Reason]) -> Self {
+        let because = [self.because, refused.to_vec()].concat();
+        Self::new(self.number, self.name, self.question, because)
+    }
 }
 
 /// All gates of a rotation; of a fleet without one, the cardinal rule. `only` restricts the cardinal
 /// rule to these CAs and those under them; empty: all.
-pub(super) fn gates(fleet: &Fleet, rotation: Option<&Rotation>, only: &[String]) -> Vec<Gate> {
-    match rotation {
-        None => vec![cardinal_rule(fleet, only)],
-        Some(rotation) => {
-            let scope = match only {
-                [] => &[rotation.old.clone(), rotation.new.clone()],
-                _ => only,
-            };
-            let mut gates = vec![
-                new_ca_trusted(fleet, &rotation.new),
-                cardinal_rule(fleet, scope),
-                own_leaves_moved(fleet, &rotation.old),
-                old_ca_quiet(fleet, &rotation.old),
-            ];
-            gates.push(removal(&gates, fleet, rotation));
-            gates
-        }
-    }
+pub(super) fn gates(fleet: &Fleet, only: &[String]) -> Vec<Gate> {
+    let refused = refusals(fleet, only);
+    let Some(rotation) = &fleet.rotation else {
+        return vec![cardinal_rule(fleet, only).observed(&refused)];
+    };
+    let scope = match only {
+        [] => &[rotation.old.ca.clone(), rotation.new.ca.clone()],
+        _ => only,
+    };
+    let gates = [
+        new_ca_trusted(fleet, rotation),
+        cardinal_rule(fleet, scope),
+        own_leaves_moved(fleet, rotation),
+        old_ca_quiet(fleet, rotation),
+    ];
+    let mut gates: Vec<Gate> = gates.map(|gate| gate.observed(&refused)).into();
+    gates.push(removal(&gates, fleet, rotation));
+    gates
 }
 
-fn new_ca_trusted(fleet: &Fleet, new: &str) -> Gate {
-    let proxies = fleet.proxies.iter();
-    let because = proxies.filter_map(|proxy| distrust(fleet, proxy, new));
+fn new_ca_trusted(fleet: &Fleet, rotation: &Rotation) -> Gate {
+    let because = fleet.proxies.iter().flat_map(|proxy| {
+        match (proxy.blind, rotation.is_reissue()) {
+            (None, true) => reissue::lacking(fleet, proxy, rotation),
+            _ => distrust(fleet, proxy, Leaf::Future(&rotation.new.ca)),
+        }
+    });
     Gate::new(
         1,
         "new_ca_trusted",
@@ -128,46 +153,94 @@ fn new_ca_trusted(fleet: &Fleet, new: &str) -> Gate {
     )
 }
 
-/// Why it is not sure that a proxy trusts a CA.
-fn distrust(fleet: &Fleet, proxy: &Proxy, ca: &str) -> Option<Reason> {
+/// Why it is not sure that a proxy accepts a leaf.
+fn distrust(fleet: &Fleet, proxy: &Proxy, leaf: Leaf<'_>) -> Vec<Reason> {
     if let Some(blind) = proxy.blind {
-        return Some(Reason::blind(&proxy.name, blind.as_str()));
+        return vec![Reason::blind(&proxy.name, blind.as_str())];
     }
-    let reason = |verdict, what: String| Some(Reason::about(&proxy.name, ca, verdict, what));
-    match fleet.trust(proxy, ca) {
-        Trust::Direct | Trust::Through(_) | Trust::Accepted => None,
-        Trust::No => reason(Verdict::Closed, format!("does not trust {ca}")),
-        Trust::Unknown if proxy.nameless_in_bundle => reason(
-            Verdict::Unknown,
-            format!("has a CA without a name in its bundle, which may be {ca}"),
-        ),
-        Trust::Unknown => reason(
-            Verdict::Unknown,
-            format!("has no {ca} in its bundle, and what stands above it is not known (see --cas)"),
-        ),
+    let judgements = fleet.judge(proxy, leaf, None);
+    if judgements.is_empty() {
+        let asked = fleet.bundles.join(", ");
+        let what = format!("has no bundle {asked} (--bundle)");
+        return vec![Reason::blind(&proxy.name, &what)];
     }
+    let hidden = (proxy.has_folded_bundles() && fleet.bundles.is_empty()).then(|| {
+        Reason::blind(
+            &proxy.name,
+            "has more certificates than series, so that some bundles have no name: say which bundle is meant (--bundle)",
+        )
+    });
+    let reasons = judgements.iter();
+    let reasons = reasons.filter_map(|judgement| objection(proxy, leaf.signer(), judgement));
+    reasons.chain(hidden).collect()
+}
+
+fn objection(proxy: &Proxy, ca: &str, judgement: &Judgement<'_>) -> Option<Reason> {
+    let where_in = |preposition: &str| {
+        let bundle = judgement.bundle.filter(|name| !name.is_empty());
+        bundle.map_or(String::new(), |name| format!("{preposition}{name}"))
+    };
+    let (verdict, what) = match &judgement.trust {
+        Trust::Direct | Trust::Through(_) | Trust::Accepted => return None,
+        Trust::No => (
+            Verdict::Closed,
+            format!("does not trust {ca}{}", where_in(" in its bundle ")),
+        ),
+        Trust::Unknown(doubt) => {
+            let bundle = where_in(" ");
+            let what = match doubt {
+                Doubt::Nameless => {
+                    format!("has a CA without a name in its bundle{bundle}, which may be {ca}")
+                }
+                Doubt::Ancestry => format!(
+                    "has no {ca} in its bundle{bundle}, and what stands above it is not known (see --cas)"
+                ),
+                Doubt::Validity(link) => format!(
+                    "trusts {ca}{} by a certificate of {link} that is not valid, or one beside it is not",
+                    where_in(" in its bundle ")
+                ),
+                Doubt::Carried(link) => format!(
+                    "trusts {ca}{} only if peers send the certificate by which it stands under {link}",
+                    where_in(" in its bundle ")
+                ),
+            };
+            (Verdict::Unknown, what)
+        }
+    };
+    Some(Reason::about(&proxy.name, ca, verdict, what).of_bundle(judgement.bundle))
 }
 
 fn cardinal_rule(fleet: &Fleet, scope: &[String]) -> Gate {
     let mut because: Vec<Reason> = Vec::new();
-    let mut judged: Vec<&str> = Vec::new();
+    let mut judged: Vec<Signature<'_>> = Vec::new();
     for signature in fleet.signatures() {
-        match signature.ca {
-            None => because.push(unknown_signer(&signature)),
-            Some(ca) if judged.contains(&ca) || !in_scope(fleet, ca, scope) => {}
-            Some(ca) => {
-                judged.push(ca);
-                because.extend(distrusted(fleet, ca, &signature));
+        let Some(leaf) = signature.leaf() else {
+            because.push(unknown_signer(&signature));
+            continue;
+        };
+        let is_judged = judged.iter().any(|known| is_alike(known, &signature));
+        if is_judged || !in_scope(fleet, leaf.signer(), scope) {
+            continue;
+        }
+        for reason in distrusted(fleet, leaf, &signature) {
+            let is_known = |known: &Reason| {
+                known.proxy == reason.proxy && known.ca == reason.ca && known.bundle == reason.bundle
+            };
+            if !because.iter().any(is_known) {
+                because.push(reason);
             }
         }
+        judged.push(signature);
     }
     // Of a proxy that shows nothing, nothing can be said, even where nothing is signed.
     for proxy in &fleet.proxies {
-        let named = because
-            .iter()
-            .any(|reason| reason.proxy.as_ref() == Some(&proxy.name));
-        if let (Some(blind), false) = (proxy.blind, named) {
-            because.push(Reason::blind(&proxy.name, blind.as_str()));
+        let named: BTreeSet<_> = because.iter().map(|reason| reason.proxy.as_deref()).collect();
+        if named.contains(&Some(proxy.name.as_str())) {
+            continue;
+        }
+        match proxy.blind {
+            Some(blind) => because.push(Reason::blind(&proxy.name, blind.as_str())),
+            None => because.extend(refuses_clients(fleet, proxy)),
         }
     }
     Gate::new(
@@ -178,54 +251,152 @@ fn cardinal_rule(fleet: &Fleet, scope: &[String]) -> Gate {
     )
 }
 
+/// Whether two leaves are the same to every bundle.
+fn is_alike(one: &Signature<'_>, other: &Signature<'_>) -> bool {
+    one.ca == other.ca
+        && match (one.on, other.on) {
+            (Signed::OwnLeaf(one), Signed::OwnLeaf(other)) => {
+                one.standing == other.standing && one.carried == other.carried
+            }
+            (Signed::Peer(_), Signed::Peer(_)) => one.proxy.name == other.proxy.name,
+            _ => false,
+        }
+}
+
+/// Clients refused for an unknown CA may be strangers. Where the new CA is not trusted they need not be.
+fn refuses_clients(fleet: &Fleet, proxy: &Proxy) -> Option<Reason> {
+    let new = &fleet.rotation.as_ref()?.new.ca;
+    let is_quiet = proxy.refusals.of_clients.goes_on() == Some(false);
+    if is_quiet || fleet.trust(proxy, new).is_sure() {
+        return None;
+    }
+    let what = format!("refuses clients for unknown_ca, and is not known to trust {new}");
+    Some(Reason::about(&proxy.name, new, Verdict::Unknown, what))
+}
+
 fn in_scope(fleet: &Fleet, ca: &str, scope: &[String]) -> bool {
     let mut scope_of_it = scope.iter();
     scope.is_empty() || scope_of_it.any(|top| fleet.ancestry.is_below(ca, top) != Some(false))
 }
 
-/// The proxies that are not sure to trust a CA that signs.
+/// The proxies that are not sure to accept a leaf that is in use.
 fn distrusted<'a>(
     fleet: &'a Fleet,
-    ca: &'a str,
+    leaf: Leaf<'a>,
     example: &'a Signature<'a>,
 ) -> impl Iterator<Item = Reason> + 'a {
     let seeing = fleet.proxies.iter().filter(|proxy| proxy.blind.is_none());
-    seeing.filter_map(move |proxy| {
-        let mut reason = distrust(fleet, proxy, ca)?;
-        reason.what = format!("{}; it signs {}", reason.what, describe(example));
-        if proxy.unknown_ca_failures > 0 {
-            reason.what = format!(
-                "{}; {} handshakes refused for unknown_ca since the proxy started",
-                reason.what, proxy.unknown_ca_failures
-            );
-        }
-        Some(reason)
+    seeing.flat_map(move |proxy| {
+        let reasons = distrust(fleet, proxy, leaf).into_iter();
+        reasons.map(move |reason| with_example(reason, proxy, example))
     })
 }
 
+fn with_example(mut reason: Reason, proxy: &Proxy, example: &Signature<'_>) -> Reason {
+    reason.what = format!("{}; it signs {}", reason.what, describe(example));
+    let refused = proxy.unknown_ca_failures();
+    if refused > 0 {
+        reason.what = format!(
+            "{}; {refused} handshakes refused for unknown_ca since the proxy started",
+            reason.what
+        );
+    }
+    reason
+}
+
 fn describe(signature: &Signature<'_>) -> String {
+    let proxy = &signature.proxy.name;
     match signature.on {
-        Signed::OwnLeaf(secret) => format!("the leaf of {} ({secret})", signature.proxy),
-        Signed::Peer(_) => format!("leaves that {} meets", signature.proxy),
+        Signed::OwnLeaf(chain) => format!("the leaf of {proxy} ({})", chain.secret),
+        Signed::Peer(_) => format!("leaves that {proxy} meets"),
     }
 }
 
 fn unknown_signer(signature: &Signature<'_>) -> Reason {
     let what = match signature.on {
-        Signed::OwnLeaf(secret) => {
-            format!("its chain {secret} does not show which CA signed its leaf")
+        Signed::OwnLeaf(chain) => {
+            let secret = &chain.secret;
+            match chain.doubt {
+                Some(doubt) => format!("its leaf ({secret}): {doubt}"),
+                None => format!("its chain {secret} does not show which CA signed its leaf"),
+            }
         }
         Signed::Peer(_) => {
             "meets peers of CAs beyond the limit of 100, folded into \"other\"".to_owned()
         }
     };
-    Reason::blind(signature.proxy, &what)
+    Reason::blind(&signature.proxy.name, &what)
 }
 
-fn own_leaves_moved(fleet: &Fleet, old: &str) -> Gate {
+/// Proxies that were refused with a leaf of a CA in question, or refuse servers: no gate says yes while that
+/// goes on. Clients that are refused are no reason: strangers could keep every gate shut.
+fn refusals(fleet: &Fleet, only: &[String]) -> Vec<Reason> {
+    let reasons = fleet.proxies.iter().flat_map(|proxy| {
+        let as_client = rejected(fleet, proxy, only);
+        as_client.into_iter().chain(refuses_servers(proxy))
+    });
+    reasons.collect()
+}
+
+fn rejected(fleet: &Fleet, proxy: &Proxy, only: &[String]) -> Option<Reason> {
+    let count = proxy.refusals.as_client;
+    if count.goes_on() == Some(false) {
+        return None;
+    }
+    let tops: Vec<&str> = match (&fleet.rotation, only) {
+        (Some(Rotation { old, new }), []) => vec![&old.ca, &new.ca],
+        _ => only.iter().map(String::as_str).collect(),
+    };
+    let is_asked = |ca: &str| {
+        let mut tops = tops.iter();
+        tops.len() == 0 || tops.any(|top| fleet.ancestry.is_below(ca, top) != Some(false))
+    };
+    let mut leaves = proxy.chains.iter().filter(|chain| !is_foreign(chain));
+    let in_question =
+        leaves.find(|chain| chain.signer.as_deref().is_none_or(&is_asked))?;
+    let signer = in_question.signer.as_deref().unwrap_or("a CA that is not known");
+    let (verdict, when) = severity(count, Verdict::Closed);
+    let what = format!(
+        "as a client it was refused {when}; its leaf ({}) is signed by {signer}",
+        in_question.secret
+    );
+    Some(Reason::about(&proxy.name, signer, verdict, what))
+}
+
+fn refuses_servers(proxy: &Proxy) -> Option<Reason> {
+    let count = proxy.refusals.of_servers;
+    if count.goes_on() == Some(false) {
+        return None;
+    }
+    // The metrics do not tell whose certificate it was.
+    let (verdict, when) = severity(count, Verdict::Unknown);
+    let what = format!("has refused servers for unknown_ca {when}: its log names them");
+    Some(Reason {
+        verdict,
+        ..Reason::blind(&proxy.name, &what)
+    })
+}
+
+fn severity(count: Count, going_on: Verdict) -> (Verdict, String) {
+    match count.increase {
+        Some(increase) => (
+            going_on,
+            format!("{increase} times since the scrape before"),
+        ),
+        None => (
+            Verdict::Unknown,
+            format!(
+                "{} times since it started, and one scrape does not tell whether that goes on (see --before)",
+                count.total
+            ),
+        ),
+    }
+}
+
+fn own_leaves_moved(fleet: &Fleet, rotation: &Rotation) -> Gate {
     let signatures = fleet.signatures();
     let own = signatures.filter(|signature| matches!(signature.on, Signed::OwnLeaf(_)));
-    let because = own.filter_map(|signature| still(fleet, &signature, old));
+    let because = own.filter_map(|signature| still(fleet, &signature, rotation));
     Gate::new(
         3,
         "own_leaves_moved",
@@ -234,10 +405,10 @@ fn own_leaves_moved(fleet: &Fleet, old: &str) -> Gate {
     )
 }
 
-fn old_ca_quiet(fleet: &Fleet, old: &str) -> Gate {
+fn old_ca_quiet(fleet: &Fleet, rotation: &Rotation) -> Gate {
     let because = fleet
         .signatures()
-        .filter_map(|signature| still(fleet, &signature, old));
+        .filter_map(|signature| still(fleet, &signature, rotation));
     Gate::new(
         4,
         "old_ca_quiet",
@@ -252,28 +423,36 @@ fn blind(fleet: &Fleet) -> impl Iterator<Item = Reason> + '_ {
 }
 
 /// Why a signature is, or may be, of the old CA.
-fn still(fleet: &Fleet, signature: &Signature<'_>, old: &str) -> Option<Reason> {
-    let Some(ca) = signature.ca else {
+fn still(fleet: &Fleet, signature: &Signature<'_>, rotation: &Rotation) -> Option<Reason> {
+    let Some(leaf) = signature.leaf() else {
         return Some(unknown_signer(signature));
     };
+    if rotation.is_reissue() {
+        return reissue::still(fleet, signature, rotation);
+    }
+    let (ca, old) = (leaf.signer(), rotation.old.ca.as_str());
     let below = fleet.ancestry.is_below(ca, old);
+    // Below a cross-certificate, and accepted without it everywhere.
+    let needs_it = || ca == old || !fleet.all_accept(leaf, &rotation.old);
+    if below == Some(false) || !needs_it() {
+        return None;
+    }
     let what = match signature.on {
-        Signed::OwnLeaf(secret) => format!("its leaf ({secret}) is signed by {ca}"),
+        Signed::OwnLeaf(chain) => format!("its leaf ({}) is signed by {ca}", chain.secret),
         Signed::Peer(at) => format!(
             "met a peer with a leaf of {ca} {} ago",
             super::table::span(fleet.now.since(at).0)
         ),
     };
     let (verdict, what) = match below {
-        Some(false) => return None,
-        Some(true) if ca == old => (Verdict::Closed, what),
-        Some(true) => (Verdict::Closed, format!("{what}, under {old}")),
+        Some(_) if ca == old => (Verdict::Closed, what),
+        Some(_) => (Verdict::Closed, format!("{what}, under {old}")),
         None => (
             Verdict::Unknown,
             format!("{what}, and it is not known whether that stands under {old} (see --cas)"),
         ),
     };
-    Some(Reason::about(signature.proxy, ca, verdict, what))
+    Some(Reason::about(&signature.proxy.name, ca, verdict, what))
 }
 
 fn removal(gates: &[Gate], fleet: &Fleet, rotation: &Rotation) -> Gate {
@@ -283,12 +462,13 @@ fn removal(gates: &[Gate], fleet: &Fleet, rotation: &Rotation) -> Gate {
             because.push(reason.clone());
         }
     }
-    for ca in [&rotation.old, &rotation.new] {
+    for ca in [&rotation.old.ca, &rotation.new.ca] {
         // A root may be named by no series and yet stand above what signs.
         if !fleet.cas().contains(ca.as_str()) && !fleet.signs(ca) {
             because.push(Reason {
                 verdict: Verdict::Unknown,
                 proxy: None,
+                bundle: None,
                 ca: Some(ca.clone()),
                 what: format!("no series names {ca}: check the name"),
             });

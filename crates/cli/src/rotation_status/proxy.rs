@@ -2,18 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mtls_watch_core::metrics::{
-    CATALOGUE, HANDSHAKE_FAILURES, ISSUER_LAST_SEEN, Metric, NOT_BEFORE, OWN_FINDINGS,
-    OWN_NOT_BEFORE, OWN_PRESENT, OWN_TRUST_ANCHOR, TRUST_BUNDLE_CA,
-};
-use mtls_watch_x509::time::UnixTime;
-
 use exposition::Sample;
+use mtls_watch_core::metrics::{
+    CATALOGUE, ISSUER_LAST_SEEN, NOT_BEFORE, OWN_FINDINGS, OWN_NOT_BEFORE, OWN_PRESENT,
+    TRUST_BUNDLE_CA,
+};
+use mtls_watch_x509::time::{Seconds, UnixTime};
 
-/// The label value of all CAs beyond the module's limit.
-const FOLDED: &str = "other";
-/// How a CA is called of which Envoy tells the serial number only (certificates from files).
-const NAMELESS: &str = "serial:";
+use super::bundle::{Bundle, bundles};
+use super::chain::{Chain, chains};
+use super::refusals::Refusals;
+use super::series::{FOLDED, Presence, Processes, named, nameless, of, time};
+
+/// How old the last good poll of the admin interface is.
+const POLL_AGE: &str = "mtls_watch_hierarchy_poll_age_seconds";
+/// When the module last ran by itself.
+const LAST_TICK: &str = "mtls_watch_last_tick_timestamp_seconds";
 
 /// A proxy, as far as its metrics tell.
 #[derive(Clone, Debug, Default)]
@@ -22,10 +26,8 @@ pub(super) struct Proxy {
     pub(super) name: String,
     /// Why nothing is known of its hierarchy; `None`: it is known.
     pub(super) blind: Option<Blind>,
-    /// The CAs that are, or have been, in its trust bundle, and whether they are now.
-    pub(super) bundle: BTreeMap<String, bool>,
-    /// A CA of the bundle has no name in the metrics, so that none can be said to be missing.
-    pub(super) nameless_in_bundle: bool,
+    /// Its trust bundles.
+    pub(super) bundles: Vec<Bundle>,
     /// Its own leaves with what signed them.
     pub(super) chains: Vec<Chain>,
     /// When peers' leaves were last seen, by the CA that signed them.
@@ -38,8 +40,17 @@ pub(super) struct Proxy {
     pub(super) roots: BTreeSet<String>,
     /// CAs that have left its own chains.
     pub(super) left: BTreeSet<String>,
-    /// Handshakes that it has refused, since it started, because it did not know the peer's CA.
-    pub(super) unknown_ca_failures: u64,
+    /// Handshakes that were refused.
+    pub(super) refusals: Refusals,
+}
+
+/// A proxy's metrics.
+#[derive(Clone, Debug)]
+pub(super) struct Scrapes {
+    /// The newest.
+    pub(super) latest: Vec<Sample>,
+    /// One taken before that.
+    pub(super) earlier: Option<Vec<Sample>>,
 }
 
 /// Why nothing is known of a proxy's hierarchy.
@@ -51,6 +62,10 @@ pub(super) enum Blind {
     Untagged,
     /// The module does not read the hierarchy, or has not yet.
     NotRead,
+    /// The module has read it, and not of late.
+    Stale,
+    /// No VM of the module runs any more.
+    Stopped,
 }
 
 impl Blind {
@@ -64,21 +79,14 @@ impl Blind {
             Self::NotRead => {
                 "no mtls_trust_bundle_ca: set \"hierarchy\", and see mtls_watch_hierarchy_polls_total"
             }
+            Self::Stale => {
+                "its hierarchy was not read lately: see mtls_watch_hierarchy_poll_age_seconds and mtls_watch_hierarchy_polls_total"
+            }
+            Self::Stopped => {
+                "the module has stopped: see mtls_watch_last_tick_timestamp_seconds, and restart the proxy"
+            }
         }
     }
-}
-
-/// A leaf of the proxy's own, with its chain.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Chain {
-    /// The secret that holds it.
-    pub(super) secret: String,
-    /// The CA that signed the leaf; `None` if the chain does not show it.
-    pub(super) signer: Option<String>,
-    /// The CAs above the signer that the chain and the trust bundle show, the root last.
-    pub(super) above: Vec<String>,
-    /// A root is among them.
-    pub(super) has_root: bool,
 }
 
 /// When peers with leaves of a CA were last seen.
@@ -101,48 +109,52 @@ impl Seen {
 }
 
 /// The rows of `mtls_own_certificate_present`.
-struct Row<'a> {
-    layer: &'a str,
-    secret: &'a str,
-    identity: &'a str,
-    present: bool,
+pub(super) struct Row<'a> {
+    pub(super) layer: &'a str,
+    pub(super) secret: &'a str,
+    pub(super) identity: &'a str,
+    pub(super) certificate: Option<&'a str>,
+    pub(super) presence: Presence,
+}
+
+impl<'a> Row<'a> {
+    fn new(sample: &'a Sample, processes: Processes) -> Option<Self> {
+        Some(Self {
+            layer: sample.find_label("layer")?,
+            secret: sample.find_label("secret")?,
+            identity: sample.find_label("identity")?,
+            certificate: sample.find_label("certificate"),
+            presence: processes.presence(sample.value),
+        })
+    }
+
+    pub(super) fn is_ca(&self) -> bool {
+        self.layer != "workload"
+    }
 }
 
 impl Proxy {
-    /// The facts in a proxy's samples.
-    pub(super) fn new(name: &str, samples: &[Sample]) -> Self {
-        let rows: Vec<Row<'_>> = of(samples, &OWN_PRESENT).filter_map(Row::new).collect();
-        let anchors = of(samples, &OWN_TRUST_ANCHOR).filter(|sample| sample.value > 0.0);
-        let anchors: Vec<(&str, &str)> = anchors
-            .filter_map(|sample| Some((sample.find_label("secret")?, sample.find_label("ca")?)))
+    /// The facts in a proxy's scrapes at a time. What was read longer ago than `stale` is not known.
+    pub(super) fn new(name: &str, scrapes: &Scrapes, now: UnixTime, stale: Seconds) -> Self {
+        let samples = scrapes.latest.as_slice();
+        let processes = Processes::of(samples);
+        let rows: Vec<Row<'_>> = of(samples, &OWN_PRESENT)
+            .filter_map(|sample| Row::new(sample, processes))
             .collect();
+        let is_gone = |row: &&Row<'_>| row.presence == Presence::Gone;
         let mut proxy = Self {
             name: name.to_owned(),
-            blind: blind(samples),
-            bundle: of(samples, &TRUST_BUNDLE_CA)
-                .filter_map(|sample| {
-                    Some((sample.find_label("ca")?.to_owned(), sample.value > 0.0))
-                })
-                .collect(),
-            nameless_in_bundle: unreadable(samples, "root_ca"),
-            chains: chains(&rows, &anchors),
+            blind: blind(samples, now, stale),
+            bundles: bundles(samples, &rows, now),
+            chains: chains(samples, &rows, now),
             not_before: not_before(samples),
-            roots: named(rows.iter().filter(|row| row.layer == "root_ca")),
-            left: named(rows.iter().filter(|row| row.is_ca() && !row.present)),
-            unknown_ca_failures: of(samples, &HANDSHAKE_FAILURES)
-                .filter(|sample| sample.find_label("reason") == Some("unknown_ca"))
-                .map(|sample| sample.value as u64)
-                .fold(0, u64::saturating_add),
+            roots: names_of(rows.iter().filter(|row| row.layer == "root_ca")),
+            left: names_of(rows.iter().filter(|row| row.is_ca()).filter(is_gone)),
+            refusals: Refusals::new(samples, scrapes.earlier.as_deref()),
             ..Self::default()
         };
-        proxy.nameless_in_bundle |= proxy
-            .bundle
-            .iter()
-            .any(|(ca, present)| *present && nameless(ca));
         proxy.add_seen(samples);
-        if unreadable(samples, "issuing_ca") {
-            proxy.chains.push(Chain::unreadable());
-        }
+        proxy.add_unreadable(samples);
         proxy
     }
 
@@ -164,70 +176,67 @@ impl Proxy {
         }
     }
 
-    /// Whether a CA is in the bundle now; `None` if that cannot be told.
-    pub(super) fn has_in_bundle(&self, ca: &str) -> Option<bool> {
-        match self.bundle.get(ca) {
-            Some(true) => Some(true),
-            _ if self.blind.is_some() || self.nameless_in_bundle => None,
-            _ => Some(false),
+    /// Certificates of which the metrics say only that they are there. The module gives those of bundles as
+    /// `root_ca`, those of chains as `issuing_ca`.
+    fn add_unreadable(&mut self, samples: &[Sample]) {
+        let unreadable = of(samples, &OWN_FINDINGS)
+            .filter(|sample| sample.find_label("finding") == Some("unreadable"));
+        for sample in unreadable.filter(|sample| sample.value > 0.0) {
+            match sample.find_label("layer") {
+                Some("root_ca") => self.set_partial(sample.find_label("secret")),
+                Some("issuing_ca") => self.chains.push(Chain::unreadable()),
+                _ => {}
+            }
         }
     }
 
-    /// Whether a CA has ever left the bundle.
-    pub(super) fn bundle_has_shrunk(&self) -> bool {
-        self.bundle.values().any(|present| !present)
+    fn set_partial(&mut self, secret: Option<&str>) {
+        let is_named = |bundle: &Bundle| secret == Some(bundle.name.as_str());
+        let is_known = self.bundles.iter().any(is_named);
+        let concerned = self.bundles.iter_mut();
+        for bundle in concerned.filter(|bundle| !is_known || is_named(bundle)) {
+            bundle.is_partial = true;
+        }
+    }
+
+    /// Handshakes that it has refused, since it started, because it did not know the peer's CA.
+    pub(super) const fn unknown_ca_failures(&self) -> u64 {
+        let Refusals {
+            of_servers,
+            of_clients,
+            ..
+        } = &self.refusals;
+        of_servers.total.saturating_add(of_clients.total)
+    }
+
+    /// Some of its bundles have no name in the metrics.
+    pub(super) fn has_folded_bundles(&self) -> bool {
+        let mut bundles = self.bundles.iter();
+        bundles.any(|bundle| bundle.name == FOLDED && bundle.is_partial)
+    }
+
+    /// Whether a CA is in a bundle now; `None` if that cannot be told.
+    pub(super) fn has_in_bundle(&self, ca: &str) -> Option<bool> {
+        if self.bundles.iter().any(|bundle| bundle.has(ca)) {
+            return Some(true);
+        }
+        let is_known = self.blind.is_none() && !self.bundles.iter().any(|it| it.is_partial);
+        is_known.then_some(false)
     }
 
     /// Every CA that its metrics name.
     pub(super) fn cas(&self) -> impl Iterator<Item = &String> {
-        let chains = self.chains.iter();
-        let chains = chains.flat_map(|chain| chain.signer.iter().chain(&chain.above));
-        let gone = self.left.iter();
-        self.bundle
-            .keys()
-            .chain(chains)
-            .chain(self.seen.keys())
-            .chain(gone)
+        let chains = self.chains.iter().flat_map(|chain| {
+            let carried = chain.carried.iter().map(|carried| &carried.ca);
+            let carried = carried.filter(|ca| !nameless(ca));
+            chain.signer.iter().chain(chain.anchors()).chain(carried)
+        });
+        let bundles = self.bundles.iter().flat_map(Bundle::cas);
+        bundles.chain(chains).chain(self.seen.keys()).chain(&self.left)
     }
 }
 
-impl Chain {
-    /// A chain of which the metrics say only that it is there.
-    fn unreadable() -> Self {
-        Self {
-            secret: "unreadable".to_owned(),
-            signer: None,
-            above: Vec::new(),
-            has_root: false,
-        }
-    }
-}
-
-impl<'a> Row<'a> {
-    fn new(sample: &'a Sample) -> Option<Self> {
-        Some(Self {
-            layer: sample.find_label("layer")?,
-            secret: sample.find_label("secret")?,
-            identity: sample.find_label("identity")?,
-            present: sample.value > 0.0,
-        })
-    }
-
-    fn is_ca(&self) -> bool {
-        self.layer != "workload"
-    }
-
-    fn is_ca_named(&self, name: &str) -> bool {
-        self.present && self.is_ca() && self.identity == name && !nameless(name)
-    }
-}
-
-fn of<'a, L>(samples: &'a [Sample], metric: &Metric<L>) -> impl Iterator<Item = &'a Sample> {
-    let name = metric.description.name;
-    samples.iter().filter(move |sample| sample.name == name)
-}
-
-fn blind(samples: &[Sample]) -> Option<Blind> {
+fn blind(samples: &[Sample], now: UnixTime, stale: Seconds) -> Option<Blind> {
     let is_ours = |sample: &Sample| {
         CATALOGUE
             .iter()
@@ -238,8 +247,16 @@ fn blind(samples: &[Sample]) -> Option<Blind> {
             .iter()
             .any(|metric| ends_in(&sample.name, metric.name))
     };
+    let age = |sample: &Sample| sample.value > stale.0 as f64;
+    let stopped = |sample: &Sample| time(sample).is_some_and(|at| now.since(at) > stale);
     if of(samples, &TRUST_BUNDLE_CA).any(|sample| sample.find_label("ca").is_some()) {
-        None
+        if named(samples, LAST_TICK).any(stopped) {
+            Some(Blind::Stopped)
+        } else if named(samples, POLL_AGE).any(age) {
+            Some(Blind::Stale)
+        } else {
+            None
+        }
     } else if samples.iter().any(is_untagged) {
         Some(Blind::Untagged)
     } else if samples.iter().any(is_ours) {
@@ -255,46 +272,6 @@ fn ends_in(sample: &str, name: &str) -> bool {
     labels.is_some_and(|labels| labels.contains("___"))
 }
 
-/// The chains: what is in a secret together with a leaf.
-fn chains(rows: &[Row<'_>], anchors: &[(&str, &str)]) -> Vec<Chain> {
-    let leaves = rows.iter().filter(|row| row.present && !row.is_ca());
-    let secrets: BTreeSet<&str> = leaves.map(|row| row.secret).collect();
-    let chains = secrets
-        .into_iter()
-        .map(|secret| chain(secret, rows, anchors));
-    chains.collect()
-}
-
-fn chain(secret: &str, rows: &[Row<'_>], anchors: &[(&str, &str)]) -> Chain {
-    let cas = |layer| -> Vec<String> {
-        let of_it = |row: &&Row<'_>| row.present && row.secret == secret && row.layer == layer;
-        let cas = rows.iter().filter(of_it);
-        cas.map(|row| row.identity.to_owned()).collect()
-    };
-    let (roots, intermediates) = (cas("root_ca"), cas("intermediate_ca"));
-    // A root signs the leaf itself where nothing is between them.
-    let by_root = roots.first().filter(|_| intermediates.is_empty()).cloned();
-    let signer = cas("issuing_ca").into_iter().next().or(by_root);
-    // The root is seldom sent along; the bundle has it.
-    let anchors = anchors.iter().filter(|(of, _)| *of == secret);
-    let anchors = anchors.filter_map(|(_, ca)| rows.iter().find(|row| row.is_ca_named(ca)));
-    let anchors: Vec<&Row<'_>> = anchors.collect();
-    let has_root = !roots.is_empty() || anchors.iter().any(|row| row.layer == "root_ca");
-    let mut above: Vec<String> = Vec::new();
-    let anchors = anchors.iter().map(|row| row.identity.to_owned());
-    for ca in intermediates.into_iter().chain(roots).chain(anchors) {
-        if signer.as_ref() != Some(&ca) && !above.contains(&ca) {
-            above.push(ca);
-        }
-    }
-    Chain {
-        secret: secret.to_owned(),
-        above,
-        signer: signer.filter(|ca| !nameless(ca)),
-        has_root,
-    }
-}
-
 fn not_before(samples: &[Sample]) -> BTreeMap<String, UnixTime> {
     let all = of(samples, &OWN_NOT_BEFORE).chain(of(samples, &NOT_BEFORE));
     let cas = all.filter(|sample| {
@@ -306,28 +283,7 @@ fn not_before(samples: &[Sample]) -> BTreeMap<String, UnixTime> {
         .collect()
 }
 
-/// Whether a certificate of the proxy could not be read. The module gives those of bundles as
-/// `root_ca`, those of chains as `issuing_ca`.
-fn unreadable(samples: &[Sample], layer: &str) -> bool {
-    of(samples, &OWN_FINDINGS).any(|sample| {
-        sample.find_label("finding") == Some("unreadable")
-            && sample.find_label("layer") == Some(layer)
-            && sample.value > 0.0
-    })
-}
-
-fn named<'a>(rows: impl Iterator<Item = &'a Row<'a>>) -> BTreeSet<String> {
+fn names_of<'a>(rows: impl Iterator<Item = &'a Row<'a>>) -> BTreeSet<String> {
     let names = rows.map(|row| row.identity.to_owned());
     names.filter(|ca| !nameless(ca)).collect()
-}
-
-fn nameless(ca: &str) -> bool {
-    ca.starts_with(NAMELESS) || ca == FOLDED
-}
-
-fn time(sample: &Sample) -> Option<UnixTime> {
-    sample
-        .value
-        .is_finite()
-        .then_some(UnixTime(sample.value as i64))
 }

@@ -2,10 +2,13 @@
 
 use serde::Serialize;
 
-use super::fleet::{Fleet, Rotation, Signed, Trust};
+use super::bundle::Bundle;
+use super::fleet::{Fleet, Signed};
 use super::gate::{Gate, Verdict, gates};
 use super::proxy::{Proxy, Seen};
+use super::refusals::Refusals;
 use super::state::State;
+use super::trust::{Trust, is_foreign};
 
 /// The gate that the cardinal rule is.
 const CARDINAL_RULE: u8 = 2;
@@ -18,7 +21,7 @@ pub(super) struct Report {
     /// A CA that signed a peer's leaf in the last so many seconds still signs.
     pub(super) recent_seconds: i64,
     /// The rotation that was asked about.
-    pub(super) rotation: Option<Rotation>,
+    pub(super) rotation: Option<Names>,
     /// The gate that decides.
     pub(super) gate: u8,
     /// That gate is open, and the cardinal rule is not broken.
@@ -29,6 +32,30 @@ pub(super) struct Report {
     pub(super) cas: Vec<CaRow>,
     /// The gates.
     pub(super) gates: Vec<Gate>,
+    /// What closes no gate and should be looked at before the next step.
+    pub(super) warnings: Vec<Warning>,
+}
+
+/// The rotation that was asked about.
+#[derive(Debug, Serialize)]
+pub(super) struct Names {
+    /// The CA that goes.
+    pub(super) old: String,
+    /// Its certificate, if one was asked about: the first digits of the SHA-256.
+    pub(super) old_certificate: Option<String>,
+    /// The CA that comes.
+    pub(super) new: String,
+    /// Its certificate, if one was asked about.
+    pub(super) new_certificate: Option<String>,
+}
+
+/// What closes no gate.
+#[derive(Debug, Serialize)]
+pub(super) struct Warning {
+    /// The proxy.
+    pub(super) proxy: String,
+    /// What was seen, in words.
+    pub(super) what: String,
 }
 
 /// A proxy.
@@ -40,6 +67,10 @@ pub(super) struct ProxyRow {
     pub(super) unknown: Option<&'static str>,
     /// Handshakes refused for `unknown_ca` since the proxy started.
     pub(super) unknown_ca_failures: u64,
+    /// Handshakes that were refused.
+    pub(super) refusals: Refusals,
+    /// Its trust bundles.
+    pub(super) bundles: Vec<String>,
     /// The CAs, seen from it.
     pub(super) cas: Vec<Cell>,
 }
@@ -49,8 +80,10 @@ pub(super) struct ProxyRow {
 pub(super) struct Cell {
     /// The CA.
     pub(super) ca: String,
-    /// In its trust bundle; null: cannot be told.
+    /// In a trust bundle of it; null: cannot be told.
     pub(super) in_bundle: Option<bool>,
+    /// The bundles that have it.
+    pub(super) bundles: Vec<String>,
     /// It accepts what the CA signs; null: cannot be told.
     pub(super) trusted: Option<bool>,
     /// The CA above it by which it is trusted.
@@ -84,13 +117,12 @@ impl Report {
     /// What can be said of the fleet. `only`: these CAs; empty: all.
     pub(super) fn new(
         fleet: &Fleet,
-        rotation: Option<Rotation>,
         gate: Option<u8>,
         only: &[String],
     ) -> Self {
-        let cas = columns(fleet, rotation.as_ref(), only);
-        let gates = gates(fleet, rotation.as_ref(), only);
-        let deciding = match rotation {
+        let cas = columns(fleet, only);
+        let gates = gates(fleet, only);
+        let deciding = match &fleet.rotation {
             Some(_) => gate.unwrap_or(5),
             None => CARDINAL_RULE,
         };
@@ -111,19 +143,43 @@ impl Report {
                 .collect(),
             cas: cas
                 .iter()
-                .map(|ca| ca_row(fleet, rotation.as_ref(), ca))
+                .map(|ca| ca_row(fleet, ca))
                 .collect(),
             gates,
-            rotation,
+            warnings: fleet.proxies.iter().filter_map(warning).collect(),
+            rotation: fleet.rotation.as_ref().map(|rotation| Names {
+                old: rotation.old.ca.clone(),
+                old_certificate: rotation.old.certificate.clone(),
+                new: rotation.new.ca.clone(),
+                new_certificate: rotation.new.certificate.clone(),
+            }),
         }
     }
 }
 
+/// Clients that are refused may be strangers, so that they close no gate. They may also be of this mesh.
+fn warning(proxy: &Proxy) -> Option<Warning> {
+    let count = proxy.refusals.of_clients;
+    let when = match count.increase {
+        Some(0) => return None,
+        Some(increase) => format!("{increase} times since the scrape before"),
+        None if count.total == 0 => return None,
+        None => format!("{} times since it started", count.total),
+    };
+    Some(Warning {
+        proxy: proxy.name.clone(),
+        what: format!(
+            "has refused clients for unknown_ca {when}: if its log names clients of this mesh, stop"
+        ),
+    })
+}
+
 /// The CAs of the table.
-fn columns(fleet: &Fleet, rotation: Option<&Rotation>, only: &[String]) -> Vec<String> {
+fn columns(fleet: &Fleet, only: &[String]) -> Vec<String> {
+    let rotation = fleet.rotation.iter();
     let asked = only
         .iter()
-        .chain(rotation.iter().flat_map(|names| [&names.old, &names.new]));
+        .chain(rotation.flat_map(|names| [&names.old.ca, &names.new.ca]));
     let mut cas: Vec<String> = asked.cloned().collect();
     let certified = fleet.ancestry.certified.iter().map(String::as_str);
     let found = fleet.cas().into_iter().chain(certified).filter(|ca| {
@@ -140,7 +196,9 @@ fn proxy_row(fleet: &Fleet, proxy: &Proxy, cas: &[String]) -> ProxyRow {
     ProxyRow {
         name: proxy.name.clone(),
         unknown: proxy.blind.map(|blind| blind.as_str()),
-        unknown_ca_failures: proxy.unknown_ca_failures,
+        unknown_ca_failures: proxy.unknown_ca_failures(),
+        refusals: proxy.refusals,
+        bundles: names(proxy.bundles.iter()),
         cas: cas.iter().map(|ca| cell(fleet, proxy, ca)).collect(),
     }
 }
@@ -150,8 +208,9 @@ fn cell(fleet: &Fleet, proxy: &Proxy, ca: &str) -> Cell {
     Cell {
         ca: ca.to_owned(),
         in_bundle: proxy.has_in_bundle(ca),
+        bundles: names(proxy.bundles.iter().filter(|bundle| bundle.has(ca))),
         trusted: match trust {
-            Trust::Unknown => None,
+            Trust::Unknown(_) => None,
             Trust::No => Some(false),
             Trust::Direct | Trust::Through(_) | Trust::Accepted => Some(true),
         },
@@ -164,8 +223,13 @@ fn cell(fleet: &Fleet, proxy: &Proxy, ca: &str) -> Cell {
     }
 }
 
+fn names<'a>(bundles: impl Iterator<Item = &'a Bundle>) -> Vec<String> {
+    bundles.map(|bundle| bundle.name.clone()).collect()
+}
+
 fn signs_own_leaf(proxy: &Proxy, ca: &str) -> Option<bool> {
-    let mut signers = proxy.chains.iter().map(|chain| chain.signer.as_deref());
+    let chains = proxy.chains.iter().filter(|chain| !is_foreign(chain));
+    let mut signers = chains.map(|chain| chain.signer.as_deref());
     if signers.any(|signer| signer == Some(ca)) {
         return Some(true);
     }
@@ -173,7 +237,7 @@ fn signs_own_leaf(proxy: &Proxy, ca: &str) -> Option<bool> {
     known.then_some(false)
 }
 
-fn ca_row(fleet: &Fleet, rotation: Option<&Rotation>, ca: &str) -> CaRow {
+fn ca_row(fleet: &Fleet, ca: &str) -> CaRow {
     let bundles = fleet.proxies.iter();
     let bundles = bundles.filter(|proxy| proxy.has_in_bundle(ca) == Some(true));
     CaRow {
@@ -185,7 +249,7 @@ fn ca_row(fleet: &Fleet, rotation: Option<&Rotation>, ca: &str) -> CaRow {
             .into_iter()
             .map(str::to_owned)
             .collect(),
-        state: State::of(ca, fleet, rotation),
+        state: State::of(ca, fleet),
         in_bundles: bundles.count(),
         signs_leaves_of: signs_leaves_of(fleet, ca),
         last_seen: fleet.last_seen(ca).map(|at| at.0),
@@ -197,7 +261,7 @@ fn signs_leaves_of(fleet: &Fleet, ca: &str) -> Vec<String> {
     let own = fleet.signatures().filter(|signature| {
         matches!(signature.on, Signed::OwnLeaf(_)) && signature.ca.is_some_and(below)
     });
-    let mut proxies: Vec<String> = own.map(|signature| signature.proxy.to_owned()).collect();
+    let mut proxies: Vec<String> = own.map(|signature| signature.proxy.name.clone()).collect();
     proxies.dedup();
     proxies
 }

@@ -67,7 +67,18 @@ impl fmt::Display for SourceError {
     }
 }
 
+impl From<SourceError> for crate::Error {
+    fn from(error: SourceError) -> Self {
+        Self::Content(error.to_string())
+    }
+}
+
 impl Source {
+    /// Whether it says something else when it is read again.
+    pub(super) fn is_live(&self) -> bool {
+        self.place.starts_with("http://")
+    }
+
     /// Reads the samples.
     pub(super) fn read(&self, timeout: Duration) -> Result<Vec<Sample>, SourceError> {
         let place = self.place.as_str();

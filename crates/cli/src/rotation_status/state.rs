@@ -1,6 +1,7 @@
 //! The state of each CA, named after SPIRE's authorities.
 
-use super::fleet::{Fleet, Rotation, Trust};
+use super::fleet::{Fleet, Rotation};
+use super::trust::Trust;
 
 /// Where a CA stands in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -31,13 +32,13 @@ impl State {
     }
 
     /// The state of a CA in the fleet.
-    pub(super) fn of(ca: &str, fleet: &Fleet, rotation: Option<&Rotation>) -> Self {
+    pub(super) fn of(ca: &str, fleet: &Fleet) -> Self {
         let in_a_bundle = || {
             let mut proxies = fleet.proxies.iter();
             proxies.any(|proxy| proxy.has_in_bundle(ca) == Some(true))
         };
-        let signs = fleet.signs(ca);
-        if (signs || in_a_bundle()) && is_superseded(ca, fleet, rotation) {
+        let signs = fleet.signs(ca) || fleet.ancestry.is_sent(ca);
+        if (signs || in_a_bundle()) && is_superseded(ca, fleet) {
             Self::Old
         } else if signs {
             Self::Active
@@ -61,12 +62,12 @@ fn is_trusted_somewhere(ca: &str, fleet: &Fleet) -> bool {
 
 /// Whether a newer CA of the rotation is active. Without a rotation named: a CA of the same common name
 /// that is valid from a later time.
-fn is_superseded(ca: &str, fleet: &Fleet, rotation: Option<&Rotation>) -> bool {
-    match rotation {
+fn is_superseded(ca: &str, fleet: &Fleet) -> bool {
+    match &fleet.rotation {
         Some(Rotation { old, new }) => {
-            fleet.ancestry.is_below(ca, old) == Some(true)
-                && fleet.ancestry.is_below(ca, new) != Some(true)
-                && fleet.signs(new)
+            fleet.ancestry.is_below(ca, &old.ca) == Some(true)
+                && fleet.ancestry.is_below(ca, &new.ca) != Some(true)
+                && fleet.signs(&new.ca)
         }
         None => {
             let mut cas = fleet.cas().into_iter();

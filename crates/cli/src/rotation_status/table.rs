@@ -14,6 +14,14 @@ pub(super) fn text(report: &Report) -> String {
     let mut text = align(&proxy_lines(report));
     text.push('\n');
     text.push_str(&align(&ca_lines(report)));
+    if !report.warnings.is_empty() {
+        text.push('\n');
+    }
+    for warning in &report.warnings {
+        let line = format!("! {}: {}\n", warning.proxy, warning.what);
+        text.push_str(&printable(&line.replace('\n', " ")));
+        text.push('\n');
+    }
     for gate in &report.gates {
         text.push('\n');
         text.push_str(&gate_lines(gate));
