@@ -170,6 +170,15 @@ enum Asked {
     Certificate(String),
 }
 
+impl Asked {
+    fn certificate(&self) -> Option<String> {
+        match self {
+            Self::Ca(_) => None,
+            Self::Certificate(digits) => Some(digits.clone()),
+        }
+    }
+}
+
 impl From<&str> for Asked {
     /// A SHA-256 in hex, with or without colons, or the beginning of one. A CA's name ends in `:` and digits.
     fn from(text: &str) -> Self {
@@ -202,27 +211,24 @@ fn rotation(
     proxies: &[Proxy],
     cas: &[Known],
 ) -> Result<Rotation, Error> {
-    let authority = |asked: &Asked| match asked {
-        Asked::Ca(ca) => Ok::<_, Error>(Authority {
+    let ca = |asked: &Asked| match asked {
+        Asked::Ca(ca) => Some(ca.clone()),
+        Asked::Certificate(digits) => Fleet::ca_of(proxies, cas, digits),
+    };
+    // A certificate that no bundle has yet, or any more, is taken for one of the other's CA.
+    let (of_old, of_new) = (ca(old), ca(new));
+    let authority = |asked: &Asked, ca: Option<&String>| match (ca, asked) {
+        (Some(ca), asked) => Ok(Authority {
             ca: ca.clone(),
-            certificate: None,
+            certificate: asked.certificate(),
         }),
-        Asked::Certificate(digits) => {
-            let ca = Fleet::ca_of(proxies, cas, digits);
-            let ca = ca.ok_or_else(|| {
-                Error::Content(format!(
-                    "{digits}: no series and no --cas has a CA certificate with this SHA-256"
-                ))
-            })?;
-            Ok(Authority {
-                ca,
-                certificate: Some(digits.clone()),
-            })
-        }
+        (None, Asked::Ca(name) | Asked::Certificate(name)) => Err(Error::Content(format!(
+            "{name}: no series and no --cas has a CA certificate with this SHA-256"
+        ))),
     };
     let rotation = Rotation {
-        old: authority(old)?,
-        new: authority(new)?,
+        old: authority(old, of_old.as_ref().or(of_new.as_ref()))?,
+        new: authority(new, of_new.as_ref().or(of_old.as_ref()))?,
     };
     let by_certificate = rotation.old.certificate.is_some() && rotation.new.certificate.is_some();
     match rotation.is_reissue() && !by_certificate {

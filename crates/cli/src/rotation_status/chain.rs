@@ -22,6 +22,8 @@ pub(super) struct Chain {
     pub(super) secret: String,
     /// The CA that signed the leaf; `None` if that is not known.
     pub(super) signer: Option<String>,
+    /// The leaf has a SPIFFE ID.
+    pub(super) is_workload: bool,
     /// Where the leaf stands.
     pub(super) standing: Standing,
     /// The CAs that are sent along, links or not.
@@ -39,8 +41,9 @@ pub(super) enum Standing {
     Under(Vec<String>),
     /// Under none of them.
     Nowhere,
-    /// It needs none: a server's certificate for the public.
-    Foreign,
+    /// The metrics name no CA: it names no workload, so that it may be a server's certificate for the public and
+    /// need none.
+    Unnamed,
     /// Not known.
     Unknown,
 }
@@ -64,6 +67,7 @@ impl Chain {
         Self {
             secret: "unreadable".to_owned(),
             signer: None,
+            is_workload: true,
             standing: Standing::Unknown,
             carried: Vec::new(),
             above: Vec::new(),
@@ -97,8 +101,6 @@ pub(super) fn chains(samples: &[Sample], rows: &[Row<'_>], now: UnixTime) -> Vec
         anchors: of(samples, &OWN_TRUST_ANCHOR).collect(),
         processes: Processes::of(samples),
         validity: Validity::new(samples, now),
-        is_whole: !rows.iter().any(|row| row.is_ca() && nameless(row.identity))
-            && !of(samples, &OWN_FINDINGS).any(|sample| is_finding(sample, "unreadable")),
     };
     let leaves = rows
         .iter()
@@ -139,8 +141,6 @@ struct Facts<'a> {
     anchors: Vec<&'a Sample>,
     processes: Processes,
     validity: Validity,
-    /// Every CA of the proxy has a name in the metrics.
-    is_whole: bool,
 }
 
 impl Facts<'_> {
@@ -154,6 +154,7 @@ impl Facts<'_> {
         Chain {
             secret: secret.to_owned(),
             signer: signer.filter(|ca| !nameless(ca)),
+            is_workload: self.is_workload(secret),
             standing,
             carried,
             above,
@@ -201,11 +202,16 @@ impl Facts<'_> {
             Standing::Under(cas)
         } else if found.iter().any(|(ca, _)| *ca == NONE) {
             Standing::Nowhere
-        } else if self.tells_issuers() && self.is_whole && self.issuer(secret).is_some() {
-            Standing::Foreign
+        } else if self.tells_issuers() && !self.is_workload(secret) {
+            Standing::Unnamed
         } else {
             Standing::Unknown
         }
+    }
+
+    fn is_workload(&self, secret: &str) -> bool {
+        let mut leaves = self.rows.iter().filter(|row| !row.is_ca());
+        leaves.any(|row| row.secret == secret && row.identity.starts_with("spiffe://"))
     }
 
     fn carried(&self, secret: &str) -> Vec<Carried> {

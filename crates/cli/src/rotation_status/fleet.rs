@@ -6,9 +6,9 @@ use mtls_watch_x509::time::{Seconds, UnixTime};
 
 use super::ancestry::{Ancestry, Known};
 use super::bundle::{Authority, Bundle};
-use super::chain::Chain;
+use super::chain::{Chain, Standing};
 use super::proxy::Proxy;
-use super::trust::{Leaf, Trust, is_foreign};
+use super::trust::{Leaf, Trust};
 
 /// The facts, and the time at which they are judged.
 #[derive(Clone, Debug)]
@@ -111,7 +111,7 @@ impl Fleet {
 
     fn own_cas(&self) -> BTreeSet<&str> {
         let chains = self.proxies.iter().flat_map(|proxy| &proxy.chains);
-        let chains = chains.filter(|chain| !is_foreign(chain));
+        let chains = chains.filter(|chain| !self.is_foreign(chain));
         let cas = chains.flat_map(|chain| chain.signer.iter().chain(chain.anchors()));
         cas.map(String::as_str).collect()
     }
@@ -208,14 +208,24 @@ impl Fleet {
         })
     }
 
-    fn is_foreign(&self, chain: &Chain) -> bool {
+    /// Whether a leaf is one for the public, in a mesh of workloads: it stands under no CA of its own proxy's
+    /// bundles, nor need it.
+    pub(super) fn is_foreign(&self, chain: &Chain) -> bool {
         let is_ours = |signer: &String| {
             self.rotation.iter().any(|Rotation { old, new }| {
                 let mut both = [old, new].into_iter();
                 both.any(|it| self.ancestry.is_below(signer, &it.ca) == Some(true))
             })
         };
-        is_foreign(chain) && !chain.signer.as_ref().is_some_and(is_ours)
+        chain.standing == Standing::Unnamed
+            && self.is_of_workloads()
+            && !chain.signer.as_ref().is_some_and(is_ours)
+    }
+
+    /// Whether leaves of this mesh have SPIFFE IDs.
+    fn is_of_workloads(&self) -> bool {
+        let mut chains = self.proxies.iter().flat_map(|proxy| &proxy.chains);
+        chains.any(|chain| chain.is_workload)
     }
 
     fn recent_peers<'a>(&'a self, proxy: &'a Proxy) -> impl Iterator<Item = Signature<'a>> {
@@ -251,6 +261,19 @@ impl Fleet {
         self.proxies
             .iter()
             .find_map(|proxy| proxy.not_before.get(ca).copied())
+    }
+
+    /// Whether a CA, or a certificate, is known to be one. A root may be named by no series and yet stand above
+    /// what signs.
+    pub(super) fn knows(&self, authority: &Authority) -> bool {
+        let Authority { ca, certificate } = authority;
+        match certificate {
+            Some(digits) => {
+                self.ancestry.certificates.contains_key(digits)
+                    || Self::ca_of(&self.proxies, &[], digits).is_some()
+            }
+            None => self.cas().contains(ca.as_str()) || self.signs(ca),
+        }
     }
 
     /// The CA of a certificate, by the digits of its SHA-256.

@@ -7,7 +7,7 @@ use super::fleet::{Fleet, Judgement, Rotation, Signature, Signed};
 use super::proxy::Proxy;
 use super::refusals::Count;
 use super::reissue;
-use super::trust::{Doubt, Leaf, Trust, is_foreign};
+use super::trust::{Doubt, Leaf, Trust};
 
 /// A question, its answer, and who stands in the way.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -235,12 +235,9 @@ fn cardinal_rule(fleet: &Fleet, scope: &[String]) -> Gate {
     // Of a proxy that shows nothing, nothing can be said, even where nothing is signed.
     for proxy in &fleet.proxies {
         let named: BTreeSet<_> = because.iter().map(|reason| reason.proxy.as_deref()).collect();
-        if named.contains(&Some(proxy.name.as_str())) {
-            continue;
-        }
-        match proxy.blind {
-            Some(blind) => because.push(Reason::blind(&proxy.name, blind.as_str())),
-            None => because.extend(refuses_clients(fleet, proxy)),
+        let is_named = named.contains(&Some(proxy.name.as_str()));
+        if let (Some(blind), false) = (proxy.blind, is_named) {
+            because.push(Reason::blind(&proxy.name, blind.as_str()));
         }
     }
     Gate::new(
@@ -261,17 +258,6 @@ fn is_alike(one: &Signature<'_>, other: &Signature<'_>) -> bool {
             (Signed::Peer(_), Signed::Peer(_)) => one.proxy.name == other.proxy.name,
             _ => false,
         }
-}
-
-/// Clients refused for an unknown CA may be strangers. Where the new CA is not trusted they need not be.
-fn refuses_clients(fleet: &Fleet, proxy: &Proxy) -> Option<Reason> {
-    let new = &fleet.rotation.as_ref()?.new.ca;
-    let is_quiet = proxy.refusals.of_clients.goes_on() == Some(false);
-    if is_quiet || fleet.trust(proxy, new).is_sure() {
-        return None;
-    }
-    let what = format!("refuses clients for unknown_ca, and is not known to trust {new}");
-    Some(Reason::about(&proxy.name, new, Verdict::Unknown, what))
 }
 
 fn in_scope(fleet: &Fleet, ca: &str, scope: &[String]) -> bool {
@@ -351,7 +337,7 @@ fn rejected(fleet: &Fleet, proxy: &Proxy, only: &[String]) -> Option<Reason> {
         let mut tops = tops.iter();
         tops.len() == 0 || tops.any(|top| fleet.ancestry.is_below(ca, top) != Some(false))
     };
-    let mut leaves = proxy.chains.iter().filter(|chain| !is_foreign(chain));
+    let mut leaves = proxy.chains.iter().filter(|chain| !fleet.is_foreign(chain));
     let in_question =
         leaves.find(|chain| chain.signer.as_deref().is_none_or(&is_asked))?;
     let signer = in_question.signer.as_deref().unwrap_or("a CA that is not known");
@@ -462,15 +448,18 @@ fn removal(gates: &[Gate], fleet: &Fleet, rotation: &Rotation) -> Gate {
             because.push(reason.clone());
         }
     }
-    for ca in [&rotation.old.ca, &rotation.new.ca] {
-        // A root may be named by no series and yet stand above what signs.
-        if !fleet.cas().contains(ca.as_str()) && !fleet.signs(ca) {
+    for authority in [&rotation.old, &rotation.new] {
+        let name = match &authority.certificate {
+            Some(digits) => format!("{digits} of {}", authority.ca),
+            None => authority.ca.clone(),
+        };
+        if !fleet.knows(authority) {
             because.push(Reason {
                 verdict: Verdict::Unknown,
                 proxy: None,
                 bundle: None,
-                ca: Some(ca.clone()),
-                what: format!("no series names {ca}: check the name"),
+                ca: Some(authority.ca.clone()),
+                what: format!("no series names {name}: check the name"),
             });
         }
     }

@@ -41,12 +41,20 @@ pub(super) fn still(
     rotation: &Rotation,
 ) -> Option<Reason> {
     let Rotation { old, new } = rotation;
-    let ca = signature.ca?;
-    if fleet.ancestry.is_below(ca, &old.ca) == Some(false) || is_in_every_bundle(fleet, &old.ca) {
+    let leaf = signature.leaf()?;
+    let ca = leaf.signer();
+    if fleet.ancestry.is_below(ca, &old.ca) == Some(false) {
         return None;
     }
     let about = |verdict, what| Some(Reason::about(&signature.proxy.name, ca, verdict, what));
     let digits = old.certificate.as_deref().unwrap_or_default();
+    if is_in_every_bundle(fleet, &old.ca) {
+        let what = format!("leaves of {ca} need {digits} of {} in a bundle", old.ca);
+        return match fleet.all_accept(leaf, old) {
+            true => None,
+            false => about(Verdict::Closed, what),
+        };
+    }
     match signature.on {
         Signed::OwnLeaf(chain) => {
             let sends = |certificate: Option<&str>| {

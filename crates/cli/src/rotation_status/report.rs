@@ -8,7 +8,7 @@ use super::gate::{Gate, Verdict, gates};
 use super::proxy::{Proxy, Seen};
 use super::refusals::Refusals;
 use super::state::State;
-use super::trust::{Trust, is_foreign};
+use super::trust::Trust;
 
 /// The gate that the cardinal rule is.
 const CARDINAL_RULE: u8 = 2;
@@ -218,7 +218,7 @@ fn cell(fleet: &Fleet, proxy: &Proxy, ca: &str) -> Cell {
             Trust::Through(anchor) => Some(anchor),
             _ => None,
         },
-        signs_own_leaf: signs_own_leaf(proxy, ca),
+        signs_own_leaf: signs_own_leaf(fleet, proxy, ca),
         last_seen: proxy.seen.get(ca).copied().unwrap_or_default(),
     }
 }
@@ -227,8 +227,8 @@ fn names<'a>(bundles: impl Iterator<Item = &'a Bundle>) -> Vec<String> {
     bundles.map(|bundle| bundle.name.clone()).collect()
 }
 
-fn signs_own_leaf(proxy: &Proxy, ca: &str) -> Option<bool> {
-    let chains = proxy.chains.iter().filter(|chain| !is_foreign(chain));
+fn signs_own_leaf(fleet: &Fleet, proxy: &Proxy, ca: &str) -> Option<bool> {
+    let chains = proxy.chains.iter().filter(|chain| !fleet.is_foreign(chain));
     let mut signers = chains.map(|chain| chain.signer.as_deref());
     if signers.any(|signer| signer == Some(ca)) {
         return Some(true);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::ancestry::{Ancestry, Link};
 use super::bundle::{Authority, Bundle, Hold};
-use super::chain::{Chain, Standing};
+use super::chain::Chain;
 use super::proxy::Proxy;
 
 /// Whether a bundle accepts a leaf.
@@ -196,9 +196,4 @@ fn is_sent(leaf: Leaf<'_>, ca: &str, link: &Link, ancestry: &Ancestry) -> bool {
             None => false,
         },
     }
-}
-
-/// Whether a leaf is one for the public: no CA of its own proxy's bundles is above it, nor need be.
-pub(super) fn is_foreign(chain: &Chain) -> bool {
-    chain.standing == Standing::Foreign
 }

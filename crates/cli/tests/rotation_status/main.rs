@@ -3,6 +3,7 @@
 
 mod gates;
 mod metrics;
+mod model;
 mod rules;
 mod run;
 mod sources;
