@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use mtls_watch_core::metrics::name::label_value;
 use mtls_watch_x509::Certificate;
 
+use super::chain::Carried;
 use super::proxy::Proxy;
 
 /// What is known of the hierarchy above each CA.
@@ -19,6 +20,8 @@ pub(super) struct Ancestry {
     perhaps_above: BTreeMap<String, BTreeSet<String>>,
     /// CAs that are self-issued.
     roots: BTreeSet<String>,
+    /// Roots of which there is another certificate: one by which they stand under a CA that is not known.
+    crossed: BTreeSet<String>,
     /// CAs that were seen to sign leaves.
     issuing: BTreeSet<String>,
     /// CAs that are in a bundle.
@@ -80,7 +83,28 @@ impl Ancestry {
         for ca in cas {
             ancestry.add_certificate(ca, cas);
         }
+        let chains = proxies.iter().flat_map(|proxy| &proxy.chains);
+        let carried = chains.flat_map(|chain| &chain.carried);
+        let crossed = carried.filter(|carried| ancestry.is_cross(carried, proxies));
+        let mut crossed: BTreeSet<String> = crossed.map(|carried| carried.ca.clone()).collect();
+        let issued = proxies.iter().flat_map(|proxy| &proxy.issued);
+        let issued = issued.filter(|(ca, digits)| {
+            let is_given = digits.as_ref().is_some_and(|it| ancestry.certificates.contains_key(it));
+            ancestry.roots.contains(ca) && !is_given
+        });
+        crossed.extend(issued.map(|(ca, _)| ca.clone()));
+        ancestry.crossed = crossed;
         ancestry
+    }
+
+    fn is_cross(&self, carried: &Carried, proxies: &[Proxy]) -> bool {
+        let certificate = carried.certificate.as_ref();
+        let is_given = certificate.is_some_and(|digits| self.certificates.contains_key(digits));
+        let is_trusted = || {
+            let mut bundles = proxies.iter().flat_map(|proxy| &proxy.bundles);
+            bundles.any(|bundle| bundle.has_had(&carried.ca, certificate.map(String::as_str)))
+        };
+        self.roots.contains(&carried.ca) && certificate.is_some() && !is_given && !is_trusted()
     }
 
     fn add(&mut self, ca: &str, parent: &str, certificate: Option<String>) {
@@ -147,7 +171,7 @@ impl Ancestry {
 
     fn ends_in_roots<'a>(&'a self, ca: &'a str, met: &mut BTreeSet<&'a str>) -> bool {
         if self.roots.contains(ca) {
-            return true;
+            return !self.crossed.contains(ca);
         }
         // CAs that have signed each other lead nowhere.
         let mut links = self.links(ca).peekable();

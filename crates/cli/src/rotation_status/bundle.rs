@@ -103,6 +103,12 @@ impl Bundle {
         self.anchors.contains_key(ca)
     }
 
+    /// Whether a certificate of a CA is or was in it.
+    pub(super) fn has_had(&self, ca: &str, certificate: Option<&str>) -> bool {
+        let mut anchors = self.anchors.get(ca).into_iter().flatten();
+        anchors.any(|anchor| anchor.certificate.as_deref() == certificate)
+    }
+
     /// Whether it has lost a certificate since the proxy started.
     pub(super) fn has_shrunk(&self) -> bool {
         let mut anchors = self.anchors.values().flatten();

@@ -91,8 +91,8 @@ impl Fleet {
     }
 
     /// The bundles of a proxy by which its peers in this rotation are judged: those that are named, else those
-    /// that have, or had, the old CA or the new one, or one above or below. Without a rotation it is the CAs of
-    /// the proxies' own leaves that count.
+    /// that have, or had, the old CA or the new one, or one under the same root. Without a rotation it is the
+    /// CAs of the proxies' own leaves that count.
     pub(super) fn concerned<'a>(&self, proxy: &'a Proxy) -> Vec<&'a Bundle> {
         let bundles = proxy.bundles.iter();
         if !self.bundles.is_empty() {
@@ -110,17 +110,23 @@ impl Fleet {
     }
 
     fn own_cas(&self) -> BTreeSet<&str> {
-        let chains = self.proxies.iter().flat_map(|proxy| &proxy.chains);
-        let chains = chains.filter(|chain| !self.is_foreign(chain));
+        let chains = self.proxies.iter().flat_map(|proxy| {
+            let chains = proxy.chains.iter();
+            chains.filter(|chain| !self.is_foreign(proxy, chain))
+        });
         let cas = chains.flat_map(|chain| chain.signer.iter().chain(chain.anchors()));
         cas.map(String::as_str).collect()
     }
 
+    /// Whether a bundle may accept leaves of a CA, or of one beside it under the same root. A root of its own is
+    /// known to be none.
     fn relates(&self, bundle: &Bundle, ca: &str) -> bool {
+        let tops = || std::iter::once(ca).chain(self.ancestry.above(ca));
         let mut in_it = bundle.cas();
-        bundle.knows(ca)
-            || self.ancestry.above(ca).iter().any(|above| bundle.knows(above))
-            || in_it.any(|below| self.ancestry.is_below(below, ca) == Some(true))
+        bundle.is_partial
+            || in_it.any(|below| {
+                tops().any(|top| self.ancestry.is_below(below, top) != Some(false))
+            })
     }
 
     /// What the bundles of a proxy that are concerned say to a leaf, as if `without` were taken out. Where
@@ -194,11 +200,18 @@ impl Fleet {
         })
     }
 
+    /// The bundles that are concerned, of all proxies of which something is known.
+    pub(super) fn concerned_by_known(&self) -> impl Iterator<Item = &Bundle> {
+        let known = self.proxies.iter().filter(|proxy| proxy.blind.is_none());
+        known.flat_map(|proxy| self.concerned(proxy))
+    }
+
     /// Everything that is signed now: own leaves, and peers' leaves seen in the recent past. Leaves for the
     /// public are none of this mesh's.
     pub(super) fn signatures(&self) -> impl Iterator<Item = Signature<'_>> {
         self.proxies.iter().flat_map(|proxy| {
-            let chains = proxy.chains.iter().filter(|chain| !self.is_foreign(chain));
+            let chains = proxy.chains.iter();
+            let chains = chains.filter(|chain| !self.is_foreign(proxy, chain));
             let own = chains.map(|chain| Signature {
                 proxy,
                 ca: chain.signer.as_deref(),
@@ -208,24 +221,24 @@ impl Fleet {
         })
     }
 
-    /// Whether a leaf is one for the public, in a mesh of workloads: it stands under no CA of its own proxy's
-    /// bundles, nor need it.
-    pub(super) fn is_foreign(&self, chain: &Chain) -> bool {
-        let is_ours = |signer: &String| {
+    /// Whether a leaf is one for the public, beside the one by which the proxy is a workload: it stands under no
+    /// CA of its own proxy's bundles, nor need it.
+    pub(super) fn is_foreign(&self, proxy: &Proxy, chain: &Chain) -> bool {
+        let is_asked = |signer: &String| {
             self.rotation.iter().any(|Rotation { old, new }| {
                 let mut both = [old, new].into_iter();
                 both.any(|it| self.ancestry.is_below(signer, &it.ca) == Some(true))
             })
         };
+        // Clients show their certificates within a mesh.
+        let is_shown = |signer: &String| {
+            let mut seen = self.proxies.iter().filter_map(|proxy| proxy.seen.get(signer));
+            seen.any(|seen| seen.inbound.is_some())
+        };
+        let is_ours = |signer: &String| is_asked(signer) || is_shown(signer);
         chain.standing == Standing::Unnamed
-            && self.is_of_workloads()
+            && proxy.chains.iter().any(|chain| chain.is_workload)
             && !chain.signer.as_ref().is_some_and(is_ours)
-    }
-
-    /// Whether leaves of this mesh have SPIFFE IDs.
-    fn is_of_workloads(&self) -> bool {
-        let mut chains = self.proxies.iter().flat_map(|proxy| &proxy.chains);
-        chains.any(|chain| chain.is_workload)
     }
 
     fn recent_peers<'a>(&'a self, proxy: &'a Proxy) -> impl Iterator<Item = Signature<'a>> {

@@ -337,7 +337,7 @@ fn rejected(fleet: &Fleet, proxy: &Proxy, only: &[String]) -> Option<Reason> {
         let mut tops = tops.iter();
         tops.len() == 0 || tops.any(|top| fleet.ancestry.is_below(ca, top) != Some(false))
     };
-    let mut leaves = proxy.chains.iter().filter(|chain| !fleet.is_foreign(chain));
+    let mut leaves = proxy.chains.iter();
     let in_question =
         leaves.find(|chain| chain.signer.as_deref().is_none_or(&is_asked))?;
     let signer = in_question.signer.as_deref().unwrap_or("a CA that is not known");

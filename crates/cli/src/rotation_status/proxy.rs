@@ -38,6 +38,8 @@ pub(super) struct Proxy {
     pub(super) not_before: BTreeMap<String, UnixTime>,
     /// The CAs that are self-issued.
     pub(super) roots: BTreeSet<String>,
+    /// CAs with a certificate, by its digits, that another CA has signed.
+    pub(super) issued: BTreeSet<(String, Option<String>)>,
     /// CAs that have left its own chains.
     pub(super) left: BTreeSet<String>,
     /// Handshakes that were refused.
@@ -149,6 +151,11 @@ impl Proxy {
             chains: chains(samples, &rows, now),
             not_before: not_before(samples),
             roots: names_of(rows.iter().filter(|row| row.layer == "root_ca")),
+            issued: rows
+                .iter()
+                .filter(|row| matches!(row.layer, "issuing_ca" | "intermediate_ca"))
+                .map(|row| (row.identity.to_owned(), row.certificate.map(str::to_owned)))
+                .collect(),
             left: names_of(rows.iter().filter(|row| row.is_ca()).filter(is_gone)),
             refusals: Refusals::new(samples, scrapes.earlier.as_deref()),
             ..Self::default()

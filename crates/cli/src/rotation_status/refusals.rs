@@ -66,16 +66,10 @@ impl Refusals {
                     && sample.find_label("reason") == Some(reason)
             })
         };
-        // A peer's own fault is none of this proxy's.
-        let of_clients = Count::new(samples, earlier, |sample| {
-            sample.find_label("direction") == Some("inbound")
-                && sample.find_label("reason") == Some("unknown_ca")
-                && sample.find_label("holder") != Some("peer")
-        });
         Self {
             as_client: count("outbound", "rejected_by_peer"),
             of_servers: count("outbound", "unknown_ca"),
-            of_clients,
+            of_clients: count("inbound", "unknown_ca"),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The gates where a CA gets a new certificate for its old key. Name and key are the same, so every leaf stands
 //! under both certificates, and what counts is which of them is where.
 
+use super::bundle::Bundle;
 use super::fleet::{Fleet, Rotation, Signature, Signed};
 use super::gate::{Reason, Verdict};
 use super::proxy::Proxy;
@@ -48,12 +49,17 @@ pub(super) fn still(
     }
     let about = |verdict, what| Some(Reason::about(&signature.proxy.name, ca, verdict, what));
     let digits = old.certificate.as_deref().unwrap_or_default();
-    if is_in_every_bundle(fleet, &old.ca) {
+    let (having, others): (Vec<&Bundle>, Vec<&Bundle>) = fleet
+        .concerned_by_known()
+        .partition(|bundle| bundle.has(&old.ca));
+    let accepts = |bundle: &&Bundle| bundle.accepts(leaf, &fleet.ancestry, Some(old)).is_sure();
+    if !having.iter().all(accepts) {
         let what = format!("leaves of {ca} need {digits} of {} in a bundle", old.ca);
-        return match fleet.all_accept(leaf, old) {
-            true => None,
-            false => about(Verdict::Closed, what),
-        };
+        return about(Verdict::Closed, what);
+    }
+    // Where a bundle has the CA, no certificate of it in a chain is needed.
+    if others.is_empty() {
+        return None;
     }
     match signature.on {
         Signed::OwnLeaf(chain) => {
@@ -83,13 +89,4 @@ pub(super) fn still(
             ),
         ),
     }
-}
-
-/// Whether every bundle that is concerned has the CA: then no certificate of it in a chain is needed.
-fn is_in_every_bundle(fleet: &Fleet, ca: &str) -> bool {
-    let mut known = fleet.proxies.iter().filter(|proxy| proxy.blind.is_none());
-    known.all(|proxy| {
-        let concerned = fleet.concerned(proxy);
-        !concerned.is_empty() && concerned.iter().all(|bundle| bundle.has(ca))
-    })
 }

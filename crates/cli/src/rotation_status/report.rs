@@ -228,7 +228,7 @@ fn names<'a>(bundles: impl Iterator<Item = &'a Bundle>) -> Vec<String> {
 }
 
 fn signs_own_leaf(fleet: &Fleet, proxy: &Proxy, ca: &str) -> Option<bool> {
-    let chains = proxy.chains.iter().filter(|chain| !fleet.is_foreign(chain));
+    let chains = proxy.chains.iter().filter(|chain| !fleet.is_foreign(proxy, chain));
     let mut signers = chains.map(|chain| chain.signer.as_deref());
     if signers.any(|signer| signer == Some(ca)) {
         return Some(true);

@@ -145,8 +145,10 @@ impl<'a> Path<'a> {
         }
         path.climb(leaf, ancestry);
         if let Leaf::Own(_, chain) = leaf {
-            // A passenger, or a link: the metrics do not tell.
-            let carried = chain.carried.iter().map(|carried| carried.ca.as_str());
+            // A passenger, or a link: the metrics do not tell. A second root is a passenger.
+            let has_root = ancestry.is_complete(leaf.signer());
+            let carried = chain.carried.iter().filter(|it| !(it.is_root && has_root));
+            let carried = carried.map(|carried| carried.ca.as_str());
             let carried = carried.filter(|ca| !path.sure.contains(ca));
             path.perhaps.extend(carried.collect::<Vec<_>>());
         }

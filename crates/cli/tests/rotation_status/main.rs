@@ -4,8 +4,11 @@
 mod gates;
 mod metrics;
 mod model;
+mod observed;
+mod reissue;
 mod rules;
 mod run;
+mod shapes;
 mod sources;
 mod states;
 

@@ -11,6 +11,8 @@ pub const OLD: &str = "Issuing_CA:0b0b0b0b";
 pub const NEW_ROOT: &str = "Root_CA:1a1a1a1a";
 pub const NEW: &str = "Issuing_CA:1b1b1b1b";
 
+pub const WORKLOAD: &str = "spiffe://cluster.local/ns/shop/sa/web";
+
 /// A sidecar with the module, in the making.
 #[derive(Clone, Default)]
 pub struct Sidecar {
@@ -108,6 +110,60 @@ impl Sidecar {
     pub fn refused(mut self, number: u64) -> Self {
         self.add(&format!(
             "mtls_handshake_failures_total{{direction=\"inbound\",layer=\"workload\",reason=\"unknown_ca\"}} {number}"
+        ));
+        self
+    }
+
+    /// A certificate of a CA that is, or was, in a trust bundle, as metrics have it since 0.2.
+    pub fn bundle(mut self, secret: &str, ca: &str, certificate: &str, present: bool) -> Self {
+        let labels = format!("{{secret=\"{secret}\",ca=\"{ca}\",certificate=\"{certificate}\"}}");
+        let value = u8::from(present);
+        self.add(&format!("mtls_trust_bundle_ca{labels} {value}"));
+        let labels = format!(
+            "{{layer=\"root_ca\",secret=\"{secret}\",identity=\"{ca}\",certificate=\"{certificate}\"}}"
+        );
+        self.add(&format!("mtls_own_certificate_present{labels} {value}"));
+        self
+    }
+
+    /// A leaf with the CA that signed it and the CAs of its own bundles that it stands under, as metrics have it
+    /// since 0.2. Nothing else of its chain is told.
+    pub fn leaf(mut self, secret: &str, identity: &str, issuer: &str, anchors: &[&str]) -> Self {
+        self = self.own("workload", secret, identity, true);
+        self.add(&format!(
+            "mtls_own_issuer{{secret=\"{secret}\",ca=\"{issuer}\"}} 1"
+        ));
+        for ca in anchors {
+            self.add(&format!(
+                "mtls_own_trust_anchor{{secret=\"{secret}\",ca=\"{ca}\"}} 1"
+            ));
+        }
+        self
+    }
+
+    /// A workload's leaf in the secret `default`.
+    pub fn workload(self, issuer: &str, anchors: &[&str]) -> Self {
+        self.leaf("default", WORKLOAD, issuer, anchors)
+    }
+
+    /// The dates of a CA's certificate, in days from now.
+    pub fn dates(mut self, secret: &str, ca: &str, certificate: &str, days: (i64, i64)) -> Self {
+        let labels = format!(
+            "{{layer=\"root_ca\",secret=\"{secret}\",identity=\"{ca}\",certificate=\"{certificate}\"}}"
+        );
+        for (edge, days) in [("before", days.0), ("after", days.1)] {
+            let time = NOW + days * 86_400;
+            self.add(&format!(
+                "mtls_own_certificate_not_{edge}_timestamp_seconds{labels} {time}"
+            ));
+        }
+        self
+    }
+
+    /// Handshakes that failed.
+    pub fn failures(mut self, direction: &str, holder: &str, reason: &str, number: u64) -> Self {
+        self.add(&format!(
+            "mtls_handshake_failures_total{{direction=\"{direction}\",layer=\"none\",holder=\"{holder}\",reason=\"{reason}\"}} {number}"
         ));
         self
     }

@@ -50,6 +50,26 @@ pub fn text(arguments: &[&str], sidecars: &[(&str, &Sidecar)]) -> Run {
     command(&[&["--at", AT], arguments, &sources].concat(), b"")
 }
 
+/// The answer about proxies, of each of which there is a scrape before.
+pub fn after(
+    arguments: &[&str],
+    sidecars: &[(&str, &Sidecar)],
+    before: &[(&str, &Sidecar)],
+) -> (i32, Value) {
+    let folder = TempDir::new().unwrap();
+    let mut more: Vec<String> = Vec::new();
+    for (name, sidecar) in before {
+        let file = folder.path().join(name);
+        fs::write(&file, sidecar.text()).unwrap();
+        more.extend([
+            "--before".to_owned(),
+            format!("{name}={}", file.display()),
+        ]);
+    }
+    let more: Vec<&str> = more.iter().map(String::as_str).collect();
+    json(&[arguments, &more].concat(), sidecars)
+}
+
 /// The same as JSON, with the exit code.
 pub fn json(arguments: &[&str], sidecars: &[(&str, &Sidecar)]) -> (i32, Value) {
     let run = text(&[&["--format", "json"], arguments].concat(), sidecars);

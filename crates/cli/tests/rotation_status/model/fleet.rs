@@ -411,10 +411,21 @@ impl Fleet {
         pairs.filter(|(client, server)| client != server)
     }
 
+    /// Whether a proxy's leaf is of the old CA, the new one, or one under them.
+    fn is_asked(&self, universe: &Universe, proxy: usize) -> bool {
+        let (old, new) = self.kind.cas();
+        let issuer = self.proxies[proxy].leaf.issuer;
+        universe.is_below(issuer, old) || universe.is_below(issuer, new)
+    }
+
+    /// Pairs of which one refuses a leaf of a CA in question.
     fn fails_now(&self, universe: &Universe) -> Vec<(usize, usize)> {
         let fails = |(client, server): &(usize, usize)| {
-            !self.server_accepts(universe, &self.proxies[*client].leaf, *server, &[])
-                || !self.client_accepts(universe, *client, *server, &[])
+            let (client, server) = (*client, *server);
+            self.is_asked(universe, client)
+                && !self.server_accepts(universe, &self.proxies[client].leaf, server, &[])
+                || self.is_asked(universe, server)
+                    && !self.client_accepts(universe, client, server, &[])
         };
         self.pairs().filter(fails).collect()
     }
@@ -444,12 +455,11 @@ impl Fleet {
         going: &[CertId],
         with_peers: bool,
     ) -> Option<String> {
-        let now = self.fails_now(universe);
-        let pair = self.pairs().filter(|pair| !now.contains(pair)).find(|pair| {
-            let (client, server) = *pair;
-            !self.server_accepts(universe, &self.proxies[client].leaf, server, going)
-                || !self.client_accepts(universe, client, server, going)
-        });
+        let works = |(client, server): (usize, usize), without: &[CertId]| {
+            self.server_accepts(universe, &self.proxies[client].leaf, server, without)
+                && self.client_accepts(universe, client, server, without)
+        };
+        let pair = self.pairs().find(|pair| works(*pair, &[]) && !works(*pair, going));
         let pair = pair.map(|(client, server)| format!("p{client} to p{server} needs the old CA"));
         let needs_it = |external: &&External| {
             let accepts = |without| {

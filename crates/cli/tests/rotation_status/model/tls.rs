@@ -90,6 +90,13 @@ impl Universe {
         self.certs[cert].subject == self.certs[cert].issuer
     }
 
+    /// Whether a CA is `top` or stands under it, by any certificate.
+    pub fn is_below(&self, ca: CaId, top: CaId) -> bool {
+        let above = |cert: &&Cert| cert.subject == ca && cert.issuer != ca;
+        let mut above = self.certs.iter().filter(above);
+        ca == top || above.any(|cert| self.is_below(cert.issuer, top))
+    }
+
     /// The anchor in `bundle` to which a leaf leads; `None`: none. Dates do not matter.
     pub fn anchor(&self, bundle: &[CertId], leaf: &Leaf) -> Option<CertId> {
         self.path(bundle, leaf, &[])
