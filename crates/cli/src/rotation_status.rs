@@ -205,12 +205,7 @@ fn asked(arguments: &Arguments) -> Result<Option<(Asked, Asked)>, Error> {
     }
 }
 
-fn rotation(
-    old: &Asked,
-    new: &Asked,
-    proxies: &[Proxy],
-    cas: &[Known],
-) -> Result<Rotation, Error> {
+fn rotation(old: &Asked, new: &Asked, proxies: &[Proxy], cas: &[Known]) -> Result<Rotation, Error> {
     let ca = |asked: &Asked| match asked {
         Asked::Ca(ca) => Some(ca.clone()),
         Asked::Certificate(digits) => Fleet::ca_of(proxies, cas, digits),
@@ -253,7 +248,9 @@ fn scrapes(arguments: &Arguments) -> Result<Vec<(String, Scrapes)>, Error> {
     for source in self::sources(&arguments.before)? {
         if !sources.iter().any(|known| known.name == source.name) {
             let name = source.name;
-            return Err(Error::Content(format!("--before {name}: no proxy is called so")));
+            return Err(Error::Content(format!(
+                "--before {name}: no proxy is called so"
+            )));
         }
         before.insert(source.name.clone(), read(&source)?);
     }
@@ -314,7 +311,9 @@ fn certificates(files: &[String]) -> Result<Vec<Known>, Error> {
 
 fn cas_of(text: &[u8]) -> Result<Vec<Known>, String> {
     let read = |(index, der): (usize, Result<Vec<u8>, pem::PemError>)| {
-        let known = der.map_err(|error| error.to_string()).and_then(|der| ca_of(&der));
+        let known = der
+            .map_err(|error| error.to_string())
+            .and_then(|der| ca_of(&der));
         known.map_err(|error| format!("certificate {}: {error}", index.saturating_add(1)))
     };
     let found: Result<Vec<Known>, String> = pem::certificates(text).enumerate().map(read).collect();

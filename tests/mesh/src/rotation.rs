@@ -68,7 +68,15 @@ impl Rotation<'_> {
         let pods = namespace.pods()?.into_iter();
         let proxies = pods.map(|(name, address)| format!("{name}=http://{address}:15090"));
         let output = Command::new(workspace_root().join("target/release/mtls-watch"))
-            .args(["rotation-status", "--format", "json", "--recent", "30s"])
+            .args([
+                "rotation-status",
+                "--format",
+                "json",
+                "--recent",
+                "30s",
+                "--observe",
+                "5s",
+            ])
             .args([
                 "--old",
                 &self.old.ca_name(),

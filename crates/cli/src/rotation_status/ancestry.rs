@@ -89,7 +89,9 @@ impl Ancestry {
         let mut crossed: BTreeSet<String> = crossed.map(|carried| carried.ca.clone()).collect();
         let issued = proxies.iter().flat_map(|proxy| &proxy.issued);
         let issued = issued.filter(|(ca, digits)| {
-            let is_given = digits.as_ref().is_some_and(|it| ancestry.certificates.contains_key(it));
+            let is_given = digits
+                .as_ref()
+                .is_some_and(|it| ancestry.certificates.contains_key(it));
             ancestry.roots.contains(ca) && !is_given
         });
         crossed.extend(issued.map(|(ca, _)| ca.clone()));
@@ -186,9 +188,8 @@ impl Ancestry {
             return Some(true);
         }
         // What signs leaves, is no root and in no bundle, is taken to sign nothing but leaves.
-        let signs_leaves_only = self.issuing.contains(top)
-            && !self.roots.contains(top)
-            && !self.anchors.contains(top);
+        let signs_leaves_only =
+            self.issuing.contains(top) && !self.roots.contains(top) && !self.anchors.contains(top);
         (self.is_sure(ca, top) || signs_leaves_only).then_some(false)
     }
 

@@ -95,7 +95,10 @@ impl Bundle {
 
     /// Whether it has the CA, valid or not, now.
     pub(super) fn has(&self, ca: &str) -> bool {
-        matches!(self.hold(ca, None), Hold::Firm | Hold::Doubtful | Hold::Void)
+        matches!(
+            self.hold(ca, None),
+            Hold::Firm | Hold::Doubtful | Hold::Void
+        )
     }
 
     /// Whether it has the CA now or had it once.
@@ -156,7 +159,11 @@ pub(super) fn bundles(samples: &[Sample], rows: &[Row<'_>], now: UnixTime) -> Ve
                 presence,
                 is_valid: validity.of(secret, ca, certificate),
             };
-            bundle.anchors.entry(ca.to_owned()).or_default().push(anchor);
+            bundle
+                .anchors
+                .entry(ca.to_owned())
+                .or_default()
+                .push(anchor);
         }
     }
     bundles.into_values().collect()

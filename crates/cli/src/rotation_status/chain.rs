@@ -3,15 +3,13 @@
 use std::collections::BTreeSet;
 
 use exposition::Sample;
-use mtls_watch_core::metrics::{OWN_FINDINGS, OWN_TRUST_ANCHOR};
+use mtls_watch_core::metrics::{OWN_FINDINGS, OWN_ISSUER, OWN_TRUST_ANCHOR};
 use mtls_watch_x509::time::UnixTime;
 
 use super::bundle::Validity;
 use super::proxy::Row;
-use super::series::{Presence, Processes, named, nameless, of};
+use super::series::{Presence, Processes, nameless, of};
 
-/// 1 for the CA that signed an own leaf.
-const OWN_ISSUER: &str = "mtls_own_issuer";
 /// Instead of a CA's name: no CA of the proxy's bundles.
 const NONE: &str = "none";
 
@@ -97,7 +95,7 @@ impl Chain {
 pub(super) fn chains(samples: &[Sample], rows: &[Row<'_>], now: UnixTime) -> Vec<Chain> {
     let facts = Facts {
         rows,
-        issuers: named(samples, OWN_ISSUER).collect(),
+        issuers: of(samples, &OWN_ISSUER).collect(),
         anchors: of(samples, &OWN_TRUST_ANCHOR).collect(),
         processes: Processes::of(samples),
         validity: Validity::new(samples, now),
@@ -196,7 +194,10 @@ impl Facts<'_> {
         let found: Vec<(&str, Presence)> = self.present(&self.anchors, secret).collect();
         let cas = found.iter().filter(|(ca, _)| *ca != NONE && !nameless(ca));
         let cas: Vec<String> = cas.map(|(ca, _)| (*ca).to_owned()).collect();
-        if found.iter().any(|(_, presence)| *presence != Presence::Here) {
+        if found
+            .iter()
+            .any(|(_, presence)| *presence != Presence::Here)
+        {
             Standing::Unknown
         } else if !cas.is_empty() {
             Standing::Under(cas)
@@ -215,9 +216,10 @@ impl Facts<'_> {
     }
 
     fn carried(&self, secret: &str) -> Vec<Carried> {
-        let cas = self.rows.iter().filter(|row| {
-            row.is_ca() && row.presence != Presence::Gone && row.secret == secret
-        });
+        let cas = self
+            .rows
+            .iter()
+            .filter(|row| row.is_ca() && row.presence != Presence::Gone && row.secret == secret);
         cas.map(|row| Carried {
             ca: row.identity.to_owned(),
             certificate: row.certificate.map(str::to_owned),

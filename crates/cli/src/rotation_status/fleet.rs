@@ -124,9 +124,8 @@ impl Fleet {
         let tops = || std::iter::once(ca).chain(self.ancestry.above(ca));
         let mut in_it = bundle.cas();
         bundle.is_partial
-            || in_it.any(|below| {
-                tops().any(|top| self.ancestry.is_below(below, top) != Some(false))
-            })
+            || in_it
+                .any(|below| tops().any(|top| self.ancestry.is_below(below, top) != Some(false)))
     }
 
     /// What the bundles of a proxy that are concerned say to a leaf, as if `without` were taken out. Where
@@ -232,7 +231,10 @@ impl Fleet {
         };
         // Clients show their certificates within a mesh.
         let is_shown = |signer: &String| {
-            let mut seen = self.proxies.iter().filter_map(|proxy| proxy.seen.get(signer));
+            let mut seen = self
+                .proxies
+                .iter()
+                .filter_map(|proxy| proxy.seen.get(signer));
             seen.any(|seen| seen.inbound.is_some())
         };
         let is_ours = |signer: &String| is_asked(signer) || is_shown(signer);

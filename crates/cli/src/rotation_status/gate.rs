@@ -111,7 +111,16 @@ impl Gate {
 
     /// What is observed outweighs what is deduced.
     fn observed(self, refused: &[Reason]) -> Self {
-        let because = [self.because, refused.to_vec()].concat();
+        let is_closed_by = |proxy: &Option<String>| {
+            let mut closing = self.because.iter();
+            closing.any(|known| known.verdict == Verdict::Closed && known.proxy == *proxy)
+        };
+        // Of a proxy that says no it need not be said that something is unknown.
+        let refused = refused
+            .iter()
+            .filter(|reason| reason.verdict == Verdict::Closed || !is_closed_by(&reason.proxy));
+        let refused: Vec<Reason> = refused.cloned().collect();
+        let because = [self.because, refused].concat();
         Self::new(self.number, self.name, self.question, because)
     }
 }
@@ -139,12 +148,14 @@ pub(super) fn gates(fleet: &Fleet, only: &[String]) -> Vec<Gate> {
 }
 
 fn new_ca_trusted(fleet: &Fleet, rotation: &Rotation) -> Gate {
-    let because = fleet.proxies.iter().flat_map(|proxy| {
-        match (proxy.blind, rotation.is_reissue()) {
-            (None, true) => reissue::lacking(fleet, proxy, rotation),
-            _ => distrust(fleet, proxy, Leaf::Future(&rotation.new.ca)),
-        }
-    });
+    let because =
+        fleet
+            .proxies
+            .iter()
+            .flat_map(|proxy| match (proxy.blind, rotation.is_reissue()) {
+                (None, true) => reissue::lacking(fleet, proxy, rotation),
+                _ => distrust(fleet, proxy, Leaf::Future(&rotation.new.ca)),
+            });
     Gate::new(
         1,
         "new_ca_trusted",
@@ -224,7 +235,9 @@ fn cardinal_rule(fleet: &Fleet, scope: &[String]) -> Gate {
         }
         for reason in distrusted(fleet, leaf, &signature) {
             let is_known = |known: &Reason| {
-                known.proxy == reason.proxy && known.ca == reason.ca && known.bundle == reason.bundle
+                known.proxy == reason.proxy
+                    && known.ca == reason.ca
+                    && known.bundle == reason.bundle
             };
             if !because.iter().any(is_known) {
                 because.push(reason);
@@ -234,7 +247,10 @@ fn cardinal_rule(fleet: &Fleet, scope: &[String]) -> Gate {
     }
     // Of a proxy that shows nothing, nothing can be said, even where nothing is signed.
     for proxy in &fleet.proxies {
-        let named: BTreeSet<_> = because.iter().map(|reason| reason.proxy.as_deref()).collect();
+        let named: BTreeSet<_> = because
+            .iter()
+            .map(|reason| reason.proxy.as_deref())
+            .collect();
         let is_named = named.contains(&Some(proxy.name.as_str()));
         if let (Some(blind), false) = (proxy.blind, is_named) {
             because.push(Reason::blind(&proxy.name, blind.as_str()));
@@ -338,9 +354,11 @@ fn rejected(fleet: &Fleet, proxy: &Proxy, only: &[String]) -> Option<Reason> {
         tops.len() == 0 || tops.any(|top| fleet.ancestry.is_below(ca, top) != Some(false))
     };
     let mut leaves = proxy.chains.iter();
-    let in_question =
-        leaves.find(|chain| chain.signer.as_deref().is_none_or(&is_asked))?;
-    let signer = in_question.signer.as_deref().unwrap_or("a CA that is not known");
+    let in_question = leaves.find(|chain| chain.signer.as_deref().is_none_or(&is_asked))?;
+    let signer = in_question
+        .signer
+        .as_deref()
+        .unwrap_or("a CA that is not known");
     let (verdict, when) = severity(count, Verdict::Closed);
     let what = format!(
         "as a client it was refused {when}; its leaf ({}) is signed by {signer}",

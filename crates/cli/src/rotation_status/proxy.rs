@@ -239,7 +239,10 @@ impl Proxy {
             chain.signer.iter().chain(chain.anchors()).chain(carried)
         });
         let bundles = self.bundles.iter().flat_map(Bundle::cas);
-        bundles.chain(chains).chain(self.seen.keys()).chain(&self.left)
+        bundles
+            .chain(chains)
+            .chain(self.seen.keys())
+            .chain(&self.left)
     }
 }
 

@@ -27,7 +27,10 @@ pub(super) fn lacking<'a>(
     let digits = new.certificate.as_deref().unwrap_or_default();
     let lacking = having.iter().filter(|bundle| !bundle.has_certificate(new));
     let lacking = lacking.map(|bundle| {
-        let what = format!("its bundle {} has no valid {digits} of {}", bundle.name, new.ca);
+        let what = format!(
+            "its bundle {} has no valid {digits} of {}",
+            bundle.name, new.ca
+        );
         let reason = reason(Verdict::Closed, what);
         reason.of_bundle(Some(&bundle.name))
     });

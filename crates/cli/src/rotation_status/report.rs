@@ -115,11 +115,7 @@ pub(super) struct CaRow {
 
 impl Report {
     /// What can be said of the fleet. `only`: these CAs; empty: all.
-    pub(super) fn new(
-        fleet: &Fleet,
-        gate: Option<u8>,
-        only: &[String],
-    ) -> Self {
+    pub(super) fn new(fleet: &Fleet, gate: Option<u8>, only: &[String]) -> Self {
         let cas = columns(fleet, only);
         let gates = gates(fleet, only);
         let deciding = match &fleet.rotation {
@@ -141,10 +137,7 @@ impl Report {
                 .iter()
                 .map(|proxy| proxy_row(fleet, proxy, &cas))
                 .collect(),
-            cas: cas
-                .iter()
-                .map(|ca| ca_row(fleet, ca))
-                .collect(),
+            cas: cas.iter().map(|ca| ca_row(fleet, ca)).collect(),
             gates,
             warnings: fleet.proxies.iter().filter_map(warning).collect(),
             rotation: fleet.rotation.as_ref().map(|rotation| Names {
@@ -228,7 +221,10 @@ fn names<'a>(bundles: impl Iterator<Item = &'a Bundle>) -> Vec<String> {
 }
 
 fn signs_own_leaf(fleet: &Fleet, proxy: &Proxy, ca: &str) -> Option<bool> {
-    let chains = proxy.chains.iter().filter(|chain| !fleet.is_foreign(proxy, chain));
+    let chains = proxy
+        .chains
+        .iter()
+        .filter(|chain| !fleet.is_foreign(proxy, chain));
     let mut signers = chains.map(|chain| chain.signer.as_deref());
     if signers.any(|signer| signer == Some(ca)) {
         return Some(true);

@@ -20,10 +20,7 @@ pub(super) fn of<'a, L>(
 }
 
 /// The samples of a metric.
-pub(super) fn named<'a>(
-    samples: &'a [Sample],
-    name: &'a str,
-) -> impl Iterator<Item = &'a Sample> {
+pub(super) fn named<'a>(samples: &'a [Sample], name: &'a str) -> impl Iterator<Item = &'a Sample> {
     samples.iter().filter(move |sample| sample.name == name)
 }
 

@@ -81,7 +81,11 @@ impl Bundle {
         without: Option<&Authority>,
     ) -> Trust {
         let path = Path::new(leaf, ancestry);
-        if let Some(anchor) = path.sure.iter().find(|ca| self.hold(ca, without) == Hold::Firm) {
+        if let Some(anchor) = path
+            .sure
+            .iter()
+            .find(|ca| self.hold(ca, without) == Hold::Firm)
+        {
             return match self.obstacle(leaf, &path, anchor, without) {
                 Some(doubt) => Trust::Unknown(doubt),
                 None if *anchor == leaf.signer() => Trust::Direct,
@@ -118,17 +122,14 @@ impl Bundle {
         };
         let names = carried.iter().map(|carried| carried.ca.as_str());
         let names = names.chain(path.sure.iter().chain(&path.perhaps).copied());
-        let is_broken =
-            |ca: &&str| matches!(self.hold(ca, without), Hold::Void | Hold::Doubtful);
+        let is_broken = |ca: &&str| matches!(self.hold(ca, without), Hold::Void | Hold::Doubtful);
         let broken = names.filter(|ca| *ca != anchor).find(is_broken);
         let link = |ca: &str, is_root: bool| ca == leaf.signer() || !is_root;
         let expired = carried.iter().find(|carried| {
             anchor != leaf.signer() && !carried.is_valid && link(&carried.ca, carried.is_root)
         });
         let expired = expired.map(|carried| carried.ca.as_str());
-        broken
-            .or(expired)
-            .map(|ca| Doubt::Validity(ca.to_owned()))
+        broken.or(expired).map(|ca| Doubt::Validity(ca.to_owned()))
     }
 }
 

@@ -21,8 +21,12 @@ fn ready(issuer: &str, anchor: &str) -> Sidecar {
 fn a_refused_leaf_of_a_ca_in_question_shuts_every_gate() {
     let well = ready(NEW, NEW_ROOT);
     assert_eq!(json(&ROOTS, &[("client", &well)]).0, 0);
-    let before = well.clone().failures("outbound", "own", "rejected_by_peer", 5);
-    let now = well.clone().failures("outbound", "own", "rejected_by_peer", 317);
+    let before = well
+        .clone()
+        .failures("outbound", "own", "rejected_by_peer", 5);
+    let now = well
+        .clone()
+        .failures("outbound", "own", "rejected_by_peer", 317);
     let (code, report) = after(&ROOTS, &[("client", &now)], &[("client", &before)]);
     assert_eq!((code, verdicts(&report)), (1, vec!["closed"; 5]));
     assert_eq!(
@@ -34,10 +38,18 @@ fn a_refused_leaf_of_a_ca_in_question_shuts_every_gate() {
     // No more of it: a counter never goes back.
     assert_eq!(after(&ROOTS, &[("client", &now)], &[("client", &now)]).0, 0);
     // A proxy that has restarted in between counts from 0.
-    let restarted = well.clone().failures("outbound", "own", "rejected_by_peer", 2);
-    assert_eq!(after(&ROOTS, &[("client", &restarted)], &[("client", &now)]).0, 1);
+    let restarted = well
+        .clone()
+        .failures("outbound", "own", "rejected_by_peer", 2);
+    assert_eq!(
+        after(&ROOTS, &[("client", &restarted)], &[("client", &now)]).0,
+        1
+    );
     // A series appears with the first failure.
-    assert_eq!(after(&ROOTS, &[("client", &now)], &[("client", &well)]).0, 1);
+    assert_eq!(
+        after(&ROOTS, &[("client", &now)], &[("client", &well)]).0,
+        1
+    );
     // Without a rotation, too.
     assert_eq!(after(&[], &[("client", &now)], &[("client", &before)]).0, 1);
 }
@@ -47,8 +59,12 @@ fn a_leaf_of_another_ca_is_no_matter_of_this_rotation() {
     let egress = ready("Other_Root:44444444", "Other_Root:44444444")
         .bundle("other", "Other_Root:44444444", "44444444", true)
         .own("root_ca", "other", "Other_Root:44444444", true);
-    let before = egress.clone().failures("outbound", "own", "rejected_by_peer", 5);
-    let now = egress.clone().failures("outbound", "own", "rejected_by_peer", 9);
+    let before = egress
+        .clone()
+        .failures("outbound", "own", "rejected_by_peer", 5);
+    let now = egress
+        .clone()
+        .failures("outbound", "own", "rejected_by_peer", 9);
     let web = ready(NEW, NEW_ROOT);
     let fleet = [("egress", &now), ("web", &web)];
     assert_eq!(after(&ROOTS, &fleet, &[("egress", &before)]).0, 0);
@@ -84,10 +100,13 @@ fn refused_clients_may_be_strangers() {
         "has refused clients for unknown_ca 6 times since the scrape before: if its log names clients of this mesh, stop"
     );
     let shown = text(&ROOTS, &[("web", &now)]);
-    assert!(shown.stdout.contains("\n! web: has refused clients for unknown_ca 9 times since it started"));
+    assert!(
+        shown
+            .stdout
+            .contains("\n! web: has refused clients for unknown_ca 9 times since it started")
+    );
     // Anyone can refuse a server.
-    let strangers = ready(NEW, NEW_ROOT)
-        .failures("inbound", "none", "rejected_by_peer", 9);
+    let strangers = ready(NEW, NEW_ROOT).failures("inbound", "none", "rejected_by_peer", 9);
     let (code, report) = json(&ROOTS, &[("web", &strangers)]);
     assert_eq!((code, report["warnings"].as_array().unwrap().len()), (0, 0));
 }

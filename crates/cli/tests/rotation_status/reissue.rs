@@ -30,7 +30,9 @@ fn a_root_that_is_issued_again_is_judged_by_fingerprint() {
     assert_eq!((code, verdict(&report, 1)), (1, "closed".to_owned()));
     assert_eq!(
         reasons(&report, 1),
-        [format!("cart: its bundle ROOTCA has no valid {SECOND} of {OLD_ROOT}")]
+        [format!(
+            "cart: its bundle ROOTCA has no valid {SECOND} of {OLD_ROOT}"
+        )]
     );
     assert_eq!(verdict(&report, 5), "closed");
     assert_eq!(report["rotation"]["old_certificate"], FIRST);
@@ -41,28 +43,46 @@ fn a_root_that_is_issued_again_is_judged_by_fingerprint() {
     }
     // The whole fingerprint, as people copy it.
     let long = |digits: &str| {
-        let pairs: Vec<String> = digits.as_bytes().chunks(2).cycle().take(32)
+        let pairs: Vec<String> = digits
+            .as_bytes()
+            .chunks(2)
+            .cycle()
+            .take(32)
             .map(|pair| String::from_utf8_lossy(pair).to_uppercase())
             .collect();
         pairs.join(":")
     };
     let (first, second) = (long(FIRST), long(SECOND));
-    assert_eq!(json(&["--old", &first, "--new", &second], &[("web", &both)]).0, 0);
+    assert_eq!(
+        json(&["--old", &first, "--new", &second], &[("web", &both)]).0,
+        0
+    );
 }
 
 #[test]
 fn a_fingerprint_that_nobody_has_is_told() {
     let both = with(&[(FIRST, true), (SECOND, true)]);
-    let run = text(&["--old", "12345678", "--new", "87654321"], &[("web", &both)]);
+    let run = text(
+        &["--old", "12345678", "--new", "87654321"],
+        &[("web", &both)],
+    );
     assert_eq!(run.code, 2);
-    assert!(run.stderr.contains("12345678: no series and no --cas"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("12345678: no series and no --cas"),
+        "{}",
+        run.stderr
+    );
     // Not there yet: no proxy trusts it.
     let (_, report) = json(&["--old", FIRST, "--new", "87654321"], &[("web", &both)]);
     assert_eq!(verdict(&report, 1), "closed");
     // One name for two certificates says nothing.
     let run = text(&["--old", OLD_ROOT, "--new", SECOND], &[("web", &both)]);
     assert_eq!(run.code, 2);
-    assert!(run.stderr.contains("give the SHA-256 of each"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("give the SHA-256 of each"),
+        "{}",
+        run.stderr
+    );
     let run = command(&["--old", FIRST, "--new", FIRST, "x"], b"");
     assert!(run.stderr.contains("are both 0f0f0f0f"), "{}", run.stderr);
 }

@@ -61,10 +61,7 @@ pub fn after(
     for (name, sidecar) in before {
         let file = folder.path().join(name);
         fs::write(&file, sidecar.text()).unwrap();
-        more.extend([
-            "--before".to_owned(),
-            format!("{name}={}", file.display()),
-        ]);
+        more.extend(["--before".to_owned(), format!("{name}={}", file.display())]);
     }
     let more: Vec<&str> = more.iter().map(String::as_str).collect();
     json(&[arguments, &more].concat(), sidecars)

@@ -5,7 +5,12 @@ use crate::run::{json, reasons, verdict, verdicts};
 
 const ROOTS: [&str; 4] = ["--old", OLD_ROOT, "--new", NEW_ROOT];
 const SPIRE: [&str; 4] = ["--old", "SPIFFE:0a0a0a0a", "--new", "SPIFFE:1a1a1a1a"];
-const ISTIO: [&str; 4] = ["--old", "cluster.local:aaaaaaaa", "--new", "Corp_Root_B:bbbbbbbb"];
+const ISTIO: [&str; 4] = [
+    "--old",
+    "cluster.local:aaaaaaaa",
+    "--new",
+    "Corp_Root_B:bbbbbbbb",
+];
 const A: &str = "cluster.local:aaaaaaaa";
 const B: &str = "Corp_Root_B:bbbbbbbb";
 const B_INT: &str = "Corp_Int_B:b1b1b1b1";
@@ -19,7 +24,9 @@ fn istio(issuing: &[(&str, &str)], roots: &[&str]) -> Sidecar {
 
 fn rootca(sidecar: Sidecar, roots: &[&str]) -> Sidecar {
     let roots = roots.iter();
-    roots.fold(sidecar, |sidecar, root| sidecar.bundle_ca("root_ca", root, true))
+    roots.fold(sidecar, |sidecar, root| {
+        sidecar.bundle_ca("root_ca", root, true)
+    })
 }
 
 /// Metrics of 0.1 tell layers, and not who signed whom: a root that came along is not trusted, and signs nothing.
@@ -87,11 +94,16 @@ fn a_gate_is_judged_by_each_bundle_of_the_rotation() {
         .bundle("kubernetes://api-cert-cacert", OLD_ROOT, "0a0a0a0a", true)
         .bundle("kubernetes://api-cert-cacert", NEW_ROOT, "1a1a1a1a", true)
         .workload(OLD, &[OLD_ROOT]);
-    let (code, report) = json(&[&ROOTS[..], &["--gate", "1"]].concat(), &[("gw", &gateway)]);
+    let (code, report) = json(
+        &[&ROOTS[..], &["--gate", "1"]].concat(),
+        &[("gw", &gateway)],
+    );
     assert_eq!((code, verdict(&report, 1)), (1, "closed".to_owned()));
     assert_eq!(
         reasons(&report, 1),
-        [format!("gw: does not trust {NEW_ROOT} in its bundle ROOTCA")]
+        [format!(
+            "gw: does not trust {NEW_ROOT} in its bundle ROOTCA"
+        )]
     );
     assert_eq!(report["gates"][0]["because"][0]["bundle"], "ROOTCA");
     // Envoy Gateway: the client CA of a listener, and the CA of a backend.
@@ -101,8 +113,14 @@ fn a_gate_is_judged_by_each_bundle_of_the_rotation() {
         .leaf("shop/cert", "shop.example", "R11:77777777", &[]);
     let asked = |more: &[&str]| json(&[&ROOTS[..], more].concat(), &[("gw", &gateway)]).1;
     assert_eq!(verdict(&asked(&[]), 1), "closed");
-    assert_eq!(verdict(&asked(&["--bundle", "shop/ctp/ca.crt"]), 1), "closed");
-    assert_eq!(verdict(&asked(&["--bundle", "backend-tls/shop-ca"]), 1), "open");
+    assert_eq!(
+        verdict(&asked(&["--bundle", "shop/ctp/ca.crt"]), 1),
+        "closed"
+    );
+    assert_eq!(
+        verdict(&asked(&["--bundle", "backend-tls/shop-ca"]), 1),
+        "open"
+    );
     assert_eq!(
         reasons(&asked(&["--bundle", "ROOTCA"]), 1),
         ["gw: has no bundle ROOTCA (--bundle)"]
@@ -114,7 +132,12 @@ fn bundles_of_strangers_close_nothing() {
     let sidecar = Sidecar::blind()
         .bundle("ROOTCA", OLD_ROOT, "0a0a0a0a", true)
         .bundle("ROOTCA", NEW_ROOT, "1a1a1a1a", true)
-        .bundle("configmap://eg-demo/backend-ca-cacert", "Demo_CA:dddddddd", "dddddddd", true)
+        .bundle(
+            "configmap://eg-demo/backend-ca-cacert",
+            "Demo_CA:dddddddd",
+            "dddddddd",
+            true,
+        )
         .workload(NEW, &[NEW_ROOT]);
     assert_eq!(json(&ROOTS, &[("web", &sidecar)]).0, 0);
     assert_eq!(json(&[], &[("web", &sidecar)]).0, 0);
@@ -155,7 +178,10 @@ fn the_gates_of_a_spire_rotation() {
         .bundle("ROOTCA", old, "0a0a0a0a", true)
         .workload(old, &[old]);
     let (_, report) = json(&SPIRE, &[("web", &tainted), ("lag", &lagging)]);
-    assert_eq!((verdict(&report, 1), verdict(&report, 2)), ("closed".to_owned(), "closed".to_owned()));
+    assert_eq!(
+        (verdict(&report, 1), verdict(&report, 2)),
+        ("closed".to_owned(), "closed".to_owned())
+    );
 }
 
 /// Metrics of 0.1 name the CA above a leaf that comes alone: it is the signer.

@@ -90,7 +90,13 @@ impl Dice {
 
 impl Kind {
     fn random(dice: &mut Dice) -> Self {
-        dice.pick(&[Self::Root, Self::Root, Self::SigningRoot, Self::Issuing, Self::Reissue])
+        dice.pick(&[
+            Self::Root,
+            Self::Root,
+            Self::SigningRoot,
+            Self::Issuing,
+            Self::Reissue,
+        ])
     }
 
     /// What is in bundles before, and after.
@@ -196,10 +202,7 @@ impl Fleet {
                 is_workload: true,
                 bundles,
                 outbound,
-                seen: vec![
-                    (kind.issuer(false), seconds_ago),
-                    (kind.issuer(is_new), 5),
-                ],
+                seen: vec![(kind.issuer(false), seconds_ago), (kind.issuer(is_new), 5)],
                 is_stale: false,
                 hot_restart: dice.one_in(8),
                 refused: [junk, 0, 0],
@@ -273,16 +276,27 @@ impl Fleet {
             // It lags, or is ahead.
             0 | 1 => bundle.certs = vec![old],
             2 => bundle.certs = vec![new],
-            3 => bundle.certs.push(dice.pick(&[OLD_SELF, OLD_AGAIN, NEW_SELF])),
-            4 => bundle.certs.insert(0, dice.pick(&[OLD_SELF, OLD_AGAIN, NEW_SELF])),
+            3 => bundle
+                .certs
+                .push(dice.pick(&[OLD_SELF, OLD_AGAIN, NEW_SELF])),
+            4 => bundle
+                .certs
+                .insert(0, dice.pick(&[OLD_SELF, OLD_AGAIN, NEW_SELF])),
             // The issuing CA, or another in the middle, is an anchor.
             5 => bundle.certs = vec![dice.pick(&[OLD_ISSUING, NEW_ISSUING, ZONE, NEW_BY_OLD])],
-            6 => bundle.certs.push(dice.pick(&[OLD_ISSUING, NEW_ISSUING, ZONE, NEW_BY_OLD])),
+            6 => bundle
+                .certs
+                .push(dice.pick(&[OLD_ISSUING, NEW_ISSUING, ZONE, NEW_BY_OLD])),
             7 => proxy.leaf = leaf(kind.issuer(dice.one_in(2))),
-            8 => proxy.leaf = leaf(dice.pick(&[OLD, NEW, ZONE_ISSUING, OTHER_ISSUING, NEW_ISSUING])),
+            8 => {
+                proxy.leaf = leaf(dice.pick(&[OLD, NEW, ZONE_ISSUING, OTHER_ISSUING, NEW_ISSUING]))
+            }
             // What is between leaf and root is not sent, or more than that is.
             9 => proxy.leaf.chain.clear(),
-            10 => proxy.leaf.chain.push(dice.pick(&[OLD_SELF, NEW_SELF, OLD_AGAIN, STRANGER])),
+            10 => proxy
+                .leaf
+                .chain
+                .push(dice.pick(&[OLD_SELF, NEW_SELF, OLD_AGAIN, STRANGER])),
             11 => proxy.leaf.chain.push(NEW_BY_OLD),
             12 => self.ended.push(ended),
             13 => proxy.is_stale = true,
@@ -459,15 +473,21 @@ impl Fleet {
             self.server_accepts(universe, &self.proxies[client].leaf, server, without)
                 && self.client_accepts(universe, client, server, without)
         };
-        let pair = self.pairs().find(|pair| works(*pair, &[]) && !works(*pair, going));
+        let pair = self
+            .pairs()
+            .find(|pair| works(*pair, &[]) && !works(*pair, going));
         let pair = pair.map(|(client, server)| format!("p{client} to p{server} needs the old CA"));
         let needs_it = |external: &&External| {
-            let accepts = |without| {
-                self.server_accepts(universe, &external.leaf, external.server, without)
-            };
+            let accepts =
+                |without| self.server_accepts(universe, &external.leaf, external.server, without);
             external.seconds_ago < 3600 && accepts(&[]) && !accepts(going)
         };
         let external = self.externals.iter().filter(|_| with_peers).find(needs_it);
-        pair.or_else(|| Some(format!("a client of p{} needs the old CA", external?.server)))
+        pair.or_else(|| {
+            Some(format!(
+                "a client of p{} needs the old CA",
+                external?.server
+            ))
+        })
     }
 }

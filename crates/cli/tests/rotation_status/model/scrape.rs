@@ -30,7 +30,10 @@ pub fn latest(fleet: &Fleet, proxy: &Proxy, universe: &Universe) -> String {
         1,
     );
     let issuer = &universe.names[proxy.leaf.issuer];
-    gauge(format!("mtls_own_issuer{{secret=\"{secret}\",ca=\"{issuer}\"}}"), 1);
+    gauge(
+        format!("mtls_own_issuer{{secret=\"{secret}\",ca=\"{issuer}\"}}"),
+        1,
+    );
     let mut anchors: Vec<&str> = Vec::new();
     for bundle in &proxy.bundles {
         if let Some(anchor) = universe.anchor(&bundle.certs, &proxy.leaf) {
@@ -43,7 +46,10 @@ pub fn latest(fleet: &Fleet, proxy: &Proxy, universe: &Universe) -> String {
     anchors.sort_unstable();
     anchors.dedup();
     for ca in anchors {
-        gauge(format!("mtls_own_trust_anchor{{secret=\"{secret}\",ca=\"{ca}\"}}"), 1);
+        gauge(
+            format!("mtls_own_trust_anchor{{secret=\"{secret}\",ca=\"{ca}\"}}"),
+            1,
+        );
     }
     let mut rows: Vec<(&str, CertId, i64)> = Vec::new();
     let links = links(proxy, universe);
@@ -53,8 +59,18 @@ pub fn latest(fleet: &Fleet, proxy: &Proxy, universe: &Universe) -> String {
             .map(|cert| (secret, cert, 1)),
     );
     for bundle in &proxy.bundles {
-        rows.extend(bundle.certs.iter().map(|cert| (bundle.name.as_str(), *cert, 1)));
-        rows.extend(bundle.left.iter().map(|cert| (bundle.name.as_str(), *cert, 0)));
+        rows.extend(
+            bundle
+                .certs
+                .iter()
+                .map(|cert| (bundle.name.as_str(), *cert, 1)),
+        );
+        rows.extend(
+            bundle
+                .left
+                .iter()
+                .map(|cert| (bundle.name.as_str(), *cert, 0)),
+        );
     }
     rows.sort_unstable();
     rows.dedup();
@@ -68,7 +84,9 @@ pub fn latest(fleet: &Fleet, proxy: &Proxy, universe: &Universe) -> String {
         };
         if of != secret {
             gauge(
-                format!("mtls_trust_bundle_ca{{secret=\"{of}\",ca=\"{ca}\",certificate=\"{digits}\"}}"),
+                format!(
+                    "mtls_trust_bundle_ca{{secret=\"{of}\",ca=\"{ca}\",certificate=\"{digits}\"}}"
+                ),
                 present,
             );
         }
@@ -81,8 +99,14 @@ pub fn latest(fleet: &Fleet, proxy: &Proxy, universe: &Universe) -> String {
             true => (NOW - 2 * YEAR, NOW - 60),
             false => (NOW - YEAR, NOW + YEAR),
         };
-        gauge(format!("mtls_own_certificate_not_before_timestamp_seconds{labels}"), from);
-        gauge(format!("mtls_own_certificate_not_after_timestamp_seconds{labels}"), to);
+        gauge(
+            format!("mtls_own_certificate_not_before_timestamp_seconds{labels}"),
+            from,
+        );
+        gauge(
+            format!("mtls_own_certificate_not_after_timestamp_seconds{labels}"),
+            to,
+        );
     }
     let mut seen = proxy.seen.clone();
     seen.sort_by_key(|(_, seconds_ago)| std::cmp::Reverse(*seconds_ago));
@@ -103,7 +127,10 @@ pub fn latest(fleet: &Fleet, proxy: &Proxy, universe: &Universe) -> String {
 
 /// The scrape before.
 pub fn earlier(proxy: &Proxy) -> String {
-    format!("mtls_watch_info{{version=\"0.2.0\"}} 1\n{}", failures(proxy.refused_before))
+    format!(
+        "mtls_watch_info{{version=\"0.2.0\"}} 1\n{}",
+        failures(proxy.refused_before)
+    )
 }
 
 fn failures([clients, as_client, servers]: [u64; 3]) -> String {

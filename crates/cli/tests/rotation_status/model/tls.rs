@@ -56,7 +56,15 @@ impl Universe {
             zone.subordinate("Zone Issuing CA").issue().unwrap(),
             Ca::root("Stranger").issue().unwrap(),
         ];
-        let [again, by_old, old_issuing, new_issuing, other, zone_issuing, stranger] = &cas;
+        let [
+            again,
+            by_old,
+            old_issuing,
+            new_issuing,
+            other,
+            zone_issuing,
+            stranger,
+        ] = &cas;
         let all = [
             (&old, "Old Root", OLD, OLD),
             (&new, "New Root", NEW, NEW),

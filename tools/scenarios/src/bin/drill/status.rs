@@ -14,6 +14,9 @@ use crate::mesh::Mesh;
 /// A CA that signed a peer's leaf within this time still signs. Three ticks of the module.
 pub const RECENT: &str = "15s";
 
+/// What was refused once is looked at again after this time. The load makes many handshakes a second.
+const OBSERVE: &str = "1s";
+
 const CAS: &str = "--cas";
 
 /// Exit code: the gate is open.
@@ -44,6 +47,8 @@ impl Status {
             &label(new.root_name()),
             "--recent",
             RECENT,
+            "--observe",
+            OBSERVE,
             CAS,
             &cas.display().to_string(),
         ];
