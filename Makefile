@@ -129,9 +129,9 @@ $(BEFORE):
 	$(MAKE) --no-print-directory -C target/before/$(BEFORE_COMMIT) build CARGO_TARGET_DIR=target
 
 .PHONY: bench
-bench: build envoy $(BEFORE) ## What it costs in a real Envoy, side by side with other filters (QUICK=1: only whether this works)
+bench: build envoy $(if $(QUICK),,$(BEFORE)) ## What it costs in a real Envoy, side by side with other filters (QUICK=1: only whether this works)
 	$(CARGO) build --quiet --release -p empty-filter -p bare-filter --target $(WASM_TARGET)
-	BEFORE=$(BEFORE) $(CARGO) run --quiet --profile bench -p scenarios --bin bench
+	$(if $(QUICK),,BEFORE=$(BEFORE)) $(CARGO) run --quiet --profile bench -p scenarios --bin bench
 	@echo "What events cost in the module:"
 	@$(CARGO) test --quiet --test module counts -- --nocapture | grep -oE "(request|connection|data|tick|  +instr)[ ,.].*[0-9s]$$"
 

@@ -126,7 +126,11 @@ fn targets_table(targets: &[Target]) -> String {
         let value = target.value.map_or("–".to_owned(), |v| format!("{v:.2}"));
         let sign = if target.at_least { "≥" } else { "≤" };
         let limit = format!("{sign} {}", target.limit);
-        let verdict = if target.is_met() { "met" } else { "NOT met" };
+        let verdict = match (target.value, target.is_met()) {
+            (None, _) => "not measured",
+            (_, true) => "met",
+            (_, false) => "NOT met",
+        };
         table += &format!("{:<62}{value:>9}   {limit:<8}{verdict}\n", target.what);
     }
     table
