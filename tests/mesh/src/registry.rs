@@ -14,6 +14,9 @@ use crate::workspace_root;
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
+/// Istio's agent takes no realm that is no URL, and none on a private address.
+const CHALLENGE: &str = "WWW-Authenticate: Basic realm=\"https://registry.example.com/\"\r\n";
+
 /// What it does with those who ask.
 #[derive(Clone, Debug, Default)]
 pub struct Manners {
@@ -76,11 +79,7 @@ impl Image {
         let mut words = request.split(' ');
         let (method, path) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
         let (status, extra, body) = match self.body(path) {
-            _ if !authorized => (
-                "401 Unauthorized",
-                "WWW-Authenticate: Basic realm=\"mesh\"\r\n",
-                Vec::new(),
-            ),
+            _ if !authorized => ("401 Unauthorized", CHALLENGE, Vec::new()),
             Some(body) => ("200 OK", "", body),
             None => ("404 Not Found", "", Vec::new()),
         };

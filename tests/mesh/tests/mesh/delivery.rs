@@ -114,12 +114,17 @@ fn a_pull_secret_and_a_digest() -> Result<()> {
         ("imagePullSecret", "registry".to_owned()),
     ];
     pair(&shop)?;
-    // Without the secret.
+    // Without the secret nothing is fetched.
     overlay.apply()?;
-    wait_for(&fetches(&shop, "manifest_failure"))?;
+    wait_for(
+        &(shop.selector(
+            "istio_agent_wasm_config_conversion_count",
+            "result=\"fetch_failure\"",
+        ) + " > 0"),
+    )?;
     ensure!(
-        shop.failures_during(50)? == 0,
-        "calls fail for want of a password"
+        shop.failures_during(200)? == 0,
+        "calls fail for want of a secret"
     );
     kubectl(&[
         "create",
@@ -132,7 +137,12 @@ fn a_pull_secret_and_a_digest() -> Result<()> {
         "--docker-username=mesh",
         "--docker-password=watch",
     ])?;
-    module_counts(&shop)
+    module_counts(&shop)?;
+    ensure!(
+        shop.failures_during(50)? == 0,
+        "calls fail when the module comes"
+    );
+    Ok(())
 }
 
 fn another_digest_stops_nothing() -> Result<()> {
