@@ -4,6 +4,7 @@
 //! The mesh is the one of `tools/mesh`, and this runs in its network: `make test-mesh`.
 
 pub mod authority;
+pub mod documented;
 pub mod istio;
 pub mod kubectl;
 pub mod namespace;

@@ -4,6 +4,7 @@
 //! is printed at the end of the run.
 
 mod delivery;
+mod documented;
 mod egress;
 mod expiry;
 mod gateways;
@@ -17,6 +18,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let scenarios = [
+        documented::SCENARIOS,
         overlays::SCENARIOS,
         policies::SCENARIOS,
         gateways::SCENARIOS,
