@@ -8,7 +8,7 @@ use super::ancestry::{Ancestry, Known};
 use super::bundle::{Authority, Bundle};
 use super::chain::{Chain, Standing};
 use super::proxy::Proxy;
-use super::trust::{Leaf, Trust};
+use super::trust::{Doubt, Leaf, Trust};
 
 /// The facts, and the time at which they are judged.
 #[derive(Clone, Debug)]
@@ -187,7 +187,7 @@ impl Fleet {
             Trust::Unknown(_) => 1,
             _ => 2,
         });
-        worst.map_or(Trust::No, |judgement| judgement.trust)
+        worst.map_or(Trust::Unknown(Doubt::Nameless), |judgement| judgement.trust)
     }
 
     /// Whether every proxy of which something is known accepts a leaf, as if `without` were taken out.

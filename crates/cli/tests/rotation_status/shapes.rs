@@ -1,6 +1,9 @@
 //! Chains and bundles as control planes make them.
 
+use std::fs;
+
 use crate::metrics::{NEW, NEW_ROOT, OLD, OLD_ROOT, Sidecar};
+use crate::project;
 use crate::run::{json, reasons, verdict, verdicts};
 
 const ROOTS: [&str; 4] = ["--old", OLD_ROOT, "--new", NEW_ROOT];
@@ -143,6 +146,15 @@ fn bundles_of_strangers_close_nothing() {
     assert_eq!(json(&[], &[("web", &sidecar)]).0, 0);
 }
 
+/// What the page about SPIRE says of the gates after a step.
+fn documented(step: &str) -> String {
+    let page = fs::read_to_string(project("docs/ca-rotation-spire.md")).unwrap();
+    let mut rows = page.lines().map(|line| line.split('|').map(str::trim));
+    let row = rows.find(|row| row.clone().nth(1) == Some(step)).unwrap();
+    let gates = row.skip(4).take(5).map(|answer| &answer[..1]);
+    gates.collect::<Vec<_>>().join(" ")
+}
+
 /// SPIRE: prepare, activate, taint, quiet, revoke. The chain is the leaf alone, and the bundle signs.
 #[test]
 fn the_gates_of_a_spire_rotation() {
@@ -172,6 +184,11 @@ fn the_gates_of_a_spire_rotation() {
             .map(|verdict| if verdict == "open" { "y" } else { "n" })
             .collect();
         assert_eq!(answers.join(" "), expected, "{step}: {report:#}");
+        assert_eq!(
+            documented(step),
+            expected,
+            "docs/ca-rotation-spire.md: {step}"
+        );
     }
     // A node that lags when the new CA signs.
     let lagging = Sidecar::blind()
