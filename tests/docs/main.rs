@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use mtls_watch_core::config::{Config, Hierarchy};
-use mtls_watch_core::handshake::{Failure, Reason};
+use mtls_watch_core::handshake::{Failure, Reason, phrases};
 use mtls_watch_core::host::MetricKind;
 use mtls_watch_core::metrics::{CATALOGUE, HANDSHAKE_FAILURES};
 use mtls_watch_core::report::failure_line;
@@ -101,6 +101,18 @@ fn every_reason_is_documented() {
         rows.collect::<String>()
     );
     check_generated("docs/handshake-failures.md", "reasons", &table);
+}
+
+#[test]
+fn what_explain_knows_is_listed() {
+    let rows = phrases().map(|(stack, text, reason)| {
+        format!("| {stack} | `{}` | `{}` |\n", text.trim(), reason.as_str())
+    });
+    let table = format!(
+        "| stack | text | reason |\n|---|---|---|\n{}",
+        rows.collect::<String>()
+    );
+    check_generated("docs/explain.md", "phrases", &table);
 }
 
 #[test]

@@ -75,7 +75,11 @@ fn cases(pki: &Pki, version: TlsVersion) -> Result<Vec<Case>> {
     let strange_root = Ca::root("Strange Root").issue()?;
     let strange = Signer::issue("Strange CA", |name| strange_root.subordinate(name))?;
     let rotated = Signer::issue("Issuing CA", |name| strange_root.subordinate(name))?;
-    let missing = &["add the missing CA to the bundle", &strange.name];
+    let missing = &[
+        "If this CA is yours",
+        "add the missing CA to the bundle",
+        &strange.name,
+    ];
     // One text for this and for the extended key usage in TLS 1.2; in 1.3 the key is refused before
     // Envoy keeps the certificate.
     let may_not_sign = |name, usage| {
@@ -134,7 +138,9 @@ fn cases(pki: &Pki, version: TlsVersion) -> Result<Vec<Case>> {
         Case::new("issuing_ca unknown_ca", "rotated", &rotated).hint(&[
             &issuing.name,
             &rotated.name,
-            "a new key under the same name: rotation out of order",
+            "a new key under the same name",
+            "rotation out of order",
+            "anyone can use this name",
         ]),
     ])
 }

@@ -177,7 +177,7 @@ fn without_tls() -> Result<()> {
         let mut watch = Watch::new(&proxy.envoy);
         for attempt in Outbound::IN_VAIN {
             attempt(&proxy)?;
-            watch.expect(&failure("none not_tls", "plaintext"))?;
+            watch.expect(&failure("none not_tls", "does not speak TLS on this port"))?;
         }
         watch.nothing_else()?;
     }

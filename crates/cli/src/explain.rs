@@ -4,9 +4,10 @@ use mtls_watch_core::handshake;
 
 use crate::{Error, GOOD, Output, Side, read};
 
-/// Explain why a handshake failed, from the text that says so: reason, layer, meaning, what to do.
+/// Explain why a handshake failed, from the text that says so: reason, layer, holder, meaning, what to do.
 ///
-/// Reads Envoy's transport failure reason, and the errors of OpenSSL, Go and rustls.
+/// Reads Envoy's transport failure reason, and the errors of the TLS stacks that people meet beside it (docs/explain.md).
+/// Several lines are taken together: the server's cause counts more than the alert that its client got.
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     /// On which side of the proxy the peer is: decides whether a refused purpose is clientAuth or serverAuth
@@ -22,7 +23,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Output, Error> {
         "-" => String::from_utf8_lossy(&read("-")?).into_owned(),
         text => text.to_owned(),
     };
-    let failure = handshake::classify(&text, arguments.direction.into())
+    let failure = handshake::explain(&text, arguments.direction.into())
         .ok_or_else(|| Error::Content("the text is not about a TLS handshake".to_owned()))?;
     let reason = failure.reason;
     Ok(Output::new(

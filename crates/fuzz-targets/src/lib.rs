@@ -134,6 +134,7 @@ pub fn failure_text(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     for &direction in Direction::ALL {
         let _ = handshake::classify(&text, direction);
+        let _ = handshake::explain(&text, direction);
     }
 }
 

@@ -69,6 +69,13 @@ impl Certificate {
         }
     }
 
+    /// Whether the issuer's name has a common name. What is called after its organization shares that with others:
+    /// every CA of SPIRE is `O=SPIFFE`.
+    #[must_use]
+    pub fn issuer_has_common_name(&self) -> bool {
+        name::attribute(&self.links.issuer, name::COMMON_NAME).is_some()
+    }
+
     /// Whether the CA that signed `other` has the same name, without making the names.
     #[must_use]
     pub fn has_issuer_of(&self, other: &Certificate) -> bool {

@@ -1,7 +1,7 @@
 //! Handshakes that did not complete.
 
 use super::Inspector;
-use crate::handshake::{self, Failure, Reason};
+use crate::handshake::{self, Failure, Known, Reason};
 use crate::host::{self, Host};
 use crate::metrics::counters::Counter;
 use crate::metrics::issuers::known_cas;
@@ -27,13 +27,7 @@ impl Inspector {
             return;
         };
         let leaf = refused_leaf(host);
-        let failure = match &leaf {
-            Some(leaf) => {
-                let (known, now) = (self.known_cas(host), self.now(host));
-                handshake::settle(failure, leaf, Direction::Inbound, &known, now)
-            }
-            None => failure,
-        };
+        let failure = self.complete(host, failure, leaf.as_ref(), Direction::Inbound);
         self.count_failure(host, Direction::Inbound, &failure, leaf.as_ref());
     }
 
@@ -41,6 +35,7 @@ impl Inspector {
     /// a refused server cannot be read.
     pub(super) fn server_failed(&self, host: &dyn Host, text: &[u8]) {
         if let Some(failure) = classify(text, Direction::Outbound) {
+            let failure = self.complete(host, failure, None, Direction::Outbound);
             self.count_failure(host, Direction::Outbound, &failure, None);
         }
     }
@@ -55,11 +50,26 @@ impl Inspector {
         }
     }
 
-    /// The CAs of this proxy, where its hierarchy is read, and those that signed accepted peers.
-    fn known_cas(&self, host: &dyn Host) -> Vec<String> {
+    /// Completes a failure by what this proxy knows beside the text.
+    // Not inlined: the largest function sets the memory that the module takes to compile.
+    #[inline(never)]
+    fn complete(
+        &self,
+        host: &dyn Host,
+        failure: Failure,
+        leaf: Option<&Certificate>,
+        direction: Direction,
+    ) -> Failure {
         let directory = self.directory.current();
-        let own = directory.cas.iter().map(|ca| ca.subject_ca());
-        known_cas(host).into_iter().chain(own).collect()
+        let trust_domain = own_trust_domain(host, direction);
+        let known = Known {
+            leaf,
+            bundle: directory.bundle(),
+            others: directory.others(),
+            accepted: &known_cas(host),
+            trust_domain: trust_domain.as_deref(),
+        };
+        handshake::settle(failure, &known, direction, self.now(host))
     }
 
     fn count_failure(
@@ -123,6 +133,18 @@ fn refused_leaf(host: &dyn Host) -> Option<Certificate> {
     let text = pem::percent_decode(&text).ok()?;
     let der = pem::certificates(&text).next()?.ok()?;
     x509::parse(&der).ok()
+}
+
+/// The trust domain of the certificate that this proxy has shown, or would have.
+fn own_trust_domain(host: &dyn Host, direction: Direction) -> Option<String> {
+    let side = match direction {
+        Direction::Inbound => "connection",
+        Direction::Outbound => "upstream",
+    };
+    let identity = host.property(&[side, "uri_san_local_certificate"])?;
+    let identity = String::from_utf8_lossy(&identity);
+    let (name, _) = identity.strip_prefix("spiffe://")?.split_once('/')?;
+    Some(name.to_owned())
 }
 
 /// Whether this proxy has a certificate for the server. Envoy does not tell whether the server asked for it. A

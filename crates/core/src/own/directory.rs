@@ -13,7 +13,7 @@ use super::peers;
 use crate::host::{Host, Version};
 use mtls_watch_x509::{self as x509, Certificate};
 
-/// [`WHOLE`] or 0, then the own CAs.
+/// [`WHOLE`] or 0, how many of them are of own chains, then the own CAs: those of chains first.
 const OWN: &str = "mtls_watch/directory";
 /// Hash of that, so that a worker need not copy it at every tick.
 const HASH: &str = "mtls_watch/directory/hash";
@@ -32,8 +32,9 @@ pub struct Directory {
     pub cas: Vec<Certificate>,
     /// Differs where the CAs do; 0: none.
     pub generation: u64,
-    /// How many are own.
+    /// How many are own, and how many of those are of own chains.
     own: usize,
+    chain: usize,
     /// No own CA is missing.
     is_whole: bool,
 }
@@ -41,6 +42,19 @@ pub struct Directory {
 impl Directory {
     fn own(&self) -> &[Certificate] {
         self.cas.get(..self.own).unwrap_or_default()
+    }
+
+    /// The CAs of the trust bundles.
+    #[must_use]
+    pub fn bundle(&self) -> &[Certificate] {
+        self.cas.get(self.chain..self.own).unwrap_or_default()
+    }
+
+    /// The others: of own chains, and of peers.
+    #[must_use]
+    pub fn others(&self) -> [&[Certificate]; 2] {
+        let chain = self.cas.get(..self.chain).unwrap_or_default();
+        [chain, self.cas.get(self.own..).unwrap_or_default()]
     }
 }
 
@@ -66,13 +80,17 @@ impl DirectoryKeeper {
             return;
         }
         let bytes = host.shared(OWN).0.unwrap_or_default();
-        let (is_whole, own) = match bytes.split_first() {
-            Some((whole, ders)) => (*whole == WHOLE, parsed(ders)),
-            None => (false, Vec::new()),
+        let (is_whole, chain, own) = match bytes.split_first_chunk() {
+            Some(([whole, chain], list)) => {
+                let chain = ders(list).take(usize::from(*chain));
+                (*whole == WHOLE, parsed(chain).len(), parsed(ders(list)))
+            }
+            None => (false, 0, Vec::new()),
         };
-        let peers = peers::under(&own, &parsed(&peers::shared(host)));
+        let peers = peers::under(&own, &parsed(ders(&peers::shared(host))));
         self.current.replace(Rc::new(Directory {
             own: own.len(),
+            chain,
             is_whole,
             cas: own.into_iter().chain(peers).collect(),
             generation,
@@ -100,20 +118,22 @@ impl DirectoryKeeper {
     }
 }
 
-/// Publishes the own CAs for all workers. `is_whole`: there are no others.
+/// Publishes the own CAs for all workers: of chains, and of bundles. `is_whole`: there are no others.
 pub(super) fn publish<'a>(
     host: &dyn Host,
-    ders: impl Iterator<Item = &'a [u8]>,
+    chain: &[&'a [u8]],
+    bundle: impl Iterator<Item = &'a [u8]>,
     mut is_whole: bool,
 ) {
     let mut list = Vec::new();
-    for (index, der) in ders.enumerate() {
+    for (index, der) in chain.iter().copied().chain(bundle).enumerate() {
         if index >= MAX_CAS || !append(&mut list, der, MAX_BYTES) {
             is_whole = false;
             break;
         }
     }
-    let mut bytes = vec![if is_whole { WHOLE } else { 0 }];
+    let of_chains = u8::try_from(chain.len()).unwrap_or(u8::MAX);
+    let mut bytes = vec![if is_whole { WHOLE } else { 0 }, of_chains];
     bytes.append(&mut list);
     let mut hasher = DefaultHasher::new();
     hasher.write(&bytes);
@@ -132,8 +152,8 @@ fn generation(host: &dyn Host) -> u64 {
     own ^ peers::number(host).rotate_left(32)
 }
 
-fn parsed(list: &[u8]) -> Vec<Certificate> {
-    ders(list).filter_map(|der| x509::parse(der).ok()).collect()
+fn parsed<'a>(ders: impl Iterator<Item = &'a [u8]>) -> Vec<Certificate> {
+    ders.filter_map(|der| x509::parse(der).ok()).collect()
 }
 
 #[cfg(test)]
@@ -145,7 +165,7 @@ mod tests {
         let cut_short = [&100_u32.to_le_bytes()[..], b"certificate"].concat();
         let no_certificate = [&4_u32.to_le_bytes()[..], b"none"].concat();
         for bytes in [&b""[..], b"\xff", &[0xff; 64], &cut_short, &no_certificate] {
-            assert!(parsed(bytes).is_empty(), "{bytes:?}");
+            assert!(parsed(ders(bytes)).is_empty(), "{bytes:?}");
         }
     }
 }

@@ -97,7 +97,8 @@ pub(super) fn update(
     write(host, registry, &lasting);
     write_roster(host, registry, passing);
     let is_whole = secrets.iter().all(Secret::is_known_in_full);
-    directory::publish(host, hierarchy.cas(), is_whole);
+    let chain: Vec<&[u8]> = hierarchy.cas_of_chains().collect();
+    directory::publish(host, &chain, hierarchy.cas_of_bundles(), is_whole);
 }
 
 /// The secrets of a poll, and what of them signs or is trusted. A certificate that comes with a chain and signs
@@ -329,16 +330,20 @@ impl<'a> Hierarchy<'a> {
         }
     }
 
-    /// Every CA that signs in a chain or is trusted and is known as it is, those of the chains first: a bundle
-    /// can have more than the directory holds.
-    fn cas(&self) -> impl Iterator<Item = &'a [u8]> {
+    /// Every CA that signs in a chain and is known as it is.
+    fn cas_of_chains(&self) -> impl Iterator<Item = &'a [u8]> {
         let of_chains = self.chains.iter().flat_map(|chain| {
             // Without the leaf it cannot be told who signs.
             let others = chain.secret.full().filter(|_| chain.secret.leaf_unreadable);
             chain.links.iter().skip(1).copied().chain(others)
         });
-        let of_bundles = self.bundles.iter().flat_map(|bundle| bundle.full());
-        of_chains.chain(of_bundles).map(|ca| ca.der.as_slice())
+        of_chains.map(|ca| ca.der.as_slice())
+    }
+
+    /// Every CA that is trusted and is known as it is. A bundle can have more than the directory holds.
+    fn cas_of_bundles(&self) -> impl Iterator<Item = &'a [u8]> {
+        let trusted = self.bundles.iter().flat_map(|bundle| bundle.full());
+        trusted.map(|ca| ca.der.as_slice())
     }
 }
 

@@ -8,6 +8,7 @@ mod connections;
 mod duplicates;
 mod fake_host;
 mod gauges;
+mod handshake;
 mod history;
 mod log_lines;
 mod metrics;

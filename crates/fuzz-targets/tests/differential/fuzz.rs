@@ -143,7 +143,7 @@ fn seeds_are_what_their_targets_read() {
     assert_eq!(admin::certificates(&certs, &[]).unwrap().len(), 2);
     for text in FAILURES {
         assert!(
-            handshake::classify(text, Direction::Inbound).is_some(),
+            handshake::explain(text, Direction::Inbound).is_some(),
             "{text}"
         );
     }
