@@ -5,7 +5,9 @@ use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use testbed::servers::Step;
+use testbed::pki::ExtendedKeyUsage;
+use testbed::servers::{ServerTls, Step};
+use testbed::stats::{DEADLINE, eventually, wait_for};
 use testbed::{Client, Server, TlsVersion};
 
 use crate::outbound::Outbound;
@@ -56,6 +58,91 @@ fn clients_that_leave_right_after_the_handshake() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Health checks of load balancers: of the port, and of TLS with a valid certificate.
+#[test]
+fn clients_that_reset_before_and_after_the_handshake() -> Result<()> {
+    let pki = Pki::new()?;
+    for file in ["network.yaml", "both.yaml"] {
+        for sample in [pki.sample(file)?, pki.sample(file)?.inspecting_tls()] {
+            let proxy = Proxy::http(sample)?;
+            let tls = |version| Ok::<_, anyhow::Error>(pki.client()?.version(version).resetting());
+            for client in [
+                Client::plaintext().resetting(),
+                tls(TlsVersion::V1_2)?,
+                tls(TlsVersion::V1_3)?,
+            ] {
+                for _ in 0..3 {
+                    drop(client.tcp(proxy.port)?);
+                }
+            }
+            Watch::new(&proxy.envoy).nothing_else()?;
+            // In TLS 1.3 the client may be gone before Envoy has its certificate.
+            eventually(DEADLINE, || {
+                let seen = proxy.stats()?.sum(CONNECTIONS, &[("security", "mtls")]);
+                ensure!((3.0..=6.0).contains(&seen), "{seen} connections");
+                Ok(())
+            })?;
+            Watch::new(&proxy.envoy).nothing_else()?;
+        }
+    }
+    Ok(())
+}
+
+/// Not the server, but this proxy closes: by `deny`, or by a limit of its own.
+#[test]
+fn connections_that_this_proxy_closes() -> Result<()> {
+    let pki = Pki::new()?;
+    let server_only = [ExtendedKeyUsage::ServerAuth];
+    let leaf = pki.pay().extended_key_usages(&server_only).issue()?;
+    let denying = pki
+        .sample("upstream.yaml")?
+        .configuration(r#"{"deny": ["client_auth_missing"], "log_repeat": "0s"}"#);
+    let idle = pki.sample("upstream.yaml")?;
+    let idle = idle.set("TcpProxy", "idle_timeout", "0.5s");
+    let limited = pki.sample("upstream.yaml")?;
+    let limited = limited.set("TcpProxy", "max_downstream_connection_duration", "0.5s");
+    for (name, sample) in [("deny", denying), ("idle", idle), ("limit", limited)] {
+        let server = Server::script(&[Step::ReceiveAll], Some(ServerTls::new(&leaf)))?;
+        let envoy = sample.upstream("peer_tcp", server.port()).start(1)?;
+        for talks in [true, false] {
+            let mut connection = Client::plaintext().tcp(envoy.listener_port("outbound_tcp")?)?;
+            if talks {
+                connection.send(b"hello")?;
+            }
+            // A connection is denied when something happens on it.
+            if talks || name != "deny" {
+                connection.closed_by_peer()?;
+            }
+        }
+        let peer = [("envoy_cluster_name", "peer_tcp")];
+        let ended = "envoy_cluster_upstream_cx_destroy";
+        wait_for(&envoy, ended, &peer, |count| count == 2.0)?;
+        Watch::new(&envoy).nothing_else().context(name)?;
+    }
+    Ok(())
+}
+
+/// What answers on one new connection and hangs up on the next has not refused the certificate.
+#[test]
+fn servers_that_answer_every_second_request() -> Result<()> {
+    let pki = Pki::new()?;
+    let tls = pki.server_tls()?.version(TlsVersion::V1_3);
+    let (answer, die) = ([Step::Receive, Step::Send(ANSWER)], [Step::Receive]);
+    let server = Server::script(&answer, Some(tls))?;
+    let proxy = Outbound::start(pki.sample("upstream.yaml")?, server)?;
+    for request in 0..6 {
+        let (steps, status) = match request % 2 {
+            0 => (&answer[..], 200),
+            _ => (&die[..], 503),
+        };
+        proxy.server.follow(steps);
+        ensure!(proxy.get()?.status == status, "request {request}");
+        proxy.wait_until_closed("peer_http", request + 1)?;
+    }
+    proxy.wait_for_silence()?;
+    Watch::new(&proxy.envoy).nothing_else()
 }
 
 /// In whichever way a client hangs up later.

@@ -10,7 +10,7 @@ use testbed::servers::{ServerTls, Step};
 use testbed::{Ca, Client, Hierarchy, Server, TlsVersion, TrustBundle};
 
 use crate::outbound::Outbound;
-use crate::setup::{Pki, Proxy};
+use crate::setup::{Pki, Proxy, REQUESTS};
 use crate::watch::{Failure, Watch, be_refused};
 
 /// How soon an operator sees it.
@@ -40,19 +40,42 @@ fn by_a_server_in_tls_1_3_is_counted_within_a_second() -> Result<()> {
     watch.nothing_else()
 }
 
+/// The usual mistake of egress: the server wants a certificate, and the cluster has none.
+#[test]
+fn by_a_server_that_wants_a_certificate_where_there_is_none() -> Result<()> {
+    let pki = Pki::new()?;
+    let server = Server::http_echo(Some(pki.server_tls()?.version(TlsVersion::V1_3)))?;
+    let sample = pki.sample("upstream.yaml")?.remove("tls_certificates");
+    let proxy = Outbound::start(sample, server)?;
+    let mut watch = Watch::new(&proxy.envoy);
+    let required = Failure::new("outbound none certificate_required").hint(&["certificate"]);
+    for _ in 0..3 {
+        for attempt in Outbound::IN_VAIN {
+            attempt(&proxy)?;
+            watch.expect_within(SOON, &required)?;
+        }
+    }
+    let stats = proxy.envoy.stats()?;
+    assert_eq!(stats.sum(REQUESTS, &[("status", "refused")]), 3.0);
+    assert_eq!(stats.sum(REQUESTS, &[]), 3.0);
+    watch.nothing_else()
+}
+
 /// Where that is taken for a refusal and is none: a server that dies on the first request of a
-/// connection, and, at Envoy's limit of connections, one that closes when a request has waited for it.
+/// connection. One that has answered before is not, not even at Envoy's limit of connections, where a request waits for
+/// a connection that is there.
 #[test]
 fn cannot_be_told_from_a_server_that_dies_at_once() -> Result<()> {
     const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
     let one_connection = json!({"thresholds": [{"max_connections": 1}]});
     let slowly = Step::Wait(Duration::from_millis(300));
     let pki = Pki::new()?;
-    for (steps, statuses) in [
-        (&[Step::Receive][..], &[503][..]),
+    for (steps, statuses, taken) in [
+        (&[Step::Receive][..], &[503][..], true),
         (
             &[Step::Receive, slowly, Step::Send(ANSWER), Step::Receive],
             &[200, 503],
+            false,
         ),
     ] {
         let tls = pki.server_tls()?.version(TlsVersion::V1_3);
@@ -68,7 +91,11 @@ fn cannot_be_told_from_a_server_that_dies_at_once() -> Result<()> {
         })?;
         got.sort_unstable();
         assert_eq!(got, statuses);
-        Watch::new(&proxy.envoy).expect(&by_server("look at the other side's log"))?;
+        let mut watch = Watch::new(&proxy.envoy);
+        if taken {
+            watch.expect(&by_server("look at the other side's log"))?;
+        }
+        watch.nothing_else()?;
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use testbed::stats::wait_for;
 use testbed::{Ca, Client, Identity, Sample, Server, TlsVersion};
 
 use crate::outbound::Outbound;
-use crate::setup::{PAY, Pki};
+use crate::setup::{CONNECTIONS, OUTBOUND, PAY, Pki, REQUESTS};
 use crate::watch::{Failure, Watch, be_refused};
 
 #[test]
@@ -220,6 +220,45 @@ fn that_reset_in_the_middle_of_the_handshake() -> Result<()> {
     watch.nothing_else()
 }
 
+/// It is no request to a server without a certificate either.
+#[test]
+fn that_close_in_the_middle_of_the_handshake() -> Result<()> {
+    let pki = Pki::new()?;
+    let server = Server::script(&[Step::Receive], None)?;
+    let proxy = Outbound::start(pki.sample("upstream.yaml")?, server)?;
+    for attempt in Outbound::IN_VAIN {
+        attempt(&proxy)?;
+    }
+    let stats = proxy.envoy.stats()?;
+    assert_eq!(stats.sum(REQUESTS, &[]), 0.0);
+    assert_eq!(stats.sum(CONNECTIONS, &[]), 0.0);
+    Watch::new(&proxy.envoy).nothing_else()
+}
+
+/// Envoy tells how often it tried, but not why each attempt failed: one count, as the help text of the metric says.
+#[test]
+fn that_are_refused_at_each_of_several_attempts() -> Result<()> {
+    let pki = Pki::new()?;
+    let strangers = Pki::new()?;
+    let server = Server::http_echo(Some(strangers.server_tls()?))?;
+    let retries = json!({"retry_on": "connect-failure", "num_retries": 2});
+    let sample = pki
+        .sample("upstream.yaml")?
+        .set("TcpProxy", "max_connect_attempts", 5)
+        .insert("route", "retry_policy", retries);
+    let proxy = Outbound::start(sample, server)?;
+    let mut watch = Watch::new(&proxy.envoy);
+    for attempt in Outbound::IN_VAIN {
+        attempt(&proxy)?;
+        watch.expect(&failure("intermediate_ca unknown_ca", "trust"))?;
+    }
+    let refused = [OUTBOUND, ("status", "refused")];
+    let stats = proxy.envoy.stats()?;
+    assert_eq!(stats.sum(REQUESTS, &refused), 1.0);
+    assert_eq!(stats.sum(REQUESTS, &[]), 1.0);
+    watch.nothing_else()
+}
+
 /// No handshake has failed where none has begun.
 #[test]
 fn that_cannot_be_reached_are_no_failure() -> Result<()> {
@@ -245,6 +284,7 @@ fn unreached(sample: Sample, counter: &str) -> Result<()> {
     let envoy = sample.start(1)?;
     let response = Client::plaintext().get(envoy.listener_port("outbound_http")?, "/", &[])?;
     assert_eq!(response.status, 503);
+    assert_eq!(envoy.stats()?.sum(REQUESTS, &[]), 0.0);
     be_refused(&Client::plaintext(), envoy.listener_port("outbound_tcp")?)?;
     for cluster in ["peer_http", "peer_tcp"] {
         let labels = [("envoy_cluster_name", cluster)];

@@ -175,7 +175,7 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "connection",
         Cost {
-            instructions: 6_420,
+            instructions: 6_800,
             entries: 7,
             host_calls: 11,
             answers: 2,

@@ -36,6 +36,7 @@ use crate::{Identity, TlsVersion, TrustBundle};
 #[derive(Clone, Debug)]
 pub struct Client {
     tls: Option<Tls>,
+    resets: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -51,7 +52,16 @@ struct Tls {
 impl Client {
     /// A client without TLS.
     pub fn plaintext() -> Self {
-        Self { tls: None }
+        Self {
+            tls: None,
+            resets: false,
+        }
+    }
+
+    /// The same; its connections end with a reset, as those of many health checks.
+    pub fn resetting(mut self) -> Self {
+        self.resets = true;
+        self
     }
 
     /// A TLS 1.3 client without a certificate that accepts any server.
@@ -63,7 +73,10 @@ impl Client {
             server_name: "localhost".to_owned(),
             config: None,
         };
-        Self { tls: Some(tls) }
+        Self {
+            tls: Some(tls),
+            resets: false,
+        }
     }
 
     /// A TLS 1.3 client that presents `identity`, however unsound, and accepts any server.
@@ -179,6 +192,9 @@ impl Client {
     async fn connect(&self, port: u16) -> Result<(Box<dyn Stream>, Session)> {
         let tcp = TcpStream::connect(("127.0.0.1", port)).await?;
         tcp.set_nodelay(true)?;
+        if self.resets {
+            tcp.set_zero_linger()?;
+        }
         let Some(tls) = &self.tls else {
             return Ok((Box::new(tcp), Session::default()));
         };

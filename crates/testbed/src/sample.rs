@@ -245,6 +245,21 @@ impl Sample {
         self
     }
 
+    /// Has a listener filter look at the first bytes of each connection, whether they are TLS.
+    pub fn inspecting_tls(mut self) -> Self {
+        let inspector = yaml(json!([{
+            "name": "envoy.filters.listener.tls_inspector",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector",
+            },
+        }]));
+        let listeners = self.root["static_resources"]["listeners"].as_sequence_mut();
+        for listener in listeners.into_iter().flatten() {
+            listener["listener_filters"] = inspector.clone();
+        }
+        self
+    }
+
     /// Removes every occurrence of the key `key`.
     pub fn remove(self, key: &str) -> Self {
         self.edit_mappings(|node| {

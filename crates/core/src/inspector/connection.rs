@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::failure::{is_just_connected, presented_certificate};
+use super::failure::{self, presented_certificate};
 use super::shown::{Names, PEER, SERVER, Shown};
 use super::{Decision, Inspector, Listener, Party, Peer, Posture, Server};
 use crate::host::{self, Host};
@@ -52,6 +52,8 @@ pub struct ConnectionWatch {
     server_spoke: bool,
     /// Whether the client has said that it is done.
     client_done: bool,
+    /// Whether this connection was denied: then Envoy closes it, not the server.
+    denied: bool,
 }
 
 /// One end of the connection.
@@ -87,6 +89,7 @@ impl ConnectionWatch {
     pub fn new(inspector: Rc<Inspector>) -> Self {
         Self {
             client_done: false,
+            denied: false,
             looks: (0, UnixTime(0)),
             server_spoke: false,
             inspector,
@@ -112,17 +115,23 @@ impl ConnectionWatch {
                 return Decision::Continue;
             }
         }
-        self.server_spoke |= event == Event::UpstreamData;
+        let is_answer = event == Event::UpstreamData && !self.server_spoke;
+        self.server_spoke |= is_answer;
         self.client_done |= event == Event::DownstreamEnd;
         let mut close = self.look_downstream(host, event, listener);
         if listener.inspects_upstream() && !matches!(self.downstream, Side::Refused) {
             if !self.upstream.is_unchanged(&self.inspector) {
                 close |= self.look_upstream(host, event, listener);
             }
+            if is_answer && matches!(self.upstream, Side::Watched(..)) {
+                let now = self.inspector.clock.get();
+                self.inspector.answers.note(host, now);
+            }
             if self.counts && self.was_hung_up_on(host, event) {
-                self.inspector.rejected_by_server(host);
+                self.inspector.hung_up(host);
             }
         }
+        self.denied |= close;
         match close {
             true => Decision::Deny,
             false => Decision::Continue,
@@ -237,8 +246,9 @@ impl ConnectionWatch {
         event == Event::Close { by_client: false }
             && !self.server_spoke
             && !self.client_done
+            && !self.denied
             && matches!(self.upstream, Side::Watched(..))
-            && is_just_connected(host)
+            && failure::server_left_at_once(host)
     }
 }
 
@@ -304,6 +314,10 @@ fn leaving_client(sight: &Sight, listener: Listener) -> Client {
         // Envoy's listener filter for TLS leaves a reason on connections without TLS.
         if !listener.inspects_client(host) {
             return Client::Application;
+        }
+        // A client that has shown its certificate and resets was not refused.
+        if failure::is_reset(&reason) && host::boolean(host, &["connection", "mtls"]) {
+            return Client::Met(inspector.downstream(host, None));
         }
         if sight.counts {
             inspector.client_failed(host, &reason);

@@ -1,12 +1,15 @@
 //! Handshakes that did not complete.
 
-use super::Inspector;
+use super::{Inspector, Peer};
 use crate::handshake::{self, Failure, Known, Reason};
 use crate::host::{self, Host};
 use crate::metrics::counters::Counter;
 use crate::metrics::issuers::known_cas;
 use crate::terms::Direction;
 use mtls_watch_x509::{self as x509, Certificate, pem};
+
+/// Envoy's response flag UF: no connection with the server came about (response_flags, bit 5).
+const UPSTREAM_CONNECTION_FAILURE: u64 = 1 << 5;
 
 /// Envoy's response flag UC: the upstream connection was terminated (response_flags, bit 6).
 const UPSTREAM_CONNECTION_TERMINATION: u64 = 1 << 6;
@@ -19,6 +22,10 @@ const NEW_CONNECTION: u64 = 100_000;
 /// that closes idle connections. Nanoseconds.
 const AT_ONCE: u64 = 1_000_000_000;
 
+/// The same of a TCP connection, which Envoy also closes by its own short timeouts, without a flag that says so. Twice
+/// the time that connecting took comes on top.
+const AT_ONCE_TCP: u64 = 400_000_000;
+
 impl Inspector {
     /// Envoy refused the client, or the client refused Envoy. On Envoy 1.38 and later the certificate
     /// that was refused can be read at the close of the connection; it names the peer.
@@ -26,28 +33,59 @@ impl Inspector {
         let Some(failure) = classify(text, Direction::Inbound) else {
             return;
         };
+        if failure.reason == Reason::Reset && !has_begun(host) {
+            return;
+        }
         let leaf = refused_leaf(host);
         let failure = self.complete(host, failure, leaf.as_ref(), Direction::Inbound);
         self.count_failure(host, Direction::Inbound, &failure, leaf.as_ref());
     }
 
     /// Envoy refused the server, or the server refused Envoy during the handshake. The certificate of
-    /// a refused server cannot be read.
-    pub(super) fn server_failed(&self, host: &dyn Host, text: &[u8]) {
-        if let Some(failure) = classify(text, Direction::Outbound) {
-            let failure = self.complete(host, failure, None, Direction::Outbound);
-            self.count_failure(host, Direction::Outbound, &failure, None);
-        }
+    /// a refused server cannot be read. Whether it was a handshake that failed.
+    pub(super) fn server_failed(&self, host: &dyn Host, text: &[u8]) -> bool {
+        let Some(failure) = classify(text, Direction::Outbound) else {
+            return false;
+        };
+        let failure = self.complete(host, failure, None, Direction::Outbound);
+        self.count_failure(host, Direction::Outbound, &failure, None);
+        true
     }
 
-    /// In TLS 1.3 a client's handshake is over before the server has judged its certificate. A server
+    /// In TLS 1.3 a client's handshake is over before the server has judged its certificate, or missed it. A server
     /// that refuses it hangs up on a connection that looks established: nothing was ever received on
-    /// it, and no reason is given.
-    pub(super) fn rejected_by_server(&self, host: &dyn Host) {
-        if presented_certificate(host) && is_tls13(host) {
-            let failure = Failure::new(Reason::RejectedByPeer, None);
-            self.count_failure(host, Direction::Outbound, &failure, None);
+    /// it, and no reason is given. Whether this was such a refusal: a server that has lately answered on a new
+    /// connection has another reason.
+    pub(super) fn hung_up(&self, host: &dyn Host) -> bool {
+        let now = self.now(host);
+        if !is_tls13(host) || self.answers.lately(host, now) {
+            return false;
         }
+        let failure = Failure::new(
+            match presented_certificate(host) {
+                true => Reason::RejectedByPeer,
+                false => Reason::CertificateRequired,
+            },
+            None,
+        );
+        self.count_failure(host, Direction::Outbound, &failure, None);
+        true
+    }
+
+    /// Whether the server has refused this proxy after the handshake, with the request already on its way. A server
+    /// that closes an idle connection hits a request on a connection that was there before. From time to
+    /// time it is noted of a server that it answers on new connections.
+    pub(super) fn refused_request(&self, host: &dyn Host, server: &Peer) -> bool {
+        let flags = host::integer(host, &["response", "flags"]).unwrap_or_default();
+        if flags & UPSTREAM_CONNECTION_TERMINATION != 0 {
+            return is_new_connection(host)
+                && is_just_connected(host, AT_ONCE)
+                && self.hung_up(host);
+        }
+        if flags == 0 && server.is_answer_due(self.clock.get()) && is_new_connection(host) {
+            self.answers.note(host, self.clock.get());
+        }
+        false
     }
 
     /// Completes a failure by what this proxy knows beside the text.
@@ -98,28 +136,60 @@ impl Inspector {
     }
 }
 
-/// Whether a request failed because its server hung up on a new connection before the first byte. A
-/// server that closes an idle connection hits a request on a connection that was there before.
-pub(super) fn server_hung_up(host: &dyn Host) -> bool {
-    let flags = host::integer(host, &["response", "flags"]);
-    let terminated = flags.is_some_and(|flags| flags & UPSTREAM_CONNECTION_TERMINATION != 0);
-    terminated && pool_wait(host) >= Some(NEW_CONNECTION) && is_just_connected(host)
+/// Whether the pool has made a connection for this request.
+fn is_new_connection(host: &dyn Host) -> bool {
+    pool_wait(host) >= Some(NEW_CONNECTION)
 }
 
-/// Whether the connection with the server was made just now. That takes a clock that is asked now: the one of
+/// Whether connecting to the server failed, or its handshake did.
+pub(super) fn failed_to_connect(host: &dyn Host) -> bool {
+    let flags = host::integer(host, &["response", "flags"]);
+    flags.is_some_and(|flags| flags & UPSTREAM_CONNECTION_FAILURE != 0)
+}
+
+/// Whether a TCP connection ended right after the server's handshake, and Envoy knows of no reason: where it closes by
+/// a limit of its own, or the server has reset the connection, a flag says so. A refusal ends in an alert, which has
+/// none.
+pub(super) fn server_left_at_once(host: &dyn Host) -> bool {
+    let flags = host::integer(host, &["response", "flags"]);
+    let connecting = pool_wait(host).unwrap_or_default();
+    flags.unwrap_or_default() == 0
+        && is_just_connected(
+            host,
+            AT_ONCE_TCP.saturating_add(connecting.saturating_mul(2)),
+        )
+}
+
+/// Whether the connection with the server was made within that time. That takes a clock that is asked now: the one of
 /// the last tick is up to five seconds old. A connection of the future tells of a clock that was set.
-pub(super) fn is_just_connected(host: &dyn Host) -> bool {
+fn is_just_connected(host: &dyn Host, within: u64) -> bool {
     let started = host::integer(host, &["request", "time"]);
     let connected = started
         .zip(pool_wait(host))
         .map(|(started, wait)| started.saturating_add(wait));
     let age = connected.and_then(|connected| host.nanoseconds()?.checked_sub(connected));
-    age.is_some_and(|age| age <= AT_ONCE)
+    age.is_some_and(|age| age <= within)
 }
 
 /// Nanoseconds from the start of the request, or connection, until the server's connection was ready.
 fn pool_wait(host: &dyn Host) -> Option<u64> {
     host::integer(host, &["upstream", "cx_pool_ready_duration"])
+}
+
+/// Whether a client's reset was in the middle of a handshake for certain. Before its first byte Envoy has TLS 1.2 for the
+/// version, and the server name only where a listener filter reads it: a client that offers no more than TLS 1.2 cannot
+/// be told from a health check that connects and resets.
+fn has_begun(host: &dyn Host) -> bool {
+    let version = host.property(&["connection", "tls_version"]);
+    version.as_deref() == Some(b"TLSv1.3")
+        || host
+            .property(&["connection", "requested_server_name"])
+            .is_some()
+}
+
+/// Whether the text says that the connection was reset.
+pub(super) fn is_reset(text: &[u8]) -> bool {
+    classify(text, Direction::Inbound).is_some_and(|failure| failure.reason == Reason::Reset)
 }
 
 fn classify(text: &[u8], direction: Direction) -> Option<Failure> {

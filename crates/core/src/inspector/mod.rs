@@ -1,6 +1,7 @@
 //! One peer's way through the house: who is it, what is its certificate, how does it stand, which
 //! series move. Everything a filter does is decided here, over the [`Host`] trait.
 
+mod answers;
 mod cache;
 mod connection;
 mod failure;
@@ -31,6 +32,7 @@ use crate::report::{Named, Reporter};
 use crate::source::read::{Fingerprint, PeerCertificates, Reading};
 use crate::source::xfcc;
 use crate::terms::{Direction, Finding, Findings, Security};
+use answers::Answers;
 use cache::Cache;
 use mtls_watch_x509::chain::{self, Layer, Member};
 use mtls_watch_x509::hex;
@@ -138,6 +140,7 @@ pub struct Inspector {
     reporter: Reporter,
     poller: Option<Poller>,
     directory: DirectoryKeeper,
+    answers: Answers,
     /// Whether it was said that the filter stands in a cluster's chain.
     misplaced: Cell<bool>,
     /// The time when a host call last asked for it; at most one tick old.
@@ -204,6 +207,7 @@ impl Inspector {
                 .clone()
                 .map(|hierarchy| Poller::new(hierarchy, config.thresholds.clone())),
             directory: DirectoryKeeper::default(),
+            answers: Answers::default(),
             misplaced: Cell::default(),
             clock: Cell::default(),
             last_tick: Cell::default(),
@@ -290,7 +294,7 @@ impl Inspector {
         if let Some(reason) = host.property(&["upstream", "transport_failure_reason"]) {
             return Server::Failed(reason);
         }
-        if host.property(&["upstream", "address"]).is_none() {
+        if !is_connected(host) {
             return Server::Unknown;
         }
         let tls = host.property(&["upstream", "tls_version"]).is_some();
@@ -472,6 +476,13 @@ fn unreadable_layers(reading: &Reading) -> Vec<Layer> {
 fn ends_tls(host: &dyn Host) -> bool {
     host.property(&["connection", "tls_version"]).is_some()
         || host::boolean(host, &["connection", "mtls"])
+}
+
+/// Whether there is a connection with the server: its address is known before. Envoy gives this proxy's own address on
+/// it from then on; where a host does not, the response says whether connecting failed.
+fn is_connected(host: &dyn Host) -> bool {
+    host.property(&["upstream", "local_address"]).is_some()
+        || host.property(&["upstream", "address"]).is_some() && !failure::failed_to_connect(host)
 }
 
 /// Whether Envoy has verified the client's certificate, as far as it says (1.39 or later): before, it

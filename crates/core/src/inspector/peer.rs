@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use crate::host::Host;
+use crate::host::{Host, TICK};
 use crate::metrics::counters::Registry;
 use crate::metrics::issuers::IssuerSeries;
 use crate::metrics::sightings::IdentitySeries;
@@ -34,6 +34,8 @@ pub struct Peer {
     report_at: Cell<UnixTime>,
     /// Whether its remaining lifetime has been recorded by nobody yet.
     fresh: Cell<bool>,
+    /// From when it is worth a question whether it answers on new connections.
+    ask_at: Cell<UnixTime>,
 }
 
 /// How a peer stands, for as long as nothing changes.
@@ -86,6 +88,7 @@ impl Peer {
             last_seen: Cell::default(),
             report_at: Cell::default(),
             fresh: Cell::new(true),
+            ask_at: Cell::default(),
         }
     }
 
@@ -118,6 +121,16 @@ impl Peer {
     /// Whether this is asked for the first time.
     pub(super) fn take_fresh(&self) -> bool {
         self.fresh.replace(false)
+    }
+
+    /// Whether it was not asked lately if the peer answers on new connections: once a tick is enough.
+    pub(super) fn is_answer_due(&self, now: UnixTime) -> bool {
+        let ask_at = self.ask_at.get();
+        let is_due = now >= ask_at || ask_at > now.plus(TICK);
+        if is_due {
+            self.ask_at.set(now.plus(TICK));
+        }
+        is_due
     }
 
     /// Notes that the peer is there. The gauges learn of it at the next tick.

@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use super::failure::server_hung_up;
 use super::flag;
 use super::place::{self, Mark, Standing};
 use super::shown::{PEER, SERVER, STATUS, Shown};
@@ -80,7 +79,11 @@ impl RequestWatch {
         let mut decision = Decision::Continue;
         if self.downstream.listener.inspects_upstream() && !self.denied {
             match inspector.upstream(host) {
-                Server::Failed(reason) if self.counts() => inspector.server_failed(host, &reason),
+                Server::Failed(reason) if self.counts() => {
+                    if inspector.server_failed(host, &reason) {
+                        self.was_refused(host);
+                    }
+                }
                 Server::Met(party) if self.concerns(&party) => {
                     decision = self.look_upstream(host, &party);
                 }
@@ -111,20 +114,34 @@ impl RequestWatch {
 
     fn look_upstream(&mut self, host: &dyn Host, server: &Party) -> Decision {
         let inspector = Rc::clone(&self.inspector);
-        if let Party::Certified(_) = server
+        if let Party::Certified(peer) = server
             && self.counts()
         {
             inspector.record_new_server(host, server);
-            if server_hung_up(host) {
-                inspector.rejected_by_server(host);
+            if inspector.refused_request(host, peer) {
+                self.was_refused(host);
+                return Decision::Continue;
             }
         }
         let (flag, decision) = self.look(host, Direction::Outbound, server);
-        // Where the client is inspected, the flag is about the client.
+        self.flag_server(flag);
+        decision
+    }
+
+    /// The request never got through to the server.
+    fn was_refused(&mut self, host: &dyn Host) {
+        let (direction, status) = (Direction::Outbound, Status::Refused);
+        let counter = Counter::Request(direction, status);
+        self.inspector.count(host, counter);
+        self.show(host, direction, Shown::Anonymous(status));
+        self.flag_server(self.flags().then(|| status.as_str().to_owned()));
+    }
+
+    /// Where the client is inspected, the flag is about the client.
+    fn flag_server(&mut self, flag: Option<String>) {
         if self.downstream.client.is_none() {
             self.flag = flag;
         }
-        decision
     }
 
     /// Counts the request by the party's status; gives the flag and what the configuration says.

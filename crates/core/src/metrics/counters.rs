@@ -129,6 +129,10 @@ impl Counter {
             Status::ALL
                 .iter()
                 .copied()
+                // A client that is refused makes no request.
+                .filter(move |status| {
+                    direction == Direction::Outbound || *status != Status::Refused
+                })
                 .map(move |status| Counter::Request(direction, status))
         });
         let inspections = Source::ALL.iter().copied().flat_map(|source| {
@@ -285,6 +289,7 @@ mod tests {
 
     fn all() -> Vec<Counter> {
         let mut all: Vec<Counter> = Counter::at_load().collect();
+        all.push(Counter::Request(Direction::Inbound, Status::Refused));
         for &direction in Direction::ALL {
             for layer in Layer::ALL.iter().copied().map(Some).chain([None]) {
                 for &holder in Holder::ALL {

@@ -149,7 +149,7 @@ pub const CONNECTIONS: Metric<(Direction, Security)> = Metric::counter(
 /// Requests, by the peer's status.
 pub const REQUESTS: Metric<(Direction, Status)> = Metric::counter(
     "mtls_requests_total",
-    "Requests (HTTP filter) by the peer's status at that moment",
+    "Requests (HTTP filter) by the peer's status at that moment; refused: the server's handshake was refused by either side, the request never got through",
 );
 /// Findings per connection.
 pub const CONNECTION_FINDINGS: Metric<(Direction, Layer, Finding)> = Metric::counter(
@@ -164,7 +164,7 @@ pub const REQUEST_FINDINGS: Metric<(Direction, Layer, Finding)> = Metric::counte
 /// Handshakes that did not complete.
 pub const HANDSHAKE_FAILURES: Metric<(Direction, Option<Layer>, Holder, Reason)> = Metric::counter(
     "mtls_handshake_failures_total",
-    "Handshakes that did not complete, by cause (network filter; outbound also HTTP filter); layer none where no certificate is concerned; holder: whose thing must be changed",
+    "Handshakes that did not complete, by cause (network filter; outbound also HTTP filter); layer none where no certificate is concerned; holder: whose thing must be changed. One count is one connection with a client, one TCP connection with a server, or one request: requests that wait for the same handshake count one each, attempts that are repeated count once",
 );
 /// Connections by the CA that signed the leaf.
 pub const CONNECTIONS_BY_ISSUER: Metric<(Direction, Issuer<'static>)> = Metric::counter(

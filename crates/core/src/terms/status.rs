@@ -25,6 +25,8 @@ pub enum Status {
     NoCertificate,
     /// The peer's identity is known from Istio's HBONE tunnel only, its certificate is not.
     Hbone,
+    /// The handshake was refused by either side: the request never got through.
+    Refused,
 }
 
 impl Status {

@@ -133,6 +133,7 @@ fn a_proxy_at_rest_has_these_series_and_no_more() {
             [sources, &["ok", "unreadable"]],
         ),
         vec![
+            "direction=.=outbound;.;status=.=refused;.;mtls_requests_total".to_owned(),
             "result=.=ok;.;mtls_watch_hierarchy_polls_total".to_owned(),
             "result=.=error;.;mtls_watch_hierarchy_polls_total".to_owned(),
             "mtls_watch_series_overflow_total".to_owned(),

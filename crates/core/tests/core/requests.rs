@@ -176,20 +176,103 @@ fn a_server_with_tls_but_no_certificate_counts_in_a_gateway_too() {
     assert_eq!(requests(&proxy, "outbound", "no_certificate"), 1);
 }
 
+/// Nobody was chosen; the connection or its handshake did not come about, and Envoy has no reason or one that is not
+/// about TLS.
 #[test]
 fn a_server_that_was_never_reached_counts_for_nothing() {
-    for reason in [None, Some(REFUSED)] {
+    const CONNECTION_FAILURE: u64 = 1 << 5;
+    let chosen = |host: FakeHost| {
+        host.with("upstream.address", "192.0.2.1:443")
+            .with("response.flags", CONNECTION_FAILURE.to_le_bytes())
+    };
+    const DELAYED: &str = "delayed connect error: Connection refused";
+    for change in [(|host| host) as fn(FakeHost) -> FakeHost, chosen, |host| {
+        host.with("upstream.transport_failure_reason", DELAYED)
+    }] {
         let proxy = Proxy::new();
-        let host = FakeHost::new(&proxy).on(Listener::Outbound);
-        let host = match reason {
-            Some(reason) => host
-                .with("upstream.address", "192.0.2.1:443")
-                .with("upstream.transport_failure_reason", reason),
-            None => host,
-        };
+        let host = change(FakeHost::new(&proxy).on(Listener::Outbound));
         Worker::new(&proxy).request(&host);
         assert_eq!(proxy.total("mtls_requests_total"), 0);
+        assert_eq!(proxy.total("mtls_handshake_failures_total"), 0);
     }
+}
+
+#[test]
+fn a_request_whose_handshake_failed_counts_as_refused() {
+    let proxy = Proxy::new();
+    let flags = json!({"flag": {"response_header": "x-peer"}});
+    let host = FakeHost::new(&proxy)
+        .on(Listener::Outbound)
+        .with("upstream.address", "192.0.2.1:443")
+        .with("upstream.transport_failure_reason", REFUSED);
+    Worker::configured(&proxy, flags).request(&host);
+    assert_eq!(requests(&proxy, "outbound", "refused"), 1);
+    assert_eq!(proxy.total("mtls_requests_total"), 1);
+    assert_eq!(host.response_header("x-peer").as_deref(), Some("refused"));
+    let shown = host.filter_state("mtls_watch.upstream_status");
+    assert_eq!(shown.as_deref(), Some("refused"));
+}
+
+/// A response with these flags, on a connection that the pool has made just now.
+fn on_new_connection(proxy: &Rc<Proxy>, address: &str, flags: u64) -> FakeHost {
+    const MILLISECOND: i64 = 1_000_000;
+    FakeHost::new(proxy)
+        .on(Listener::Outbound)
+        .server(&issued(workload()))
+        .with("upstream.address", address)
+        .with("upstream.cx_pool_ready_duration", MILLISECOND.to_le_bytes())
+        .with(
+            "request.time",
+            ((NOW * 1000 - 2) * MILLISECOND).to_le_bytes(),
+        )
+        .with("response.flags", flags.to_le_bytes())
+}
+
+const TERMINATED: u64 = 1 << 6;
+
+/// It answers every second request, and hangs up on the others: its trouble is another one.
+#[test]
+fn a_server_that_has_lately_answered_on_a_new_connection_has_accepted_it() {
+    let proxy = Proxy::new();
+    let worker = Worker::new(&proxy);
+    let (here, there) = ("192.0.2.1:443", "192.0.2.2:443");
+    for _ in 0..3 {
+        worker.request(&on_new_connection(&proxy, here, 0));
+        worker.request(&on_new_connection(&proxy, here, TERMINATED));
+    }
+    assert_eq!(proxy.total("mtls_handshake_failures_total"), 0);
+    worker.request(&on_new_connection(&proxy, there, TERMINATED));
+    assert_eq!(proxy.total("mtls_handshake_failures_total"), 1);
+    assert_eq!(requests(&proxy, "outbound", "refused"), 1);
+    assert_eq!(requests(&proxy, "outbound", "ok"), 6);
+}
+
+/// Old connections go on with the certificate from before.
+#[test]
+fn an_answer_on_an_old_connection_proves_nothing_of_a_new_certificate() {
+    let proxy = Proxy::new();
+    let worker = Worker::new(&proxy);
+    let old = on_new_connection(&proxy, "192.0.2.1:443", 0)
+        .with("upstream.cx_pool_ready_duration", 10_000_u64.to_le_bytes());
+    worker.request(&old);
+    worker.request(&on_new_connection(&proxy, "192.0.2.1:443", TERMINATED));
+    assert_eq!(proxy.total("mtls_handshake_failures_total"), 1);
+}
+
+#[test]
+fn a_server_that_wants_a_certificate_where_this_proxy_has_none() {
+    let proxy = Proxy::new();
+    let host = on_new_connection(&proxy, "192.0.2.1:443", TERMINATED)
+        .with("upstream.uri_san_local_certificate", "");
+    Worker::new(&proxy).request(&host);
+    let labels = [
+        ("direction", "outbound"),
+        ("layer", "none"),
+        ("holder", "own"),
+        ("reason", "certificate_required"),
+    ];
+    let counted = proxy.value("mtls_handshake_failures_total", &labels);
+    assert_eq!(counted, Some(1), "{:?}", proxy.series());
 }
 
 /// How old the server's connection was when it was closed, as Envoy and the clock tell, in milliseconds; how old
