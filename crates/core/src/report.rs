@@ -1,5 +1,6 @@
 //! Log lines: logfmt, bounded, and safe to print whatever a peer put into its certificate.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::fmt::{self, Write as _};
 use std::hash::{BuildHasher as _, Hash};
@@ -180,6 +181,42 @@ fn cut(text: &str, limit: usize) -> Box<str> {
     short.into()
 }
 
+/// What a finding's cure depends on, beside the certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Context<'a> {
+    /// Nothing.
+    None,
+    /// The workload has presented a newer certificate since; how long the connection has been open.
+    Superseded(Option<Seconds>),
+    /// The certificate ends with the CA of that name, which signed it.
+    EndsWithIssuer(&'a str),
+}
+
+impl Context<'_> {
+    fn is_superseded(self) -> bool {
+        matches!(self, Self::Superseded(_))
+    }
+
+    /// The field of the log line, with the space before it.
+    fn field(self) -> String {
+        match self {
+            Self::Superseded(Some(age)) => format!(" connection_age={}s", age.gauge()),
+            _ => String::new(),
+        }
+    }
+
+    fn hint(self, finding: Finding) -> Cow<'static, str> {
+        match self {
+            Self::Superseded(_) => Finding::ConnectionOutlivesCertificate.hint().into(),
+            Self::EndsWithIssuer(issuer) => {
+                format!("ends with its issuer '{issuer}': renew that CA, then this certificate")
+                    .into()
+            }
+            Self::None => finding.hint().into(),
+        }
+    }
+}
+
 /// Writes log lines, each at most once in `log_repeat`, and not more than a few a second.
 pub struct Reporter {
     repeat: Seconds,
@@ -205,7 +242,14 @@ impl Reporter {
     }
 
     /// A finding of a certificate.
-    pub fn finding(&self, now: UnixTime, direction: Direction, named: &Named, finding: Finding) {
+    pub fn finding(
+        &self,
+        now: UnixTime,
+        direction: Direction,
+        named: &Named,
+        finding: Finding,
+        context: Context<'_>,
+    ) {
         let Named {
             layer,
             identity,
@@ -215,7 +259,14 @@ impl Reporter {
             ..
         } = named;
         // Issuer and serial number identify a certificate (RFC 5280, section 4.1.2.2).
-        let subject = (direction, layer, finding, issuer, serial);
+        let subject = (
+            direction,
+            layer,
+            finding,
+            issuer,
+            serial,
+            context.is_superseded(),
+        );
         let level = match Status::of_finding(finding) >= Status::Critical {
             true => Level::Error,
             false => Level::Warn,
@@ -226,13 +277,14 @@ impl Reporter {
             subject,
             || {
                 format!(
-                    "mtls-watch: certificate finding direction={} finding={} layer={} identity={} issuer={} not_after={not_after} hint={}",
+                    "mtls-watch: certificate finding direction={} finding={} layer={} identity={} issuer={} not_after={not_after}{} hint={}",
                     direction.as_str(),
                     finding.as_str(),
                     layer.as_str(),
                     Quoted(identity),
                     Quoted(issuer),
-                    Hint(finding.hint()),
+                    context.field(),
+                    Hint(&context.hint(finding)),
                 )
             },
         );

@@ -4,6 +4,7 @@
 //! In TLS 1.3 a client's handshake ends before the server has judged its certificate: a refusal
 //! shows as an error of the first exchange, not of the connect.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
@@ -24,7 +25,7 @@ use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, HandshakeKind, SignatureScheme,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::TcpSocket;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 
@@ -32,11 +33,14 @@ use crate::runtime::{block_on, spawn};
 use crate::rustls_form::{handshake_key, root_store};
 use crate::{Identity, TlsVersion, TrustBundle};
 
+const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
 /// How to connect to a port of 127.0.0.1. Settings only: each call makes a new connection.
 #[derive(Clone, Debug)]
 pub struct Client {
     tls: Option<Tls>,
     resets: bool,
+    address: IpAddr,
 }
 
 #[derive(Clone, Debug)]
@@ -55,6 +59,7 @@ impl Client {
         Self {
             tls: None,
             resets: false,
+            address: LOCALHOST,
         }
     }
 
@@ -76,12 +81,19 @@ impl Client {
         Self {
             tls: Some(tls),
             resets: false,
+            address: LOCALHOST,
         }
     }
 
     /// A TLS 1.3 client that presents `identity`, however unsound, and accepts any server.
     pub fn mtls(identity: &Identity) -> Self {
         Self::tls().with(|tls| tls.identity = Some(identity.clone()))
+    }
+
+    /// The same client, connecting from 127.0.0.`number`: another workload instance.
+    pub fn replica(mut self, number: u8) -> Self {
+        self.address = IpAddr::from([127, 0, 0, number]);
+        self
     }
 
     /// The same client on this TLS version only. No effect on a plaintext client.
@@ -190,7 +202,9 @@ impl Client {
     }
 
     async fn connect(&self, port: u16) -> Result<(Box<dyn Stream>, Session)> {
-        let tcp = TcpStream::connect(("127.0.0.1", port)).await?;
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::new(self.address, 0))?;
+        let tcp = socket.connect(SocketAddr::new(LOCALHOST, port)).await?;
         tcp.set_nodelay(true)?;
         if self.resets {
             tcp.set_zero_linger()?;

@@ -71,10 +71,12 @@ impl Sample {
         Ok(sample.scraped_at_once())
     }
 
-    /// The path of the module.
+    /// The path of the module, in the place of that in the file or of the one that was built.
     pub fn module(self, path: &Path) -> Self {
         let path = path.display().to_string();
-        self.edit_strings(|text| text.replace(MODULE, &path))
+        let built =
+            module::path().map_or_else(|_| MODULE.to_owned(), |it| it.display().to_string());
+        self.edit_strings(|text| text.replace(MODULE, &path).replace(&built, &path))
     }
 
     /// The directory that holds `tls.crt`, `tls.key`, `ca.crt` and, for the samples with named

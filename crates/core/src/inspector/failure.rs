@@ -137,7 +137,7 @@ impl Inspector {
 }
 
 /// Whether the pool has made a connection for this request.
-fn is_new_connection(host: &dyn Host) -> bool {
+pub(super) fn is_new_connection(host: &dyn Host) -> bool {
     pool_wait(host) >= Some(NEW_CONNECTION)
 }
 

@@ -23,7 +23,9 @@ use crate::host::{self, Host};
 use crate::metrics::ReadResult;
 use crate::metrics::admission;
 use crate::metrics::counters::{Counter, Registry};
+use crate::metrics::heartbeat;
 use crate::metrics::issuers::Issuers;
+use crate::metrics::presence::{Moment, SECOND};
 use crate::metrics::sightings::Sightings;
 use crate::own::admin::ReplyError;
 use crate::own::{DirectoryKeeper, Poller};
@@ -37,7 +39,7 @@ use cache::Cache;
 use mtls_watch_x509::chain::{self, Layer, Member};
 use mtls_watch_x509::hex;
 use mtls_watch_x509::time::UnixTime;
-use peer::Judged;
+use peer::{Judged, Presence};
 use place::{Plugin, Standing};
 use shown::Shown;
 
@@ -146,6 +148,8 @@ pub struct Inspector {
     /// The time when a host call last asked for it; at most one tick old.
     clock: Cell<UnixTime>,
     last_tick: Cell<UnixTime>,
+    /// The same as the clock, in nanoseconds.
+    moment: Cell<Moment>,
     chain_hasher: Keyed,
 }
 
@@ -211,6 +215,7 @@ impl Inspector {
             misplaced: Cell::default(),
             clock: Cell::default(),
             last_tick: Cell::default(),
+            moment: Cell::default(),
             chain_hasher: Keyed::default(),
             config,
             registry,
@@ -223,7 +228,7 @@ impl Inspector {
         self.registry.define_at_load(host, configuration_errors);
         admission::prepare(host);
         self.plugin.start(host);
-        self.now(host);
+        heartbeat::configured(host, &self.registry, self.now(host));
         let mut names = [place::REQUESTS]
             .into_iter()
             .chain(shown::PEER)
@@ -237,13 +242,17 @@ impl Inspector {
         let since = self.last_tick.replace(self.now(host));
         let now = self.clock.get();
         let peers: Vec<_> = self.peers.borrow().values().cloned().collect();
-        for peer in peers {
+        for peer in &peers {
             peer.tell_gauges(since, now);
         }
         self.sightings.publish(host, &self.registry, now);
+        for peer in &peers {
+            peer.learn(since);
+        }
         self.issuers.publish(host, &self.registry);
         let duplicates = &self.registry.duplicates;
         duplicates.publish(host, &self.registry, now);
+        heartbeat::ticked(host, &self.registry, now);
         self.reporter.tick(now);
         if let Some(poller) = &self.poller {
             poller.tick(host, &self.registry, now);
@@ -261,8 +270,11 @@ impl Inspector {
 
     /// The time; where the clock fails, the time that was read last.
     fn now(&self, host: &dyn Host) -> UnixTime {
-        if let Some(now) = host.now() {
-            self.clock.set(now);
+        let moment = host.nanoseconds().filter(|moment| *moment >= SECOND);
+        if let Some(moment) = moment {
+            let seconds = i64::try_from(moment / SECOND).unwrap_or(i64::MAX);
+            self.clock.set(UnixTime(seconds));
+            self.moment.set(moment);
         }
         self.clock.get()
     }
@@ -368,8 +380,12 @@ impl Inspector {
             self.issuers.of(host, &self.registry, direction, leaf)
         });
         let chain = self.judged(host, direction, members);
-        let peer = Peer::new(direction, chain, unreadable, issuer);
+        let presence = presence(host, direction, &chain);
+        let peer = Peer::new(direction, chain, unreadable, issuer, presence);
         peer.saw(now);
+        if direction == Direction::Outbound {
+            peer.handshook(self.moment.get());
+        }
         peer.publish(host, &self.registry, now);
         peer
     }
@@ -424,9 +440,10 @@ impl Inspector {
         let posture = peer.posture(now);
         if peer.is_report_due(now, self.config.log_repeat) {
             for judged in peer.chain() {
-                for finding in judged.judgement.at(now).iter() {
+                for finding in peer.findings(judged, now) {
+                    let context = peer.context(judged, finding, now);
                     self.reporter
-                        .finding(now, peer.direction(), &judged.named, finding);
+                        .finding(now, peer.direction(), &judged.named, finding, context);
                 }
             }
         }
@@ -459,6 +476,39 @@ impl Inspector {
                 self.count(host, counter(*layer, finding));
             }
         }
+    }
+}
+
+/// Who presented a certificate. A client's address without its port, which is another for each connection; a
+/// server's with it.
+#[inline(never)]
+fn presence(host: &dyn Host, direction: Direction, chain: &[Judged]) -> Presence {
+    let path = match direction {
+        Direction::Inbound => ["source", "address"],
+        Direction::Outbound => ["upstream", "address"],
+    };
+    let address = host.property(&path).unwrap_or_default();
+    let address = String::from_utf8_lossy(&address);
+    let identity = chain.first().map(|leaf| &*leaf.named.identity);
+    match address_of_instance(direction, &address).zip(identity) {
+        Some((address, identity)) => {
+            Presence::Counts(Some(admission::hash(&format!("{identity} {address}"))))
+        }
+        // With X-Forwarded-For, the HTTP filter is told the address of another. The network filter of the same
+        // connection is not.
+        None if host.property(&[shown::STATUS]).is_some() => Presence::ToldElsewhere,
+        None => Presence::Counts(None),
+    }
+}
+
+/// An address of X-Forwarded-For has the port 0, and an internal listener or a socket file has none.
+fn address_of_instance(direction: Direction, address: &str) -> Option<&str> {
+    let (host, port) = address.rsplit_once(':')?;
+    let port: u16 = port.parse().ok()?;
+    match direction {
+        _ if port == 0 => None,
+        Direction::Inbound => Some(host),
+        Direction::Outbound => Some(address),
     }
 }
 

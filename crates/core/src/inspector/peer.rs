@@ -6,9 +6,10 @@ use std::rc::Rc;
 use crate::host::{Host, TICK};
 use crate::metrics::counters::Registry;
 use crate::metrics::issuers::IssuerSeries;
+use crate::metrics::presence::{Handshakes, Instance, Moment, Sighting};
 use crate::metrics::sightings::IdentitySeries;
 use crate::policy::Judgement;
-use crate::report::Named;
+use crate::report::{Context, Named};
 use crate::terms::{Direction, Finding, Findings, Status};
 use mtls_watch_x509::chain::Layer;
 use mtls_watch_x509::time::{Seconds, UnixTime};
@@ -30,12 +31,27 @@ pub struct Peer {
     /// Since it was judged first.
     posture: RefCell<Option<Rc<Posture>>>,
     last_seen: Cell<UnixTime>,
+    /// The workload instance that presented it.
+    presence: Cell<Presence>,
+    /// The handshakes with this worker in which it was presented.
+    handshakes: Cell<Handshakes>,
+    /// Whether the instance has since presented another leaf.
+    superseded: Cell<bool>,
     /// From when its findings may be reported again.
     report_at: Cell<UnixTime>,
     /// Whether its remaining lifetime has been recorded by nobody yet.
     fresh: Cell<bool>,
     /// From when it is worth a question whether it answers on new connections.
     ask_at: Cell<UnixTime>,
+}
+
+/// What is known of where a peer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Presence {
+    /// It counts for the gauges, as that instance.
+    Counts(Instance),
+    /// The network filter of the same connection knows better, and tells the gauges.
+    ToldElsewhere,
 }
 
 /// How a peer stands, for as long as nothing changes.
@@ -52,14 +68,14 @@ pub struct Posture {
     /// From when this holds. A clock that is set back makes it invalid.
     from: UnixTime,
     /// Until when this holds, exclusive.
-    until: UnixTime,
+    until: Cell<UnixTime>,
 }
 
 impl Posture {
     /// Whether nothing has changed at `now`.
     #[must_use]
     pub fn holds(&self, now: UnixTime) -> bool {
-        self.from <= now && now < self.until
+        self.from <= now && now < self.until.get()
     }
 
     /// The value of a flag header: `critical; client_auth_missing`.
@@ -78,6 +94,7 @@ impl Peer {
         chain: Vec<Judged>,
         unreadable: Vec<Layer>,
         issuer: Option<Rc<IssuerSeries>>,
+        presence: Presence,
     ) -> Self {
         Self {
             direction,
@@ -86,6 +103,9 @@ impl Peer {
             issuer,
             posture: RefCell::default(),
             last_seen: Cell::default(),
+            presence: Cell::new(presence),
+            handshakes: Cell::new(Handshakes::NONE),
+            superseded: Cell::default(),
             report_at: Cell::default(),
             fresh: Cell::new(true),
             ask_at: Cell::default(),
@@ -138,21 +158,84 @@ impl Peer {
         self.last_seen.set(now);
     }
 
+    /// Notes that the peer has presented its leaf in a handshake that was completed now.
+    pub(super) fn handshook(&self, now: Moment) {
+        self.handshakes.set(self.handshakes.get().and(now));
+        if self.presence.get() == Presence::ToldElsewhere {
+            self.presence.set(Presence::Counts(None));
+        }
+        self.set_superseded(false);
+    }
+
+    /// Whether the workload that presented this leaf has since presented another one: nobody will see this one in a
+    /// handshake again.
+    pub(super) fn is_superseded(&self) -> bool {
+        self.superseded.get()
+    }
+
+    fn set_superseded(&self, superseded: bool) {
+        if self.superseded.replace(superseded) == superseded {
+            return;
+        }
+        // What holds this posture asks for another one.
+        if let Some(posture) = self.posture.replace(None) {
+            posture.until.set(posture.from);
+        }
+    }
+
+    /// The age of the youngest connection on which this worker has seen the leaf.
+    pub(super) fn connection_age(&self, now: UnixTime) -> Option<Seconds> {
+        self.handshakes.get().age(now)
+    }
+
     /// Tells the gauges when the peer was last there, if that was after `since`.
     pub(super) fn tell_gauges(&self, since: UnixTime, now: UnixTime) {
         // A clock that was ahead does not make a peer be there later than now.
         let last_seen = self.last_seen.get().min(now);
         self.last_seen.set(last_seen);
+        let Presence::Counts(instance) = self.presence.get() else {
+            return;
+        };
         if last_seen < since {
             return;
         }
         for judged in &self.chain {
-            judged
-                .series
-                .saw(judged.named.not_before, judged.named.not_after, last_seen);
+            let sighting = self.sighting(judged, instance, last_seen);
+            judged.series.saw(sighting);
+            // Nobody presents the CAs above it any more, either.
+            if self.is_superseded() || sighting.is_outlived(now) {
+                return;
+            }
         }
         if let Some(issuer) = &self.issuer {
             issuer.saw(last_seen, now);
+        }
+    }
+
+    /// Learns, after all workers have told the gauges, whether its leaf is superseded.
+    pub(super) fn learn(&self, since: UnixTime) {
+        let last_seen = self.last_seen.get();
+        if let (Some(leaf), Presence::Counts(instance)) = (self.chain.first(), self.presence.get())
+            && instance.is_some()
+            && last_seen >= since
+        {
+            let sighting = self.sighting(leaf, instance, last_seen);
+            self.set_superseded(leaf.series.is_superseded(&sighting));
+        }
+    }
+
+    fn sighting(&self, judged: &Judged, instance: Instance, last_seen: UnixTime) -> Sighting {
+        let is_leaf = judged.named.layer == Layer::Workload;
+        Sighting {
+            not_after: judged.named.not_after,
+            not_before: judged.named.not_before,
+            // A CA is the same one, whoever shows it.
+            instance: instance.filter(|_| is_leaf),
+            last_seen,
+            handshakes: match is_leaf {
+                true => self.handshakes.get(),
+                false => Handshakes::NONE,
+            },
         }
     }
 
@@ -193,11 +276,41 @@ impl Peer {
         due
     }
 
+    /// What is wrong with a certificate of its chain now.
+    pub(super) fn findings(&self, judged: &Judged, now: UnixTime) -> Findings {
+        let findings = judged.judgement.at(now);
+        match self.is_superseded() && judged.named.layer == Layer::Workload {
+            true => findings | Finding::ConnectionOutlivesCertificate,
+            false => findings,
+        }
+    }
+
+    /// What else a log line says of a finding.
+    pub(super) fn context(&self, judged: &Judged, finding: Finding, now: UnixTime) -> Context<'_> {
+        let is_about_end = matches!(
+            finding,
+            Finding::Expired | Finding::ExpiresCritical | Finding::ExpiresWarning
+        );
+        let superseded = self.is_superseded() && judged.named.layer == Layer::Workload;
+        if superseded && (is_about_end || finding == Finding::ConnectionOutlivesCertificate) {
+            return Context::Superseded(self.connection_age(now));
+        }
+        let issuer = self.chain.iter().find(|above| {
+            above.named.identity == judged.named.issuer
+                && above.named.layer != judged.named.layer
+                && ends_together(above.named.not_after, judged.named.not_after)
+        });
+        match issuer {
+            Some(issuer) if is_about_end => Context::EndsWithIssuer(&issuer.named.identity),
+            _ => Context::None,
+        }
+    }
+
     fn judge(&self, now: UnixTime) -> Posture {
         let readable = self
             .chain
             .iter()
-            .map(|judged| (judged.named.layer, judged.judgement.at(now)));
+            .map(|judged| (judged.named.layer, self.findings(judged, now)));
         let unreadable = self
             .unreadable
             .iter()
@@ -220,7 +333,12 @@ impl Peer {
             all,
             names: names.join(","),
             from: now,
-            until: changes.min().unwrap_or(UnixTime::NEVER),
+            until: Cell::new(changes.min().unwrap_or(UnixTime::NEVER)),
         }
     }
+}
+
+/// Whether a certificate was cut to the end of its issuer, as istiod does, to the second. Others round.
+fn ends_together(issuer: UnixTime, subject: UnixTime) -> bool {
+    (issuer.minus(Seconds::MINUTE)..=issuer.plus(Seconds::MINUTE)).contains(&subject)
 }

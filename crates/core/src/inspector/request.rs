@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use super::failure::is_new_connection;
 use super::flag;
 use super::place::{self, Mark, Standing};
 use super::shown::{PEER, SERVER, STATUS, Shown};
@@ -118,6 +119,11 @@ impl RequestWatch {
             && self.counts()
         {
             inspector.record_new_server(host, server);
+            // Only then does it matter, and is asked, whether the connection is new.
+            if peer.is_superseded() && is_new_connection(host) {
+                inspector.now(host);
+                peer.handshook(inspector.moment.get());
+            }
             if inspector.refused_request(host, peer) {
                 self.was_refused(host);
                 return Decision::Continue;
@@ -387,11 +393,16 @@ impl Inspector {
         }
     }
 
-    /// The histogram of remaining lifetimes is the network filter's, which leaves its status on the
+    /// Handshakes and the histogram of remaining lifetimes are the network filter's, which leaves its status on the
     /// connection. Where there is none, this filter records each new connection.
     fn record_remaining(&self, host: &dyn Host, peer: &Peer) {
-        let seen_by_network_filter = host.property(&[STATUS]).is_some();
-        if let (false, Some(seconds)) = (seen_by_network_filter, peer.remaining(self.now(host))) {
+        let seen_before = host.property(&[STATUS]).is_some();
+        if seen_before {
+            return;
+        }
+        let now = self.now(host);
+        peer.handshook(self.moment.get());
+        if let Some(seconds) = peer.remaining(now) {
             self.registry.remaining(host, Direction::Inbound, seconds);
         }
     }

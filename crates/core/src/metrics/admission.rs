@@ -120,7 +120,7 @@ impl Admission {
 }
 
 /// Equal in all workers: `DefaultHasher::new` has fixed keys.
-fn hash(value: &str) -> u64 {
+pub fn hash(value: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);
     hasher.finish()

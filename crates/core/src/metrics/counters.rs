@@ -1,6 +1,7 @@
 //! Counters over closed sets of labels: their handles are an array, defined at load or on first use.
 
 use std::cell::{Cell, RefCell};
+use std::hash::BuildHasher as _;
 
 use strum::VariantArray as _;
 
@@ -14,7 +15,7 @@ use mtls_watch_x509::time::Seconds;
 
 use crate::VERSION;
 use crate::handshake::{Holder, Reason};
-use crate::hash::HashMap;
+use crate::hash::{HashMap, Keyed};
 use crate::host::{Host, MetricId, MetricKind};
 use crate::terms::Source;
 use crate::terms::{Direction, Finding, Security, Status};
@@ -182,6 +183,16 @@ pub struct Registry {
     /// What this VM knows of other plugins in its place.
     pub duplicates: Duplicates,
     inspectors: Cell<u64>,
+    /// Tells this VM from the others of the proxy.
+    vm: u64,
+    pub(super) heartbeat: Heartbeat,
+}
+
+/// The handles of the gauges that tell whether VMs are alive.
+#[derive(Default)]
+pub(super) struct Heartbeat {
+    pub(super) last_tick: Cell<Handle>,
+    pub(super) workers: Cell<Handle>,
 }
 
 impl Default for Registry {
@@ -193,11 +204,18 @@ impl Default for Registry {
             named: RefCell::default(),
             duplicates: Duplicates::default(),
             inspectors: Cell::default(),
+            vm: Keyed::default().hash_one(0u8),
+            heartbeat: Heartbeat::default(),
         }
     }
 }
 
 impl Registry {
+    /// A number that no other VM of the proxy has.
+    pub(super) fn vm(&self) -> u64 {
+        self.vm
+    }
+
     /// Defines what exists from load on. The configuration that is loaded has so many errors.
     pub fn define_at_load(&self, host: &dyn Host, configuration_errors: usize) {
         for counter in Counter::at_load() {

@@ -3,9 +3,11 @@
 pub mod admission;
 pub mod counters;
 pub mod duplicates;
+pub mod heartbeat;
 pub mod issuers;
 mod labels;
 pub mod name;
+pub mod presence;
 pub mod sightings;
 
 use std::marker::PhantomData;
@@ -179,7 +181,7 @@ pub const ISSUER_LAST_SEEN: Metric<(Direction, Issuer<'static>)> = Metric::gauge
 /// Earliest end of validity of an identity.
 pub const NOT_AFTER: Metric<(Direction, Layer, Identity<'static>)> = Metric::gauge(
     "mtls_peer_certificate_not_after_timestamp_seconds",
-    "Earliest not-after (Unix time) among the certificates seen from this identity in the last 15 minutes, over all workers",
+    "Earliest not-after (Unix time) among the certificates that this identity presents, of those in use in the last 15 minutes, over all workers; a leaf that the same workload instance has replaced does not count, even while an old connection holds it",
 );
 /// Start of validity of the same certificate.
 pub const NOT_BEFORE: Metric<(Direction, Layer, Identity<'static>)> = Metric::gauge(
@@ -256,6 +258,16 @@ pub const INFO: Metric<(Version<'static>,)> = Metric::gauge(
     "mtls_watch_info",
     "1, with the version of the module that is loaded",
 );
+/// Whether any VM is alive.
+pub const LAST_TICK: Metric<()> = Metric::gauge(
+    "mtls_watch_last_tick_timestamp_seconds",
+    "Unix time at which a VM of this proxy last ticked, which each does every 5 seconds: stands still when all are dead",
+);
+/// How many workers are watched.
+pub const WORKERS: Metric<()> = Metric::gauge(
+    "mtls_watch_workers",
+    "Workers of this proxy whose VM ticked in the last 20 seconds (the main thread's VM does not count): below Envoy's server.concurrency when one has died, and its traffic passes uninspected",
+);
 /// Errors of the plugin configuration.
 pub const CONFIGURATION_ERRORS: Metric<()> = Metric::gauge(
     "mtls_watch_configuration_errors",
@@ -283,7 +295,7 @@ pub const SERIES_OVERFLOW: Metric<()> = Metric::counter(
 );
 
 /// Every metric of this version.
-pub const CATALOGUE: [Description; 26] = [
+pub const CATALOGUE: [Description; 28] = [
     CONNECTIONS.description,
     REQUESTS.description,
     CONNECTION_FINDINGS.description,
@@ -305,6 +317,8 @@ pub const CATALOGUE: [Description; 26] = [
     OWN_ISSUER.description,
     TRUST_BUNDLE_CA.description,
     INFO.description,
+    LAST_TICK.description,
+    WORKERS.description,
     CONFIGURATION_ERRORS.description,
     DUPLICATE_PLUGINS.description,
     INSPECTIONS.description,

@@ -1,5 +1,5 @@
-//! The gauges by identity: the earliest not-after among the certificates of an identity that were
-//! in use in the last 15 minutes, in any worker.
+//! The gauges by identity: the earliest not-after among the certificates that an identity presents, of those
+//! that were in use in the last 15 minutes, in any worker.
 //!
 //! A gauge holds what was written last, by whichever worker. So the workers keep one record per
 //! series in shared data, merge what they saw into it by compare-and-swap, and write what the record
@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use super::admission::{Admission, Kind, MAX_CAS, OTHER};
 use super::counters::{Counter, Handle, Registry};
+use super::presence::{Record, Sighting};
 use super::{Identity, LAST_SEEN, NOT_AFTER, NOT_BEFORE, name};
 use crate::hash::{ById, HashMap};
 use crate::host::{Host, MetricKind, Shared, TICK};
@@ -17,91 +18,8 @@ use crate::terms::Direction;
 use mtls_watch_x509::chain::Layer;
 use mtls_watch_x509::time::{Seconds, UnixTime};
 
-/// How long a certificate counts after it was last in use: replicas of one identity each connect
-/// within it, and a rotated certificate is gone after it. Seconds.
-pub const WINDOW: Seconds = Seconds::MINUTE.times(15);
-
-/// Certificates kept per series, those that end first: enough for several replicas in rotation.
-const MAX_SIGHTINGS: usize = 8;
-
 /// Attempts at a compare-and-swap. The next tick tries again.
 const MAX_ATTEMPTS: usize = 16;
-
-/// A certificate, as far as the gauges go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Sighting {
-    not_after: UnixTime,
-    not_before: UnixTime,
-    last_seen: UnixTime,
-}
-
-/// The certificates of one series, the one that ends first first.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Record(Vec<Sighting>);
-
-impl Record {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a partition point is at most the length"
-    )]
-    fn merge(&mut self, seen: Sighting) {
-        let same = self
-            .0
-            .iter_mut()
-            .find(|known| known.not_after == seen.not_after && known.not_before == seen.not_before);
-        match same {
-            Some(known) => known.last_seen = known.last_seen.max(seen.last_seen),
-            None => {
-                let place = self.0.partition_point(|known| *known < seen);
-                self.0.insert(place, seen);
-            }
-        }
-        // First what has lapsed: replicas that were replaced must not keep their successors out.
-        self.forget_lapsed(seen.last_seen);
-        self.0.truncate(MAX_SIGHTINGS);
-    }
-
-    /// Brings back what was seen while the clock was ahead: it was seen by now at the latest.
-    fn clamp(&mut self, now: UnixTime) {
-        for seen in &mut self.0 {
-            seen.last_seen = seen.last_seen.min(now);
-        }
-    }
-
-    /// Forgets certificates that have not been in use within the window, unless that would leave
-    /// nothing: the value that was true last stays, and the time of the last sight tells its age.
-    fn forget_lapsed(&mut self, now: UnixTime) {
-        let newest = self.0.iter().map(|seen| seen.last_seen).max();
-        let start = now.minus(WINDOW).min(newest.unwrap_or(now));
-        self.0.retain(|seen| seen.last_seen >= start);
-    }
-
-    /// Start and end of the certificate that ends first.
-    fn first(&self) -> Option<(UnixTime, UnixTime)> {
-        let first = self.0.first()?;
-        Some((first.not_before, first.not_after))
-    }
-
-    fn encode(&self) -> Vec<u8> {
-        let numbers = |seen: &Sighting| [seen.not_after.0, seen.not_before.0, seen.last_seen.0];
-        self.0
-            .iter()
-            .flat_map(numbers)
-            .flat_map(i64::to_le_bytes)
-            .collect()
-    }
-
-    fn decode(bytes: &[u8]) -> Record {
-        let entries = bytes.as_chunks().0.as_chunks().0.iter();
-        let time = |bytes| UnixTime(i64::from_le_bytes(bytes));
-        let sightings = entries.map(|[not_after, not_before, last_seen]| Sighting {
-            not_after: time(*not_after),
-            not_before: time(*not_before),
-            last_seen: time(*last_seen),
-        });
-        Record(sightings.collect())
-    }
-}
 
 /// The gauges of one identity at one layer.
 pub struct IdentitySeries {
@@ -111,6 +29,8 @@ pub struct IdentitySeries {
     /// Of the record in shared data.
     key: String,
     seen: RefCell<Record>,
+    /// As the record in shared data was last.
+    shared: Cell<Record>,
     news: Cell<bool>,
     /// Whether they are of the certificate that ends first.
     urgent: Cell<bool>,
@@ -127,8 +47,9 @@ impl IdentitySeries {
             direction,
             layer,
             label: label.to_owned(),
-            key: format!("mtls_watch/seen/{side}/{place}/{label}"),
+            key: format!("mtls_watch/presence/{side}/{place}/{label}"),
             seen: RefCell::default(),
+            shared: Cell::default(),
             news: Cell::default(),
             urgent: Cell::default(),
             published: Cell::default(),
@@ -139,16 +60,22 @@ impl IdentitySeries {
     }
 
     /// Notes that a certificate of this identity is in use.
-    pub fn saw(&self, not_before: UnixTime, not_after: UnixTime, now: UnixTime) {
-        let mut seen = self.seen.borrow_mut();
-        let first = seen.first();
-        seen.merge(Sighting {
-            not_after,
-            not_before,
-            last_seen: now,
-        });
+    pub fn saw(&self, seen: Sighting) {
+        let now = seen.last_seen;
+        let mut record = self.seen.borrow_mut();
+        let first = record.first(now).map(validity);
+        record.merge(seen);
         self.news.set(true);
-        self.urgent.set(self.urgent.get() || seen.first() != first);
+        let changed = record.first(now).map(validity) != first;
+        self.urgent.set(self.urgent.get() || changed);
+    }
+
+    /// Whether the instance that presented it has since presented another one, to any worker.
+    pub fn is_superseded(&self, seen: &Sighting) -> bool {
+        let record = self.shared.take();
+        let superseded = record.is_superseded(seen);
+        self.shared.set(record);
+        superseded
     }
 
     /// Publishes what must not wait for the tick: that another certificate ends first. That one more is in
@@ -175,13 +102,13 @@ impl IdentitySeries {
             let mut record = stored.clone();
             record.clamp(now);
             if self.news.get() {
-                for seen in &self.seen.borrow().0 {
+                for seen in self.seen.borrow().sightings() {
                     record.merge(*seen);
                 }
             }
             record.forget_lapsed(now);
             if record == stored {
-                self.write(host, registry, &record);
+                self.write(host, registry, record, now);
                 break;
             }
             match host.share(&self.key, &record.encode(), version) {
@@ -190,7 +117,7 @@ impl IdentitySeries {
                 Shared::Stored => self.news.set(false),
                 Shared::Conflict => {}
                 Shared::Refused => {
-                    self.write(host, registry, &record);
+                    self.write(host, registry, record, now);
                     break;
                 }
             }
@@ -198,14 +125,16 @@ impl IdentitySeries {
         self.news.set(false);
     }
 
-    fn write(&self, host: &dyn Host, registry: &Registry, record: &Record) {
-        let Some(earliest) = record.0.first() else {
+    fn write(&self, host: &dyn Host, registry: &Registry, record: Record, now: UnixTime) {
+        let first = record.first(now).map(validity);
+        let last_seen = record.last_seen(now);
+        self.shared.set(record);
+        let Some((not_before, not_after)) = first else {
             return;
         };
-        let last_seen = record.0.iter().map(|seen| seen.last_seen).max();
         for (metric, handle, value) in [
-            (NOT_AFTER, &self.not_after, Some(earliest.not_after)),
-            (NOT_BEFORE, &self.not_before, Some(earliest.not_before)),
+            (NOT_AFTER, &self.not_after, Some(not_after)),
+            (NOT_BEFORE, &self.not_before, Some(not_before)),
             (LAST_SEEN, &self.last_seen, last_seen),
         ] {
             let series = || metric.series((self.direction, self.layer, Identity(&self.label)));
@@ -215,6 +144,11 @@ impl IdentitySeries {
             }
         }
     }
+}
+
+/// Start and end.
+fn validity(seen: &Sighting) -> (UnixTime, UnixTime) {
+    (seen.not_before, seen.not_after)
 }
 
 /// The gauges of all identities that this worker has met.

@@ -62,6 +62,8 @@ pub enum Finding {
     CriticalExtensionUnknown,
     /// A leaf that may also sign code, OCSP responses, certificates or revocation lists.
     UsageExcessive,
+    /// An open connection whose leaf the same workload has since replaced.
+    ConnectionOutlivesCertificate,
 }
 
 impl Finding {
@@ -112,6 +114,9 @@ impl Finding {
             }
             Self::WeakKey => "use EC P-256, or RSA of 2048 bits or more",
             Self::WeakSignature => "sign with SHA-256 or better",
+            Self::ConnectionOutlivesCertificate => {
+                "nothing to renew: the workload has a newer certificate, and this connection keeps its first; limit the age of connections if that matters"
+            }
             Self::Unreadable => "check the certificate with openssl x509 -text",
             Self::ValidityReversed => {
                 "reissue it with not_after behind not_before: it is never valid"

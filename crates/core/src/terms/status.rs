@@ -87,7 +87,7 @@ impl Status {
             | Finding::WildcardClient
             | Finding::CriticalExtensionUnknown
             | Finding::UsageExcessive => Self::Warning,
-            Finding::ExtendedKeyUsageAbsent => Self::Ok,
+            Finding::ExtendedKeyUsageAbsent | Finding::ConnectionOutlivesCertificate => Self::Ok,
         }
     }
 }

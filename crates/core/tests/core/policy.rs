@@ -17,11 +17,11 @@ use proptest::prelude::*;
 
 use Direction::{Inbound, Outbound};
 use Finding::{
-    CaFlagMissing, CertSignMissing, ClientAuthMissing, CriticalExtensionUnknown, DefaultIssuer,
-    DigitalSignatureMissing, Expired, ExpiresCritical, ExpiresWarning, ExtendedKeyUsageAbsent,
-    LeafIsCa, NotYetValid, OutlivesIssuer, SelfSignedLeaf, ServerAuthMissing, SpiffeIdInvalid,
-    SubjectAltNameMissing, Unreadable, UsageExcessive, ValidityReversed, ValidityTooLong, Version1,
-    WeakKey, WeakSignature, WildcardClient,
+    CaFlagMissing, CertSignMissing, ClientAuthMissing, ConnectionOutlivesCertificate,
+    CriticalExtensionUnknown, DefaultIssuer, DigitalSignatureMissing, Expired, ExpiresCritical,
+    ExpiresWarning, ExtendedKeyUsageAbsent, LeafIsCa, NotYetValid, OutlivesIssuer, SelfSignedLeaf,
+    ServerAuthMissing, SpiffeIdInvalid, SubjectAltNameMissing, Unreadable, UsageExcessive,
+    ValidityReversed, ValidityTooLong, Version1, WeakKey, WeakSignature, WildcardClient,
 };
 
 use crate::{at, facts};
@@ -427,7 +427,10 @@ fn a_certificate_from_1950_to_9999_is_judged_like_any_other() {
 #[test]
 fn the_worst_finding_makes_the_status() {
     let by_status: [(Status, &[Finding]); 5] = [
-        (Status::Ok, &[ExtendedKeyUsageAbsent]),
+        (
+            Status::Ok,
+            &[ExtendedKeyUsageAbsent, ConnectionOutlivesCertificate],
+        ),
         (
             Status::Warning,
             &[
