@@ -436,8 +436,12 @@ fn still(fleet: &Fleet, signature: &Signature<'_>, rotation: &Rotation) -> Optio
     }
     let (ca, old) = (leaf.signer(), rotation.old.ca.as_str());
     let below = fleet.ancestry.is_below(ca, old);
-    // Below a cross-certificate, and accepted without it everywhere.
-    let needs_it = || ca == old || !fleet.all_accept(leaf, &rotation.old);
+    // A leaf below a cross-certificate no longer needs the old root where the new one is trusted itself. What
+    // is no root is needed by whatever stands under it.
+    let needs_it = || {
+        let is_cross = ca != old && fleet.ancestry.is_root(old);
+        !is_cross || !fleet.all_accept(leaf, &rotation.old)
+    };
     if below == Some(false) || !needs_it() {
         return None;
     }

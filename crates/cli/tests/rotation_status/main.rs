@@ -5,6 +5,7 @@ mod gates;
 mod metrics;
 mod model;
 mod observed;
+mod paths;
 mod reissue;
 mod rules;
 mod run;

@@ -115,13 +115,38 @@ impl Sidecar {
     }
 
     /// A certificate of a CA that is, or was, in a trust bundle, as metrics have it since 0.2.
-    pub fn bundle(mut self, secret: &str, ca: &str, certificate: &str, present: bool) -> Self {
+    pub fn bundle(self, secret: &str, ca: &str, certificate: &str, present: bool) -> Self {
+        self.bundle_of("root_ca", secret, ca, certificate, present)
+    }
+
+    /// The same for a CA that need not be a root.
+    pub fn bundle_of(
+        mut self,
+        layer: &str,
+        secret: &str,
+        ca: &str,
+        certificate: &str,
+        present: bool,
+    ) -> Self {
         let labels = format!("{{secret=\"{secret}\",ca=\"{ca}\",certificate=\"{certificate}\"}}");
         let value = u8::from(present);
         self.add(&format!("mtls_trust_bundle_ca{labels} {value}"));
+        self.certificate(layer, secret, ca, certificate, present)
+    }
+
+    /// A certificate of a CA in a chain or a bundle.
+    pub fn certificate(
+        mut self,
+        layer: &str,
+        secret: &str,
+        ca: &str,
+        certificate: &str,
+        present: bool,
+    ) -> Self {
         let labels = format!(
-            "{{layer=\"root_ca\",secret=\"{secret}\",identity=\"{ca}\",certificate=\"{certificate}\"}}"
+            "{{layer=\"{layer}\",secret=\"{secret}\",identity=\"{ca}\",certificate=\"{certificate}\"}}"
         );
+        let value = u8::from(present);
         self.add(&format!("mtls_own_certificate_present{labels} {value}"));
         self
     }
