@@ -99,6 +99,23 @@ fn a_cross_certificate_in_a_chain_may_be_what_a_bundle_needs() {
     assert_eq!(gate_3(&moved("cccccccc", "root_ca")), "unknown");
 }
 
+/// A bundle that has the cross-certificate alone may accept what stands under the old root, and lacks it.
+#[test]
+fn a_cross_certificate_in_a_bundle_concerns_the_old_root() {
+    let web = Sidecar::blind()
+        .bundle("ROOTCA", OLD_ROOT, "0a0a0a0a", true)
+        .bundle("next", NEW_ROOT, "1a1a1a1a", true)
+        .workload(OLD, &[OLD_ROOT]);
+    let pinned = Sidecar::blind()
+        .bundle_of("intermediate_ca", "ROOTCA", NEW_ROOT, "cccccccc", true)
+        .bundle("api", OLD_ROOT, "0a0a0a0a", true)
+        .workload(OLD, &[OLD_ROOT]);
+    let rotation = ["--old", OLD, "--new", "Issuing_CA:2b2b2b2b"];
+    let gate_2 = |cart: &Sidecar| verdict(&json(&rotation, &[("web", &web), ("cart", cart)]).1, 2);
+    assert_eq!(gate_2(&web), "open");
+    assert_ne!(gate_2(&pinned), "open");
+}
+
 /// A leaf under the old intermediate has not moved, though its root is trusted for itself.
 #[test]
 fn a_leaf_under_the_old_intermediate_has_not_moved() {
