@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use wasmparser::{Validator, WasmFeatures};
 use wasmtime::Result;
 
 use crate::attributes::{Attributes, INBOUND};
@@ -100,4 +101,18 @@ fn no_tls_property_is_read_before_data_arrives() -> Result<()> {
     let tls = |path: &String| path.starts_with("connection.") || path.starts_with("upstream.");
     assert!(!read.iter().any(tls), "read {read:?}");
     Ok(())
+}
+
+/// Envoy's wheels run V8; it is also built with WAMR or wasmtime, which may lack any proposal that is younger than
+/// these: reference types, multiple values, SIMD, tail calls, memories of 64 bits.
+#[test]
+fn the_module_needs_no_proposal_that_a_host_may_lack() -> Result<()> {
+    let features = WasmFeatures::FLOATS
+        | WasmFeatures::MUTABLE_GLOBAL
+        | WasmFeatures::SATURATING_FLOAT_TO_INT
+        | WasmFeatures::SIGN_EXTENSION
+        | WasmFeatures::BULK_MEMORY;
+    let bytes = fs::read(path())?;
+    let validated = Validator::new_with_features(features).validate_all(&bytes);
+    validated.map(drop).map_err(Into::into)
 }

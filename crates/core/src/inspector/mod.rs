@@ -250,8 +250,7 @@ impl Inspector {
             peer.learn(since);
         }
         self.issuers.publish(host, &self.registry);
-        let duplicates = &self.registry.duplicates;
-        duplicates.publish(host, &self.registry, now);
+        self.registry.publish_duplicates(host, now);
         heartbeat::ticked(host, &self.registry, now);
         self.reporter.tick(now);
         if let Some(poller) = &self.poller {

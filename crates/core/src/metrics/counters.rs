@@ -7,11 +7,11 @@ use strum::VariantArray as _;
 
 use super::duplicates::Duplicates;
 use super::{
-    CONFIGURATION_ERRORS, CONNECTION_FINDINGS, CONNECTIONS, HANDSHAKE_FAILURES, HIERARCHY_POLLS,
-    INFO, INSPECTIONS, PollResult, REMAINING, REQUEST_FINDINGS, REQUESTS, ReadResult,
-    SERIES_OVERFLOW, Version,
+    CONFIGURATION_ERRORS, CONNECTION_FINDINGS, CONNECTIONS, DUPLICATE_PLUGINS, HANDSHAKE_FAILURES,
+    HIERARCHY_POLLS, INFO, INSPECTIONS, PollResult, REMAINING, REQUEST_FINDINGS, REQUESTS,
+    ReadResult, SERIES_OVERFLOW, Version,
 };
-use mtls_watch_x509::time::Seconds;
+use mtls_watch_x509::time::{Seconds, UnixTime};
 
 use crate::VERSION;
 use crate::handshake::{Holder, Reason};
@@ -225,6 +225,14 @@ impl Registry {
         let errors = u64::try_from(configuration_errors).unwrap_or(u64::MAX);
         let series = CONFIGURATION_ERRORS.series(());
         self.record(host, MetricKind::Gauge, series, errors);
+    }
+
+    /// Sets the gauge that tells of other plugins in this place. It does not exist before the first is seen.
+    pub fn publish_duplicates(&self, host: &dyn Host, now: UnixTime) {
+        if let Some(present) = self.duplicates.are_present(host, now) {
+            let series = DUPLICATE_PLUGINS.series(());
+            self.record(host, MetricKind::Gauge, series, present.into());
+        }
     }
 
     /// A number for a new inspector of this VM.

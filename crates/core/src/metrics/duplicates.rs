@@ -2,9 +2,7 @@
 
 use std::cell::Cell;
 
-use super::DUPLICATE_PLUGINS;
-use super::counters::{Handle, Registry};
-use crate::host::{Host, MetricKind, Version};
+use crate::host::{Host, Version};
 use mtls_watch_x509::time::{Seconds, UnixTime};
 
 /// In shared data: when a connection or request with two plugins was last there, for all workers.
@@ -17,7 +15,6 @@ const PRESENT: Seconds = Seconds(15 * 60);
 #[derive(Default)]
 pub struct Duplicates {
     seen: Cell<Option<UnixTime>>,
-    gauge: Cell<Handle>,
 }
 
 impl Duplicates {
@@ -26,13 +23,10 @@ impl Duplicates {
         self.seen.set(Some(now));
     }
 
-    /// Sets the gauge, which does not exist before the first is seen.
-    pub fn publish(&self, host: &dyn Host, registry: &Registry, now: UnixTime) {
-        let Some(seen) = self.seen.get() else {
-            return;
-        };
+    /// Whether two are there now, as far as any worker knows; `None` before this one has seen them.
+    pub fn are_present(&self, host: &dyn Host, now: UnixTime) -> Option<bool> {
         // A clock that was ahead does not make it later than now.
-        let seen = seen.min(now);
+        let seen = self.seen.get()?.min(now);
         let (shared, _) = host.shared(KEY);
         let shared = shared.and_then(|bytes| bytes.try_into().ok());
         let shared = shared.map(|bytes| UnixTime(i64::from_le_bytes(bytes)).min(now));
@@ -40,9 +34,6 @@ impl Duplicates {
             host.share(KEY, &seen.0.to_le_bytes(), Version(0));
         }
         let latest = shared.map_or(seen, |shared| shared.max(seen));
-        let series = || DUPLICATE_PLUGINS.series(());
-        if let Some(id) = registry.remembered(host, &self.gauge, MetricKind::Gauge, series) {
-            host.record(id, u64::from(now.since(latest) < PRESENT));
-        }
+        Some(now.since(latest) < PRESENT)
     }
 }

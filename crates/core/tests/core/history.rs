@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::LazyLock;
 
-use mtls_watch_core::inspector::Decision::Continue;
+use mtls_watch_core::inspector::Decision;
 use pki::{HOUR, Identity};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -82,7 +82,36 @@ impl Ends {
         let server = self.server.map(|peer| ("outbound", status(peer, now)));
         client.into_iter().chain(server).collect()
     }
+
+    /// The security of both ends.
+    fn securities(self) -> Vec<(&'static str, &'static str)> {
+        let client = match (self.client, self.listener) {
+            (Some(_), _) => Some(("inbound", "mtls")),
+            (None, Some(Listener::Outbound)) => None,
+            (None, _) => Some(("inbound", "plaintext")),
+        };
+        let server = self.server.map(|_| ("outbound", "mtls"));
+        client.into_iter().chain(server).collect()
+    }
 }
+
+/// The one finding of a leaf with that status.
+fn finding(status: &str) -> Option<&'static str> {
+    match status {
+        "not_yet_valid" => Some("not_yet_valid"),
+        "expired" => Some("expired"),
+        "critical" => Some("expires_critical"),
+        "warning" => Some("expires_warning"),
+        _ => None,
+    }
+}
+
+/// What a configuration denies.
+fn denies(denying: bool, status: &str) -> bool {
+    denying && DENIED.contains(&finding(status).unwrap_or_default())
+}
+
+const DENIED: [&str; 2] = ["expired", "expires_critical"];
 
 /// By the thresholds of [`configuration`].
 fn status(peer: usize, now: i64) -> &'static str {
@@ -96,8 +125,9 @@ fn status(peer: usize, now: i64) -> &'static str {
     }
 }
 
-fn configuration() -> Value {
-    json!({"thresholds": {"workload": {"warning": "60s", "critical": "10s"}}})
+fn configuration(denying: bool) -> Value {
+    let deny: &[&str] = if denying { &DENIED } else { &[] };
+    json!({"thresholds": {"workload": {"warning": "60s", "critical": "10s"}}, "deny": deny})
 }
 
 #[derive(Clone, Debug)]
@@ -117,7 +147,9 @@ enum Step {
         to: i64,
     },
     Tick,
-    Configure,
+    Configure {
+        denying: bool,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -133,11 +165,62 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (1..2200_usize).prop_map(|size| Step::Crowd { size }),
         8 => to.prop_map(|to| Step::Clock { to }),
         8 => Just(Step::Tick),
-        1 => Just(Step::Configure),
+        1 => any::<bool>().prop_map(|denying| Step::Configure { denying }),
     ]
 }
 
-/// `HISTORIES=20000` takes some minutes.
+/// Series by labels, as the model has counted them.
+#[derive(Default)]
+struct Counts(BTreeMap<(&'static str, Vec<&'static str>), u64>);
+
+impl Counts {
+    fn add(&mut self, metric: &'static str, labels: &[&'static str]) {
+        *self.0.entry((metric, labels.to_vec())).or_default() += 1;
+    }
+
+    /// A peer was seen to stand so: in a request, or on a connection.
+    fn finding(&mut self, metric: &'static str, direction: &'static str, status: &str) {
+        if let Some(finding) = finding(status) {
+            self.add(metric, &[direction, "workload", finding]);
+        }
+    }
+
+    fn request(&mut self, direction: &'static str, status: &'static str) {
+        self.add(REQUESTS, &[direction, status]);
+        self.finding(REQUEST_FINDINGS, direction, status);
+    }
+
+    /// Whether the proxy has counted the same, and nothing else.
+    fn check(&self, proxy: &Proxy) -> Result<(), TestCaseError> {
+        for (metric, keys) in METRICS {
+            let mut sum = 0;
+            for ((_, values), expected) in self.0.iter().filter(|((name, _), _)| *name == metric) {
+                let labels: Vec<_> = keys.iter().copied().zip(values.iter().copied()).collect();
+                let counted = proxy.value(metric, &labels);
+                prop_assert_eq!(counted, Some(*expected), "{} {:?}", metric, labels);
+                sum += expected;
+            }
+            prop_assert_eq!(proxy.total(metric), sum, "{}", metric);
+        }
+        Ok(())
+    }
+}
+
+const REQUESTS: &str = "mtls_requests_total";
+const REQUEST_FINDINGS: &str = "mtls_request_findings_total";
+const CONNECTIONS_TOTAL: &str = "mtls_connections_total";
+const CONNECTION_FINDINGS: &str = "mtls_connection_findings_total";
+
+/// What the model counts, by which labels.
+const METRICS: [(&str, &[&str]); 5] = [
+    (REQUESTS, &["direction", "status"]),
+    (REQUEST_FINDINGS, &["direction", "layer", "finding"]),
+    (CONNECTIONS_TOTAL, &["direction", "security"]),
+    (CONNECTION_FINDINGS, &["direction", "layer", "finding"]),
+    ("mtls_handshake_failures_total", &[]),
+];
+
+/// `HISTORIES=35000` are a million steps.
 fn histories() -> u32 {
     let histories = std::env::var("HISTORIES").ok();
     histories.map_or(100, |text| text.parse().unwrap())
@@ -153,50 +236,57 @@ proptest! {
     #[test]
     fn any_history_counts_what_the_model_says(steps in vec(step(), 1..60)) {
         let proxy = Proxy::new();
-        let mut worker = Worker::configured(&proxy, configuration());
+        let mut denying = false;
+        let mut worker = Worker::configured(&proxy, configuration(denying));
         let hosts = CONNECTIONS.map(|ends| ends.host(&proxy));
         let mut now = 0;
-        let mut requests = BTreeMap::<_, u64>::new();
-        let mut connections = 0;
+        let mut counts = Counts::default();
         for step in steps {
             match step {
                 Step::Requests { on, count } => {
                     for _ in 0..count {
-                        prop_assert_eq!(worker.request(&hosts[on]), Continue);
-                        let counts = CONNECTIONS[on].counts(now);
+                        let decision = worker.request(&hosts[on]);
+                        let seen = CONNECTIONS[on].counts(now);
+                        let denied = seen.iter().position(|(_, status)| denies(denying, status));
+                        prop_assert_eq!(decision == Decision::Deny, denied.is_some());
                         let shown = hosts[on].filter_state("mtls_watch.status");
-                        prop_assert_eq!(shown.as_deref(), Some(counts[0].1));
-                        for labels in counts {
-                            *requests.entry(labels).or_default() += 1;
+                        prop_assert_eq!(shown.as_deref(), Some(seen[0].1));
+                        // Who is denied does not get to the server.
+                        let met = denied.map_or(seen.len(), |position| position + 1);
+                        for (direction, status) in &seen[..met] {
+                            counts.request(direction, status);
                         }
                     }
                 }
                 Step::Connect { on } => {
-                    worker.connection(&CONNECTIONS[on].host(&proxy));
-                    connections += CONNECTIONS[on].counts(now).len() as u64;
+                    let decision = worker.connection(&CONNECTIONS[on].host(&proxy));
+                    let seen = CONNECTIONS[on].counts(now);
+                    let denied = seen.iter().any(|(_, status)| denies(denying, status));
+                    prop_assert_eq!(decision == Decision::Deny, denied);
+                    for (direction, security) in CONNECTIONS[on].securities() {
+                        counts.add(CONNECTIONS_TOTAL, &[direction, security]);
+                    }
+                    for (direction, status) in seen {
+                        counts.finding(CONNECTION_FINDINGS, direction, status);
+                    }
                 }
                 Step::Crowd { size } => {
                     for _ in 0..size {
                         worker.request(&CONNECTIONS[0].host(&proxy));
+                        counts.request("inbound", status(0, now));
                     }
-                    let labels = ("inbound", status(0, now));
-                    *requests.entry(labels).or_default() += size as u64;
                 }
                 Step::Clock { to } => {
                     now = to;
                     proxy.set_clock(to);
                 }
                 Step::Tick => worker.tick(),
-                Step::Configure => worker.configure_again(configuration()),
+                Step::Configure { denying: now_denying } => {
+                    denying = now_denying;
+                    worker.configure_again(configuration(denying));
+                }
             }
         }
-        for ((direction, status), expected) in &requests {
-            let labels = [("direction", *direction), ("status", *status)];
-            let counted = proxy.value("mtls_requests_total", &labels);
-            prop_assert_eq!(counted, Some(*expected), "{} {}", direction, status);
-        }
-        let sum: u64 = requests.values().sum();
-        prop_assert_eq!(proxy.total("mtls_requests_total"), sum);
-        prop_assert_eq!(proxy.total("mtls_connections_total"), connections);
+        counts.check(&proxy)?;
     }
 }
