@@ -6,6 +6,7 @@
 
 mod clients;
 mod harmless;
+mod openssl;
 mod outbound;
 mod rejected;
 mod release;

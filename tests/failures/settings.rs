@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use testbed::pki::{HOUR, Lifetime};
+use testbed::pki::{HOUR, KeyUsage, Lifetime};
 use testbed::servers::ServerTls;
 use testbed::{Client, Identity, Sample, Server};
 
@@ -89,4 +89,41 @@ fn check(
     be_refused(&Client::plaintext(), proxy.port)?;
     let failure = Failure::new(format!("outbound {verdict}")).hint(&[hint]);
     Watch::new(&proxy.envoy).expect(&failure)
+}
+
+/// SPIRE's way: bundles by trust domain, and a validator of their own.
+#[test]
+fn svids_of_a_trust_domain_without_a_bundle() -> Result<()> {
+    let pki = Pki::new()?;
+    let validator = json!({"custom_validator_config": {
+        "name": "envoy.tls.cert_validator.spiffe",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig",
+            "trust_domains": [
+                {"name": "cluster.local", "trust_bundle": {"inline_string": pki.cas.root.pem()}},
+            ],
+        },
+    }});
+    let sample = pki.sample("network.yaml")?;
+    let proxy = Proxy::http(sample.insert("common_tls_context", "validation_context", validator))?;
+    proxy.get(&pki.client()?)?;
+    let mut watch = Watch::new(&proxy.envoy);
+    let misspelt = "spiffe://clutser.local/ns/shop/sa/pay";
+    let misspelt = pki.cas.leaf().uri(misspelt).issue()?;
+    be_refused(&Client::mtls(&misspelt), proxy.port)?;
+    let failure = Failure::new("inbound workload trust_domain_unknown").peer("clutser.local");
+    watch.expect(
+        &failure
+            .holder("peer")
+            .hint(&["'clutser.local'", "'cluster.local'"]),
+    )?;
+    let no_svid = pki.cas.leaf().dns("pay.example").issue()?;
+    be_refused(&Client::mtls(&no_svid), proxy.port)?;
+    let failure = Failure::new("inbound workload trust_domain_unknown").peer("pay.example");
+    watch.expect(&failure.hint(&["has no SPIFFE ID"]))?;
+    let signing = [KeyUsage::DigitalSignature, KeyUsage::KeyCertSign];
+    let signing = pki.pay().key_usages(&signing).issue()?;
+    be_refused(&Client::mtls(&signing), proxy.port)?;
+    let failure = Failure::new("inbound workload key_usage").peer(PAY);
+    watch.expect(&failure.hint(&["SPIFFE validator"]))
 }

@@ -48,6 +48,7 @@ pub struct Failure {
     what: String,
     what_unseen: Option<String>,
     peer: Option<String>,
+    holder: Option<&'static str>,
     hint: Vec<String>,
 }
 
@@ -58,6 +59,7 @@ impl Failure {
             what: what.into(),
             what_unseen: None,
             peer: None,
+            holder: None,
             hint: Vec::new(),
         }
     }
@@ -71,6 +73,12 @@ impl Failure {
     /// No Envoy shows the certificate.
     pub fn unnamed(mut self) -> Self {
         self.peer = None;
+        self
+    }
+
+    /// Whose thing must be changed.
+    pub fn holder(mut self, holder: &'static str) -> Self {
+        self.holder = Some(holder);
         self
     }
 
@@ -117,6 +125,12 @@ impl Failure {
         let [direction, layer, reason] = self.labels();
         let start = format!("direction={direction} reason={reason} layer={layer} holder=");
         ensure!(line.starts_with(&start), "{start:?} is not in {line}");
+        if let Some(holder) = self.holder {
+            ensure!(
+                line.contains(&format!(" holder={holder} ")),
+                "not {holder}: {line}"
+            );
+        }
         let (about, hint) = line.split_once(" hint=").context("no hint")?;
         match &self.peer {
             Some(peer) => ensure!(

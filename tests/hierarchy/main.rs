@@ -10,6 +10,7 @@ mod election;
 mod errors;
 mod files;
 mod own;
+mod refused;
 mod sidecar;
 mod updates;
 

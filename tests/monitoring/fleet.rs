@@ -15,8 +15,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Every alert can be provoked within a minute, with `for` shortened ([`Fleet::prometheus`] does it):
 /// certificates are issued with the past that they need. All other alerts must be silent.
-const FIRING: [&str; 39] = [
-    "MtlsCardinalRuleBroken critical inbound issuing_ca legacy",
+const FIRING: [&str; 38] = [
     "MtlsCertificateOutlivesIssuer warning inbound workload legacy outlives_issuer",
     "MtlsCertificateOutlivesIssuer warning own workload ledger outlives_issuer",
     "MtlsCertificateUnsound warning inbound workload legacy weak_key",
@@ -118,10 +117,15 @@ fn described(alert: &Series) -> String {
     words.into_iter().map(key).collect::<Vec<_>>().join(" ")
 }
 
+/// The one that must stay silent here: whoever is refused for an unknown CA is a stranger, whose CA has the name of a
+/// trusted one. `make drill` and envoy-config/prometheus/tests provoke it.
+const OF_A_ROTATION: &str = "MtlsCardinalRuleBroken critical";
+
 #[test]
 fn every_alert_is_provoked() {
     let first_two = |text: &str| text.splitn(3, ' ').take(2).collect::<Vec<_>>().join(" ");
-    let provoked: BTreeSet<String> = FIRING.iter().map(|alert| first_two(alert)).collect();
+    let mut provoked: BTreeSet<String> = FIRING.iter().map(|alert| first_two(alert)).collect();
+    provoked.insert(OF_A_ROTATION.to_owned());
     let all = alerts();
     let all = all
         .iter()

@@ -2,7 +2,7 @@
 //!
 //! `TLS_error:|<number>:<library>:OPENSSL_internal:<REASON>|…[:<detail>]:TLS_error_end`: BoringSSL's error queue, and
 //! the verifier's words if verification failed (1.37 and later; source/common/tls/ssl_socket.cc). An access log has
-//! `_` for blanks; `tls_inspector` writes `TLS_error|error:<hexadecimal number>:…`. The detail comes last and may
+//! `_` for blanks. `tls_inspector` writes `TLS_error|error:<hexadecimal number>:…` about what is no TLS. The detail comes last and may
 //! name the peer's SANs, so the text is read from the front, and nothing is searched for in it.
 
 use std::borrow::Cow;
@@ -69,6 +69,8 @@ const SSL_ERRORS: &[SslError] = &[
     ssl(107, Reason::NoSharedCipher), // BAD_ECC_CERT
     of_leaf(ssl(114, Reason::BadSignature), None), // BAD_SIGNATURE
     of_leaf(ssl(144, Reason::KeyUsage), Some("add digitalSignature to keyUsage of the leaf")), // ECC_CERT_NOT_FOR_SIGNING
+    of_leaf(ssl(127, Reason::MalformedCertificate), None), // CERT_LENGTH_MISMATCH
+    of_leaf(ssl(137, Reason::MalformedCertificate), None), // DECODE_ERROR
     ssl(154, Reason::NoSharedCipher), // HANDSHAKE_FAILURE_ON_CLIENT_HELLO
     ssl(155, Reason::NotTls), // HTTPS_PROXY_REQUEST
     ssl(156, Reason::NotTls), // HTTP_REQUEST
@@ -107,6 +109,10 @@ const PLAINTEXT_ALERT: &str = "an OpenSSL client refused this proxy's certificat
 pub fn classify(text: &str, direction: Direction) -> Option<Failure> {
     let text = limited(text, MAX_TEXT_BYTES);
     let (_, rest) = around(text, "TLS_error").or_else(|| around(text, "TLS error"))?;
+    // On a connection without TLS, which may go well: where the filter chain has TLS, its own text comes after.
+    if rest.starts_with("|error:") {
+        return None;
+    }
     if strip(rest, ": Secret is not supplied by SDS").is_some() {
         return Some(Failure::new(Reason::SecretMissing, None));
     }

@@ -28,6 +28,8 @@ pub(super) const SSL_ERRORS: &[(u32, &str)] = &[
     (107, "BAD_ECC_CERT"),
     (114, "BAD_SIGNATURE"),
     (144, "ECC_CERT_NOT_FOR_SIGNING"),
+    (127, "CERT_LENGTH_MISMATCH"),
+    (137, "DECODE_ERROR"),
     (154, "HANDSHAKE_FAILURE_ON_CLIENT_HELLO"),
     (155, "HTTPS_PROXY_REQUEST"),
     (156, "HTTP_REQUEST"),

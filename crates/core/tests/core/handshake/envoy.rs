@@ -293,6 +293,12 @@ fn what_the_handshake_says() {
             "CANNOT_PARSE_LEAF_CERT",
             "malformed_certificate workload peer",
         ),
+        (
+            127,
+            "CERT_LENGTH_MISMATCH",
+            "malformed_certificate workload peer",
+        ),
+        (137, "DECODE_ERROR", "malformed_certificate workload peer"),
         (302, "KEY_USAGE_BIT_INCORRECT", "key_usage workload peer"),
         (
             307,
@@ -355,11 +361,7 @@ fn of_several_errors_the_one_of_tls_counts() {
 #[test]
 fn other_forms() {
     for (text, expected) in [
-        // tls_inspector, and BoringSSL's own form.
-        (
-            "TLS_error|error:1000009c:SSL routines:OPENSSL_internal:HTTP_REQUEST",
-            "not_tls none none",
-        ),
+        // BoringSSL's own form.
         (
             "TLS_error:|error:10000412:SSL routines:OPENSSL_internal:SSLV3_ALERT_BAD_CERTIFICATE:TLS_error_end",
             "rejected_by_peer none own",
@@ -391,6 +393,8 @@ fn a_server_without_tls_is_not_told_to_be_a_client() {
 fn nothing_about_tls_is_no_handshake() {
     for text in [
         "",
+        // tls_inspector, on a filter chain without TLS.
+        "TLS_error|error:1000009c:SSL routines:OPENSSL_internal:HTTP_REQUEST:TLS_error_end",
         "delayed connect error: Connection refused",
         "upstream connect error or disconnect/reset before headers. reset reason: connection timeout",
     ] {

@@ -183,7 +183,11 @@ fn curl_7_88_and_openssl_3_0() {
             "error 20 at 0 depth lookup: unable to get local issuer certificate",
             UNKNOWN_CA,
         ),
-        // BoringSSL.
+        // BoringSSL, and Envoy's tls_inspector.
+        (
+            "TLS_error|error:1000009c:SSL_routines:OPENSSL_internal:HTTP_REQUEST:TLS_error_end",
+            NOT_TLS,
+        ),
         (
             "error:10000412:SSL routines:OPENSSL_internal:SSLV3_ALERT_BAD_CERTIFICATE",
             REJECTED,
