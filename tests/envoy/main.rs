@@ -15,6 +15,7 @@ mod flags;
 mod gauges;
 mod histogram;
 mod hostile;
+mod oracle;
 mod positions;
 mod relabel;
 mod requests;
