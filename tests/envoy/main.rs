@@ -16,6 +16,7 @@ mod gauges;
 mod heartbeat;
 mod histogram;
 mod hostile;
+mod oracle;
 mod positions;
 mod presence;
 mod relabel;

@@ -19,12 +19,16 @@
     )
 )]
 
+mod ber;
 mod check_config;
+mod completions;
 mod explain;
+mod input;
 mod inspect;
 mod relabel;
 mod rotation_status;
 mod stats_tags;
+mod verify;
 
 use std::ffi::OsString;
 use std::io::{self, Read as _, Write as _};
@@ -56,6 +60,8 @@ enum Command {
     StatsTags(stats_tags::Arguments),
     CheckConfig(check_config::Arguments),
     RotationStatus(rotation_status::Arguments),
+    Completions(completions::Arguments),
+    Man(completions::Man),
 }
 
 /// On which side of the proxy a peer is.
@@ -124,6 +130,8 @@ fn output(command: &Command) -> Output {
         Command::StatsTags(arguments) => Ok(stats_tags::run(arguments)),
         Command::CheckConfig(arguments) => check_config::run(arguments),
         Command::RotationStatus(arguments) => rotation_status::run(arguments),
+        Command::Completions(arguments) => Ok(completions::run(arguments)),
+        Command::Man(arguments) => completions::man(arguments),
     };
     match output {
         Ok(output) => output,

@@ -217,6 +217,13 @@ impl CaBuilder {
         self
     }
 
+    /// One more extension, with this value as DER.
+    pub fn extension_with(mut self, oid: &[u64], critical: bool, value: &[u8]) -> Self {
+        let extensions = &mut self.params.custom_extensions;
+        extensions.push(custom_extension(oid, critical, value));
+        self
+    }
+
     /// At most this many CAs may follow below it.
     pub fn path_length(mut self, length: u8) -> Self {
         self.params.is_ca = IsCa::Ca(BasicConstraints::Constrained(length));
@@ -431,6 +438,13 @@ impl LeafBuilder {
         self
     }
 
+    /// One more extension, with this value as DER.
+    pub fn extension_with(mut self, oid: &[u64], critical: bool, value: &[u8]) -> Self {
+        let extensions = &mut self.params.custom_extensions;
+        extensions.push(custom_extension(oid, critical, value));
+        self
+    }
+
     /// Sets cA true, which no leaf should.
     pub fn ca_flag(mut self) -> Self {
         self.params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -563,6 +577,12 @@ impl Identity {
         self
     }
 
+    /// The same identity, presenting these after the leaf.
+    pub fn sending(mut self, certificates: &[&CertificateDer<'static>]) -> Self {
+        self.chain = certificates.iter().map(|der| (*der).clone()).collect();
+        self
+    }
+
     /// The same identity with its leaf edited, and signed again by `ca` as it is now.
     ///
     /// # Errors
@@ -631,6 +651,15 @@ impl TrustBundle {
         }
     }
 
+    /// A bundle of these certificates, leaves as well.
+    pub fn of_certificates(
+        certificates: impl IntoIterator<Item = CertificateDer<'static>>,
+    ) -> Self {
+        Self {
+            roots: certificates.into_iter().collect(),
+        }
+    }
+
     /// The certificates.
     pub fn certificates(&self) -> &[CertificateDer<'static>] {
         &self.roots
@@ -685,6 +714,12 @@ fn san_types(names: &[Name]) -> Result<Vec<SanType>> {
         })
     };
     names.iter().map(san_type).collect()
+}
+
+fn custom_extension(oid: &[u64], critical: bool, value: &[u8]) -> CustomExtension {
+    let mut extension = CustomExtension::from_oid_content(oid, value.to_vec());
+    extension.set_criticality(critical);
+    extension
 }
 
 fn random_serial() -> SerialNumber {

@@ -8,6 +8,7 @@ use crate::parse::parse;
 use crate::structure::structure;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
+use x509_parser::asn1_rs::ToDer as _;
 use x509_parser::prelude::*;
 
 /// What a person wants to know of a certificate beyond its [`crate::Certificate`].
@@ -121,9 +122,82 @@ fn distinguished_name(name: &X509Name<'_>) -> String {
         let oid = attribute.attr_type();
         let key = objects::oid2abbrev(oid, objects::oid_registry())
             .map_or_else(|_| oid.to_id_string(), str::to_owned);
-        format!("{key}={}", attribute_text(attribute))
+        format!("{key}={}", attribute_value(attribute))
     });
     attributes.collect::<Vec<_>>().join(", ")
+}
+
+/// As RFC 4514 has it (section 2.4): what separates attributes is escaped in a text, and what is no text is `#` and
+/// the DER in hex.
+fn attribute_value(attribute: &AttributeTypeAndValue<'_>) -> String {
+    const UNIVERSAL_STRING: u32 = 28;
+    let value = attribute.attr_value();
+    let text = match value.tag().0 {
+        // UTF8String, NumericString, PrintableString, TeletexString, IA5String, VisibleString, BMPString.
+        12 | 18 | 19 | 20 | 22 | 26 | 30 => attribute_text(attribute),
+        UNIVERSAL_STRING => value
+            .data
+            .chunks_exact(4)
+            .map(|unit| <[u8; 4]>::try_from(unit).map_or(0, u32::from_be_bytes))
+            .map(|unit| char::from_u32(unit).unwrap_or(char::REPLACEMENT_CHARACTER))
+            .collect(),
+        _ => return format!("#{}", digits(&value.to_der_vec().unwrap_or_default())),
+    };
+    escaped(&text)
+}
+
+fn escaped(text: &str) -> String {
+    let last = text.chars().count().saturating_sub(1);
+    let mut escaped = String::with_capacity(text.len());
+    for (position, character) in text.chars().enumerate() {
+        let separates = matches!(character, ',' | '+' | '"' | '\\' | '<' | '>' | ';')
+            || (position == 0 && matches!(character, '#' | ' '))
+            || (position == last && character == ' ');
+        if separates {
+            escaped.push('\\');
+        }
+        escaped.push(character);
+    }
+    escaped
+}
+
+/// Why a certificate cannot be read, in words: an error of [`crate::parse()`], and the field where the parser does
+/// not name one.
+#[must_use]
+pub fn why_unreadable(der: &[u8], error: &ParseError) -> String {
+    match (error, unreadable_time(der)) {
+        (ParseError::Der, Some(field)) => format!(
+            "{error}: {field} is no time as RFC 5280 has it (in UTC, with seconds, without fractions)"
+        ),
+        _ => error.to_string(),
+    }
+}
+
+/// The time that is not one, if all before it can be read.
+fn unreadable_time(der: &[u8]) -> Option<&'static str> {
+    use crate::strict::{SEQUENCE, any, check, element};
+    let (_, certificate) = element(der, SEQUENCE).ok()?;
+    let (_, to_be_signed) = element(certificate, SEQUENCE).ok()?;
+    let mut rest = to_be_signed;
+    // Version (where it is), serial number, algorithm, issuer.
+    let fields = match any(rest).ok()?.1.identifier {
+        0xa0 => 4,
+        _ => 3,
+    };
+    for _ in 0..fields {
+        rest = any(rest).ok()?.0;
+    }
+    let (_, mut validity) = element(rest, SEQUENCE).ok()?;
+    for field in ["notBefore", "notAfter"] {
+        let (after, _) = any(validity).ok()?;
+        let length = validity.len().saturating_sub(after.len());
+        let time = validity.get(..length)?;
+        if check(time).is_err() || ASN1Time::from_der(time).is_err() {
+            return Some(field);
+        }
+        validity = after;
+    }
+    None
 }
 
 fn key_usage_names(usage: u16) -> Vec<&'static str> {

@@ -23,13 +23,13 @@ use pki::handmade::Handmade;
 const AT: &str = "2027-01-15T08:00:00Z";
 
 /// What a command said, and how it ended.
-struct Run {
-    code: i32,
-    stdout: String,
-    stderr: String,
+pub struct Run {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
 }
 
-fn run(arguments: &[&str], input: &[u8]) -> Run {
+pub fn run(arguments: &[&str], input: &[u8]) -> Run {
     let mut child = Command::new(env!("CARGO_BIN_EXE_mtls-watch"))
         .args(arguments)
         .stdin(Stdio::piped())
@@ -49,21 +49,21 @@ fn run(arguments: &[&str], input: &[u8]) -> Run {
 }
 
 /// `inspect` of that input at [`AT`], with more arguments.
-fn inspect_with(arguments: &[&str], input: impl AsRef<[u8]>) -> Run {
+pub fn inspect_with(arguments: &[&str], input: impl AsRef<[u8]>) -> Run {
     let arguments = [&["inspect", "--at", AT], arguments, &["-"]].concat();
     run(&arguments, input.as_ref())
 }
 
-fn inspect(input: impl AsRef<[u8]>) -> Run {
+pub fn inspect(input: impl AsRef<[u8]>) -> Run {
     inspect_with(&[], input)
 }
 
-fn inspect_json(input: impl AsRef<[u8]>) -> Value {
+pub fn inspect_json(input: impl AsRef<[u8]>) -> Value {
     let run = inspect_with(&["--format", "json"], input);
     serde_json::from_str(&run.stdout).expect(&run.stderr)
 }
 
-fn issued(leaf: LeafBuilder) -> Identity {
+pub fn issued(leaf: LeafBuilder) -> Identity {
     leaf.issue().unwrap()
 }
 
@@ -599,6 +599,28 @@ fn help_and_version_are_there() {
         "{}",
         version.stdout
     );
+}
+
+#[test]
+fn shells_can_complete_and_man_can_show_every_command() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = run(&["completions", shell], b"");
+        assert_eq!(script.code, 0);
+        for word in ["rotation-status", "trusted"] {
+            assert!(script.stdout.contains(word), "{shell}: no {word}");
+        }
+    }
+    assert_eq!(run(&["completions", "tcsh"], b"").code, 2);
+    let page = run(&["man"], b"");
+    assert_eq!(page.code, 0);
+    assert!(
+        page.stdout.starts_with(".ie") && page.stdout.contains("inspect"),
+        "{}",
+        page.stdout
+    );
+    let page = run(&["man", "inspect"], b"");
+    assert!(page.stdout.contains("trusted"), "{}", page.stdout);
+    assert_eq!(run(&["man", "no-such"], b"").code, 2);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The commands, run.
 
 mod cli;
+mod inputs;
 mod relabel;
 
 use std::path::{Path, PathBuf};
