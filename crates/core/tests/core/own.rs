@@ -745,7 +745,7 @@ fn what_is_inline_in_tls_contexts_is_read_once() {
         let digits = digits(&ca);
         let expected = [
             format!("root_ca _inline_ {name} {digits}"),
-            format!("workload _inline_ shop.example.com"),
+            "workload _inline_ shop.example.com".to_owned(),
             format!("workload _inline_ {PROXY}"),
         ];
         assert_eq!(poller.with_value(PRESENT, 1), expected);
