@@ -10,6 +10,7 @@ mod election;
 mod errors;
 mod files;
 mod own;
+mod shapes;
 mod sidecar;
 mod updates;
 

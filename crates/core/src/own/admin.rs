@@ -6,7 +6,7 @@
 //! listeners and clusters; they are asked for when something is inline that nothing else tells of.
 //!
 //! A reply of a large mesh has megabytes, most of which is repeated or not asked for. It is read in ranges, part by
-//! part ([`parts`](super::parts)).
+//! part ([`parts`]).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -195,7 +195,7 @@ pub fn certificates(reply: &[u8], known: &[Secret]) -> Result<Vec<Secret>, Reply
 /// Reads the secrets of a `config_dump`: all of them, or a list of one kind.
 ///
 /// # Errors
-/// As [`parts::parts`]. A secret that cannot be read is passed over; a broken certificate does not hide the
+/// [`ReplyError::Json`] and [`ReplyError::TooLarge`]. A secret that cannot be read is passed over; a broken certificate does not hide the
 /// others.
 // Not inlined: the largest function sets the memory that the module takes to compile.
 #[inline(never)]
@@ -223,7 +223,7 @@ pub fn read_secrets(body: &mut dyn Body) -> Result<Vec<Secret>, ReplyError> {
 /// domain.
 ///
 /// # Errors
-/// As [`parts::parts`].
+/// [`ReplyError::Json`] and [`ReplyError::TooLarge`].
 #[inline(never)]
 pub fn read_contexts(body: &mut dyn Body) -> Result<Vec<Secret>, ReplyError> {
     const WANTED: Wanted = Wanted {
@@ -409,7 +409,7 @@ pub struct ServedContext {
 /// Reads `/certs`.
 ///
 /// # Errors
-/// As [`parts::parts`], and [`ReplyError::Json`] if it has no certificates.
+/// [`ReplyError::Json`], also if it has no certificates, and [`ReplyError::TooLarge`].
 #[inline(never)]
 pub fn read_certificates(body: &mut dyn Body) -> Result<Served, ReplyError> {
     const LIST: &str = "certificates";
