@@ -15,6 +15,27 @@ const MAX_KEY_BYTES: usize = 32;
 /// Deepest nesting. Envoy's own has thirty levels.
 const MAX_DEPTH: usize = 512;
 
+/// Bytes that have a meaning outside of texts: a table, for a reply has millions of others.
+#[expect(
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    reason = "evaluated when the module is built"
+)]
+const STRUCTURE: [bool; 256] = {
+    const BYTES: &[u8] = b"\"{}[],";
+    let mut table = [false; 256];
+    let mut index = 0;
+    while index < BYTES.len() {
+        table[BYTES[index] as usize] = true;
+        index += 1;
+    }
+    table
+};
+
+fn is_structure(byte: &u8) -> bool {
+    STRUCTURE.get(usize::from(*byte)) == Some(&true)
+}
+
 /// A reply, range by range.
 pub trait Body {
     /// The next range; `None` at the end.
@@ -126,6 +147,16 @@ impl Reader<'_> {
                 at = self.text(range, at, is_key, escaped);
                 continue;
             }
+            if !is_structure(byte) {
+                let rest = range.get(at..).unwrap_or_default();
+                let between = rest.iter().position(is_structure).unwrap_or(rest.len());
+                let is_blank = |rest: &[u8]| rest.trim_ascii().is_empty();
+                if self.levels.is_empty() && !rest.get(..between).is_some_and(is_blank) {
+                    return Err(ReplyError::Json);
+                }
+                at = at.saturating_add(between);
+                continue;
+            }
             match byte {
                 b'"' => {
                     let is_key = self.state == State::BeforeKey;
@@ -160,9 +191,6 @@ impl Reader<'_> {
                         State::Value
                     };
                 }
-                byte if self.levels.is_empty() && !byte.is_ascii_whitespace() => {
-                    return Err(ReplyError::Json);
-                }
                 _ => {}
             }
             at = at.saturating_add(1);
@@ -174,32 +202,40 @@ impl Reader<'_> {
     }
 
     /// Goes on in a text, to its end or that of the range.
-    fn text(&mut self, range: &[u8], mut at: usize, is_key: bool, mut escaped: bool) -> usize {
-        while let Some(byte) = range.get(at) {
-            if !is_key && !escaped {
-                // Texts are most of a reply.
-                let rest = range.get(at..).unwrap_or_default();
-                let skipped = memchr::memchr2(b'"', b'\\', rest);
-                if let Some(skipped @ 1..) = skipped.or(Some(rest.len())) {
-                    at = at.saturating_add(skipped);
-                    continue;
-                }
+    fn text(&mut self, range: &[u8], start: usize, is_key: bool, mut escaped: bool) -> usize {
+        let rest = range.get(start..).unwrap_or_default();
+        let mut length = usize::from(escaped && !rest.is_empty());
+        escaped &= rest.is_empty();
+        let mut is_over = false;
+        // Texts are most of a reply.
+        while let Some(found) = memchr::memchr2(b'"', b'\\', rest.get(length..).unwrap_or_default())
+        {
+            length = length.saturating_add(found);
+            if rest.get(length) == Some(&b'"') {
+                is_over = true;
+                break;
             }
-            at = at.saturating_add(1);
-            if escaped {
-                escaped = false;
-            } else if *byte == b'\\' {
-                escaped = true;
-            } else if *byte == b'"' {
+            // What is escaped may be in the next range.
+            length = length.saturating_add(2);
+            escaped = length > rest.len();
+        }
+        let text = match is_over {
+            true => rest.get(..length),
+            false => Some(rest),
+        };
+        if is_key && self.key.len() <= MAX_KEY_BYTES {
+            self.key.extend_from_slice(text.unwrap_or_default());
+        }
+        match is_over {
+            true => {
                 self.state = State::Value;
-                return at;
+                start.saturating_add(length).saturating_add(1)
             }
-            if is_key && self.key.len() <= MAX_KEY_BYTES {
-                self.key.push(*byte);
+            false => {
+                self.state = State::Text { is_key, escaped };
+                range.len()
             }
         }
-        self.state = State::Text { is_key, escaped };
-        at
     }
 
     /// An object or a list begins. Whether a part begins with it.
