@@ -294,19 +294,33 @@ pub(crate) fn reply_status() -> Option<Vec<u8>> {
 }
 
 /// The body of the reply that is being handled, from the beginning.
-#[derive(Default)]
 pub(crate) struct ReplyBody {
     read: usize,
 }
 
+impl ReplyBody {
+    const RANGE: usize = 4 * 1024;
+
+    /// None of it has been read.
+    pub(crate) fn new() -> Self {
+        // The memory for a range is there from the first reply on, however short that is.
+        drop(std::hint::black_box(Vec::<u8>::with_capacity(Self::RANGE)));
+        Self { read: 0 }
+    }
+}
+
 impl Body for ReplyBody {
     fn next(&mut self) -> Option<Vec<u8>> {
-        /// Small enough for the memory that the VM has anyway.
-        const RANGE: usize = 4 * 1024;
         let start = self.read;
         // SAFETY: plain numbers; the result is handled by `received`.
         let range = received(|value, size| unsafe {
-            proxy_get_buffer_bytes(BUFFER_HTTP_CALL_RESPONSE_BODY, start, RANGE, value, size)
+            proxy_get_buffer_bytes(
+                BUFFER_HTTP_CALL_RESPONSE_BODY,
+                start,
+                Self::RANGE,
+                value,
+                size,
+            )
         });
         let range = range.filter(|range| !range.is_empty())?;
         self.read = start.saturating_add(range.len());

@@ -95,7 +95,7 @@ pub(crate) fn on_reply(root: RootId, token: u32, headers: usize, body: usize) {
         )),
         Some(_) => Ok(()),
     };
-    let mut ranges = host::ReplyBody::default();
+    let mut ranges = host::ReplyBody::new();
     let reply = content.map(|()| Reply {
         size: body,
         body: &mut ranges,
