@@ -9,6 +9,7 @@
 use std::ptr;
 
 use mtls_watch_core::host::{Host, MetricId, MetricKind, Shared, Version};
+use mtls_watch_core::own::parts::Body;
 use mtls_watch_x509::time::UnixTime;
 
 const OK: u32 = 0;
@@ -292,13 +293,39 @@ pub(crate) fn reply_status() -> Option<Vec<u8>> {
     })
 }
 
-/// The body of the reply that is being handled.
-pub(crate) fn reply_body(max_size: usize) -> Vec<u8> {
-    // SAFETY: plain numbers; the result is handled by `received`.
-    received(|value, size| unsafe {
-        proxy_get_buffer_bytes(BUFFER_HTTP_CALL_RESPONSE_BODY, 0, max_size, value, size)
-    })
-    .unwrap_or_default()
+/// The body of the reply that is being handled, from the beginning.
+pub(crate) struct ReplyBody {
+    read: usize,
+}
+
+impl ReplyBody {
+    const RANGE: usize = 4 * 1024;
+
+    /// None of it has been read.
+    pub(crate) fn new() -> Self {
+        // The memory for a range is there from the first reply on, however short that is.
+        drop(std::hint::black_box(Vec::<u8>::with_capacity(Self::RANGE)));
+        Self { read: 0 }
+    }
+}
+
+impl Body for ReplyBody {
+    fn next(&mut self) -> Option<Vec<u8>> {
+        let start = self.read;
+        // SAFETY: plain numbers; the result is handled by `received`.
+        let range = received(|value, size| unsafe {
+            proxy_get_buffer_bytes(
+                BUFFER_HTTP_CALL_RESPONSE_BODY,
+                start,
+                Self::RANGE,
+                value,
+                size,
+            )
+        });
+        let range = range.filter(|range| !range.is_empty())?;
+        self.read = start.saturating_add(range.len());
+        Some(range)
+    }
 }
 
 /// The configuration of this plugin; empty if there is none.

@@ -11,7 +11,8 @@ use crate::host::{self, Proxy};
 use mtls_watch_core::config::Config;
 use mtls_watch_core::host::TICK_MILLISECONDS;
 use mtls_watch_core::inspector::Inspector;
-use mtls_watch_core::own::admin::{MAX_REPLY_BYTES, ReplyError};
+use mtls_watch_core::own::Reply;
+use mtls_watch_core::own::admin::ReplyError;
 
 /// Half an hour in ticks. A configuration with neither tick nor stream for so long, times the number of
 /// configurations, for each of the others ticks, too, is given up: Envoy has dropped it.
@@ -92,10 +93,14 @@ pub(crate) fn on_reply(root: RootId, token: u32, headers: usize, body: usize) {
         Some(status) if status != b"200" => Err(ReplyError::Status(
             String::from_utf8_lossy(&status).into_owned(),
         )),
-        Some(_) if body > MAX_REPLY_BYTES => Err(ReplyError::TooLarge(body)),
-        Some(_) => Ok(host::reply_body(body)),
+        Some(_) => Ok(()),
     };
-    inspector.on_reply(&Proxy, token, content.as_deref().map_err(Clone::clone));
+    let mut ranges = host::ReplyBody::new();
+    let reply = content.map(|()| Reply {
+        size: body,
+        body: &mut ranges,
+    });
+    inspector.on_reply(&Proxy, token, reply);
 }
 
 /// The SDK's root context.

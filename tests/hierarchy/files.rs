@@ -1,5 +1,5 @@
-//! Certificates that do not come over SDS: plain files and what is inline in the bootstrap. Envoy tells
-//! only of those in use, and of them dates, serial number and names.
+//! Certificates that do not come over SDS: plain files and what is inline in the bootstrap. Of files Envoy
+//! tells only dates, serial number and names, while they are in use.
 
 use std::fs;
 use std::path::Path;
@@ -115,8 +115,9 @@ fn without_sds_leaves_and_bundles_are_seen() -> Result<()> {
             let labels = [("layer", "workload"), ("identity", identity)];
             assert!(stats.value(NOT_AFTER, &labels).is_some(), "{identity}");
         }
-        // Envoy tells of CAs in files neither name nor place.
-        let mut roots = ends(&stats, "none");
+        // Of CAs in files Envoy tells neither name nor place.
+        let layer = if *inline { "root_ca" } else { "none" };
+        let mut roots = ends(&stats, layer);
         if !inline {
             // Each listener has a file of its own, and each file its rows.
             assert_eq!(roots.len(), 4);

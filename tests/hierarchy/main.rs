@@ -11,6 +11,7 @@ mod errors;
 mod files;
 mod own;
 mod refused;
+mod shapes;
 mod sidecar;
 mod updates;
 

@@ -527,3 +527,56 @@ fn a_ca_that_leaves_while_the_lease_changes_hands_is_at_0() -> Result<()> {
     }
     Ok(())
 }
+
+/// `/certs` of a mesh with 15,000 outbound clusters: it repeats each certificate for each of them. It is read by
+/// the thread that asks, between two requests.
+#[test]
+fn ten_megabytes_of_certs_are_read_fast_and_leave_nothing() -> Result<()> {
+    /// WebAssembly instructions a byte, as measured, and a twentieth on top.
+    const INSTRUCTIONS: u64 = 41;
+    /// Linear memory that may stay.
+    const MEMORY: usize = 4 * 1024 * 1024;
+    let proxy = Proxy::new();
+    let mut worker = proxy.worker(CONFIGURATION)?;
+    let entry = |serial: &str| {
+        json!({
+            "path": "<inline>",
+            "serial_number": serial,
+            "subject_alt_names": [{"uri": PROXY}],
+            "days_until_expiration": "364",
+            "valid_from": "2026-01-01T00:00:00Z",
+            "expiration_time": "2036-01-01T00:00:00Z",
+        })
+    };
+    let context = json!({"ca_cert": [entry("0a")], "cert_chain": [entry("0b")]});
+    let context = serde_json::to_string_pretty(&context).expect("JSON");
+    let contexts = vec![context.as_str(); 10 * 1024 * 1024 / context.len()].join(",\n");
+    let body = format!("{{\n \"certificates\": [\n{contexts}\n ]\n}}");
+    worker.tick()?;
+    answer(&mut worker, &json!({}))?;
+    let before = worker.memory();
+    proxy.advance(TICK);
+    worker.tick()?;
+    reply_to_last(&mut worker, ok(&json!({})))?;
+    let instructions = worker.instructions()?;
+    let size = u64::try_from(body.len())?;
+    reply_to_last(&mut worker, reply("200", body))?;
+    let instructions = (worker.instructions()? - instructions) / size;
+    assert!(
+        instructions <= INSTRUCTIONS,
+        "{instructions} instructions a byte"
+    );
+    assert!(
+        worker.memory() - before <= MEMORY,
+        "{} bytes",
+        worker.memory() - before
+    );
+    let metric = "mtls_own_certificate_present";
+    let workload = own(metric, "workload", "_inline_", ("identity", PROXY));
+    assert_eq!(
+        proxy.gauge(&workload),
+        None,
+        "inline: the contexts are asked for first"
+    );
+    Ok(())
+}

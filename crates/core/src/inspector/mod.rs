@@ -28,7 +28,7 @@ use crate::metrics::issuers::Issuers;
 use crate::metrics::presence::{Moment, SECOND};
 use crate::metrics::sightings::Sightings;
 use crate::own::admin::ReplyError;
-use crate::own::{DirectoryKeeper, Poller};
+use crate::own::{DirectoryKeeper, Poller, Reply};
 use crate::policy;
 use crate::report::{Named, Reporter};
 use crate::source::read::{Fingerprint, PeerCertificates, Reading};
@@ -260,7 +260,7 @@ impl Inspector {
     }
 
     /// A reply to a call of the hierarchy's poller has come.
-    pub fn on_reply(&self, host: &dyn Host, token: u32, reply: Result<&[u8], ReplyError>) {
+    pub fn on_reply(&self, host: &dyn Host, token: u32, reply: Result<Reply<'_>, ReplyError>) {
         if let Some(poller) = &self.poller {
             poller.on_reply(host, &self.registry, self.now(host), token, reply);
         }

@@ -288,6 +288,16 @@ pub const HIERARCHY_POLLS: Metric<(PollResult,)> = Metric::counter(
     "mtls_watch_hierarchy_polls_total",
     "Polls of this proxy's admin interface",
 );
+/// Age of what is known of this proxy's own certificates.
+pub const HIERARCHY_POLL_AGE: Metric<()> = Metric::gauge(
+    "mtls_watch_hierarchy_poll_age_seconds",
+    "Seconds since the last poll of this proxy's admin interface to which every reply could be read; absent before the first",
+);
+/// Size of the replies of a poll.
+pub const HIERARCHY_REPLY_BYTES: Metric<()> = Metric::gauge(
+    "mtls_watch_hierarchy_reply_bytes",
+    "Bytes of all replies of that poll; a reply may have 32 MiB, one secret or TLS context in it 1 MiB",
+);
 /// Identities and CAs without a series of their own.
 pub const SERIES_OVERFLOW: Metric<()> = Metric::counter(
     "mtls_watch_series_overflow_total",
@@ -295,7 +305,7 @@ pub const SERIES_OVERFLOW: Metric<()> = Metric::counter(
 );
 
 /// Every metric of this version.
-pub const CATALOGUE: [Description; 28] = [
+pub const CATALOGUE: [Description; 30] = [
     CONNECTIONS.description,
     REQUESTS.description,
     CONNECTION_FINDINGS.description,
@@ -323,6 +333,8 @@ pub const CATALOGUE: [Description; 28] = [
     DUPLICATE_PLUGINS.description,
     INSPECTIONS.description,
     HIERARCHY_POLLS.description,
+    HIERARCHY_POLL_AGE.description,
+    HIERARCHY_REPLY_BYTES.description,
     SERIES_OVERFLOW.description,
 ];
 

@@ -1,37 +1,50 @@
 //! Replies of Envoy's admin interface.
 //!
-//! `/config_dump?resource=dynamic_active_secrets` has the secrets that came over SDS as PEM, private
-//! keys redacted. `/certs` has every certificate that is in use, files included, but of each only
-//! dates, serial number and SANs: what the first reply has in full is left out of the second.
+//! [`SECRETS`] has what came over SDS and what is static, as PEM, private keys redacted. [`CERTIFICATES`] has every
+//! certificate that a TLS context serves or trusts, files included, but of each only dates, serial number and
+//! SANs: what the first reply has in full is left out of the second. [`CONTEXTS`] have the PEM that is inline in
+//! listeners and clusters; they are asked for when something is inline that nothing else tells of.
+//!
+//! A reply of a large mesh has megabytes, most of which is repeated or not asked for. It is read in ranges, part by
+//! part ([`parts`]).
 
 use std::borrow::Cow;
 use std::fmt;
+use std::hash::BuildHasher as _;
 use std::rc::Rc;
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use mtls_watch_x509::ParseError;
 use mtls_watch_x509::pem::{self, PemError};
 
-use crate::hash::HashMap;
+use super::parts::{self, Body, Wanted, Whole};
+use crate::hash::{HashMap, Keyed};
 
 pub use super::secret::{CertificateKey, Dates, FullCertificate, OwnCertificate, Role, Secret};
 
-/// Path of the secrets.
-pub const SECRETS: &str = "/config_dump?resource=dynamic_active_secrets";
+/// Path of the secrets. The mask is that of one kind of config: Envoy leaves out the others.
+pub const SECRETS: &str =
+    "/config_dump?mask=static_secrets,dynamic_active_secrets,dynamic_warming_secrets";
 /// Path of the certificates in use.
 pub const CERTIFICATES: &str = "/certs";
+/// Paths of what has TLS contexts.
+pub const CONTEXTS: [&str; 2] = [
+    "/config_dump?mask=static_listeners,dynamic_listeners",
+    "/config_dump?mask=static_clusters,dynamic_active_clusters",
+];
 
-/// Longest reply that is read. A mesh proxy's secrets have some ten KB; a bundle of a hundred roots has
-/// two hundred.
-pub const MAX_REPLY_BYTES: usize = 1024 * 1024;
+/// Longest reply that is read.
+pub const MAX_REPLY_BYTES: usize = 32 * 1024 * 1024;
+
+/// How `/certs` calls what is inline in a TLS context.
+const INLINE: &str = "<inline>";
 
 /// Why a reply says nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReplyError {
-    /// More than [`MAX_REPLY_BYTES`]: this many.
+    /// The reply, or one certificate, secret or TLS context in it, is longer than is read: so many bytes.
     TooLarge(usize),
     /// The HTTP status is not 200.
     Status(String),
@@ -44,7 +57,11 @@ pub enum ReplyError {
 impl fmt::Display for ReplyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TooLarge(bytes) => write!(f, "{bytes} bytes, more than {MAX_REPLY_BYTES}"),
+            Self::TooLarge(bytes) => write!(
+                f,
+                "{bytes} bytes: more than the {MAX_REPLY_BYTES} of a reply, or the {} of one secret",
+                parts::MAX_PART_BYTES
+            ),
             Self::Status(status) => write!(f, "status {status}"),
             Self::Json => f.write_str("not the JSON of Envoy's admin interface"),
             Self::None => f.write_str("no reply"),
@@ -59,29 +76,28 @@ impl std::error::Error for ReplyError {}
 #[serde(transparent)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// `envoy.admin.v3.ConfigDump`, of which [`SECRETS`] asks for one kind of configs only.
+/// `envoy.admin.v3.SecretsConfigDump.DynamicSecret`, or `StaticSecret`.
 #[derive(Deserialize)]
-struct ConfigDump<'a> {
-    /// A proxy without SDS answers with an empty object.
-    #[serde(borrow, default)]
-    configs: Vec<&'a RawValue>,
-}
-
-/// `envoy.admin.v3.SecretsConfigDump.DynamicSecret`.
-#[derive(Deserialize)]
-struct DynamicSecret<'a> {
+struct ConfiguredSecret<'a> {
     #[serde(borrow)]
     name: Option<Text<'a>>,
-    secret: Option<TlsSecret<'a>>,
+    secret: Option<TlsContext<'a>>,
 }
 
-/// `envoy.extensions.transport_sockets.tls.v3.Secret`.
+/// `envoy.extensions.transport_sockets.tls.v3.Secret`, or `CommonTlsContext`: as one type they take less of the
+/// module.
 #[derive(Deserialize)]
-struct TlsSecret<'a> {
+struct TlsContext<'a> {
     #[serde(borrow)]
     name: Option<Text<'a>>,
+    /// Of a secret.
     tls_certificate: Option<TlsCertificate<'a>>,
+    /// Of a context.
+    #[serde(default)]
+    tls_certificates: Vec<TlsCertificate<'a>>,
     validation_context: Option<ValidationContext<'a>>,
+    /// Of a context.
+    combined_validation_context: Option<CombinedValidationContext<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -94,6 +110,28 @@ struct TlsCertificate<'a> {
 struct ValidationContext<'a> {
     #[serde(borrow)]
     trusted_ca: Option<DataSource<'a>>,
+    custom_validator_config: Option<CustomValidator<'a>>,
+}
+
+/// `envoy.config.core.v3.TypedExtensionConfig`.
+#[derive(Deserialize)]
+struct CustomValidator<'a> {
+    #[serde(borrow)]
+    typed_config: Option<SpiffeValidator<'a>>,
+}
+
+/// `envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig`; of any other validator nothing is read.
+#[derive(Deserialize)]
+struct SpiffeValidator<'a> {
+    #[serde(borrow, default)]
+    trust_domains: Vec<TrustDomain<'a>>,
+}
+
+#[derive(Deserialize)]
+struct TrustDomain<'a> {
+    #[serde(borrow)]
+    name: Option<Text<'a>>,
+    trust_bundle: Option<DataSource<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -103,14 +141,13 @@ struct DataSource<'a> {
     inline_bytes: Option<Text<'a>>,
 }
 
-/// `envoy.admin.v3.Certificates`.
 #[derive(Deserialize)]
-struct Certificates<'a> {
+struct CombinedValidationContext<'a> {
     #[serde(borrow)]
-    certificates: Vec<ContextCertificates<'a>>,
+    default_validation_context: Option<ValidationContext<'a>>,
 }
 
-/// The certificates of one TLS context.
+/// The certificates of one TLS context, of `envoy.admin.v3.Certificates`.
 #[derive(Deserialize)]
 struct ContextCertificates<'a> {
     #[serde(borrow, default)]
@@ -141,44 +178,195 @@ struct AlternativeName<'a> {
 /// Reads the secrets of a `config_dump`.
 ///
 /// # Errors
-/// [`ReplyError::Json`] if it is none. A secret that cannot be read is passed over; a broken certificate
-/// does not hide the others.
-// Not inlined: the largest function sets the memory that the module takes to compile.
-#[inline(never)]
+/// As [`read_secrets`].
 pub fn secrets(reply: &[u8]) -> Result<Vec<Secret>, ReplyError> {
-    let dump: ConfigDump<'_> = read(reply)?;
-    Ok(dump.configs.into_iter().filter_map(secret).collect())
+    read_secrets(&mut Whole(Some(reply)))
 }
 
-fn secret(config: &RawValue) -> Option<Secret> {
-    let config: DynamicSecret<'_> = read(config.get().as_bytes()).ok()?;
-    let secret = config.secret?;
-    let name = config.name.or(secret.name)?;
-    let chain = secret
-        .tls_certificate
-        .and_then(|part| part.certificate_chain);
-    let bundle = secret.validation_context.and_then(|part| part.trusted_ca);
-    let (role, source) = match (chain, bundle) {
-        (Some(chain), _) => (Role::Chain, chain),
-        (None, Some(bundle)) => (Role::Bundle, bundle),
-        (None, None) => return None,
+/// Reads `/certs`, without what `known` has in full.
+///
+/// # Errors
+/// As [`read_certificates`].
+pub fn certificates(reply: &[u8], known: &[Secret]) -> Result<Vec<Secret>, ReplyError> {
+    let served = read_certificates(&mut Whole(Some(reply)))?;
+    Ok(served.unknown(known))
+}
+
+/// Reads the secrets of a `config_dump`: all of them, or a list of one kind.
+///
+/// # Errors
+/// [`ReplyError::Json`] and [`ReplyError::TooLarge`]. A secret that cannot be read is passed over; a broken certificate does not hide the
+/// others.
+// Not inlined: the largest function sets the memory that the module takes to compile.
+#[inline(never)]
+pub fn read_secrets(body: &mut dyn Body) -> Result<Vec<Secret>, ReplyError> {
+    const WARMING: &str = "dynamic_warming_secrets";
+    const WANTED: Wanted = Wanted {
+        lists: &[
+            "configs",
+            "static_secrets",
+            "dynamic_active_secrets",
+            WARMING,
+        ],
+        objects: &[],
     };
-    let pem_text = data_source(&source)?;
-    let mut found = Secret::new(name.0.into_owned(), role);
-    for (position, der) in pem::certificates(&pem_text).enumerate() {
-        match parse(der) {
-            // Twice in a bundle is once.
-            Ok(known) if role == Role::Bundle && found.certificates.contains(&known) => {}
-            Ok(certificate) => found.certificates.push(certificate),
-            Err(_) => {
-                found.unreadable = found.unreadable.saturating_add(1);
-                found.leaf_unreadable |= position == 0;
+    let mut found = Found::default();
+    parts::parts(body, &WANTED, &mut |list, part| {
+        if let Ok(config) = read::<ConfiguredSecret<'_>>(part) {
+            found.add_secret(config, list == WARMING);
+        }
+    })?;
+    Ok(found.secrets)
+}
+
+/// Reads what is inline in the TLS contexts of listeners or clusters, as one secret for each role and trust
+/// domain.
+///
+/// # Errors
+/// [`ReplyError::Json`] and [`ReplyError::TooLarge`].
+#[inline(never)]
+pub fn read_contexts(body: &mut dyn Body) -> Result<Vec<Secret>, ReplyError> {
+    const WANTED: Wanted = Wanted {
+        lists: &[],
+        objects: &["common_tls_context"],
+    };
+    let mut found = Found::default();
+    let mut seen = Repeated::default();
+    parts::parts(body, &WANTED, &mut |_, part| {
+        if seen.is_new(part)
+            && let Ok(context) = read::<TlsContext<'_>>(part)
+        {
+            found.add_context(context);
+        }
+    })?;
+    Ok(found.secrets)
+}
+
+// Not inlined: the largest function sets the memory that the module takes to compile.
+#[inline(never)]
+fn read<'a, T: Deserialize<'a>>(part: &'a [u8]) -> Result<T, ReplyError> {
+    serde_json::from_slice(part).map_err(|_| ReplyError::Json)
+}
+
+/// Tells what was read before: most clusters of a mesh have one TLS context.
+#[derive(Default)]
+struct Repeated {
+    hasher: Keyed,
+    seen: HashMap<u64, ()>,
+}
+
+impl Repeated {
+    fn is_new(&mut self, part: &[u8]) -> bool {
+        let hash = self.hasher.hash_one(part);
+        self.seen.insert(hash, ()).is_none()
+    }
+}
+
+/// The secrets found so far.
+#[derive(Default)]
+struct Found {
+    secrets: Vec<Secret>,
+    hasher: Keyed,
+    /// Texts with certificates, by hash: many secrets have one bundle.
+    texts: HashMap<u64, Rc<Vec<Result<OwnCertificate, Unreadable>>>>,
+}
+
+impl Found {
+    fn add_secret(&mut self, config: ConfiguredSecret<'_>, is_warming: bool) {
+        let Some(secret) = config.secret else { return };
+        let Some(Text(name)) = config.name.or(secret.name) else {
+            return;
+        };
+        let (certificate, context) = (secret.tls_certificate, secret.validation_context);
+        if let Some(chain) = certificate.and_then(|certificate| certificate.certificate_chain) {
+            self.add(&name, Role::Chain, None, &chain);
+        } else if let Some(context) = context {
+            self.add_bundles(&name, context);
+        } else if is_warming {
+            self.secrets
+                .push(Secret::new(name.into_owned(), Role::Unknown));
+        }
+    }
+
+    fn add_context(&mut self, context: TlsContext<'_>) {
+        for certificate in context.tls_certificates {
+            if let Some(chain) = certificate.certificate_chain {
+                self.add(INLINE, Role::Chain, None, &chain);
+            }
+        }
+        let combined = context.combined_validation_context;
+        let default = combined.and_then(|combined| combined.default_validation_context);
+        for validation in [context.validation_context, default].into_iter().flatten() {
+            self.add_bundles(INLINE, validation);
+        }
+    }
+
+    /// Beside a SPIFFE validator Envoy does not ask the other CAs.
+    fn add_bundles(&mut self, name: &str, context: ValidationContext<'_>) {
+        let validator = context.custom_validator_config;
+        let validator = validator.and_then(|validator| validator.typed_config);
+        let domains = validator.map_or_else(Vec::new, |validator| validator.trust_domains);
+        if domains.is_empty() {
+            if let Some(trusted) = context.trusted_ca {
+                self.add(name, Role::Bundle, None, &trusted);
+            }
+            return;
+        }
+        for domain in domains {
+            if let (Some(Text(domain)), Some(bundle)) = (domain.name, domain.trust_bundle) {
+                self.add(name, Role::Bundle, Some(domain.into_owned()), &bundle);
             }
         }
     }
-    Some(found)
+
+    /// Adds what a DataSource has inline. Of one that names a file, `/certs` tells.
+    #[inline(never)]
+    fn add(
+        &mut self,
+        name: &str,
+        role: Role,
+        trust_domain: Option<String>,
+        source: &DataSource<'_>,
+    ) {
+        let decoded;
+        let text = match (&source.inline_string, &source.inline_bytes) {
+            (Some(Text(text)), _) => text.as_bytes(),
+            (None, Some(Text(base64))) => match pem::decode_base64(base64.as_bytes()) {
+                Ok(bytes) => {
+                    decoded = bytes;
+                    &decoded
+                }
+                Err(_) => return,
+            },
+            (None, None) => return,
+        };
+        let mut secret = Secret::new(name.to_owned(), role);
+        secret.trust_domain = trust_domain;
+        for (position, certificate) in self.parsed(text).iter().enumerate() {
+            match certificate {
+                // Twice in a bundle is once.
+                Ok(known) if role == Role::Bundle && secret.certificates.contains(known) => {}
+                Ok(certificate) => secret.certificates.push(certificate.clone()),
+                Err(_) => {
+                    secret.unreadable = secret.unreadable.saturating_add(1);
+                    secret.leaf_unreadable |= position == 0;
+                }
+            }
+        }
+        if !self.secrets.contains(&secret) {
+            self.secrets.push(secret);
+        }
+    }
+
+    fn parsed(&mut self, text: &[u8]) -> Rc<Vec<Result<OwnCertificate, Unreadable>>> {
+        let hash = self.hasher.hash_one(text);
+        let known = self.texts.entry(hash);
+        let parse = || Rc::new(pem::certificates(text).map(parse).collect());
+        Rc::clone(known.or_insert_with(parse))
+    }
 }
 
+#[derive(Clone)]
 enum Unreadable {
     Pem,
     Der,
@@ -200,66 +388,113 @@ fn parse(der: Result<Vec<u8>, PemError>) -> Result<OwnCertificate, Unreadable> {
     Ok(OwnCertificate::Full(Rc::new(FullCertificate::parse(der?)?)))
 }
 
-/// A DataSource with its content inline. One that names a file is read by `/certs`.
-fn data_source(source: &DataSource<'_>) -> Option<Vec<u8>> {
-    if let Some(Text(text)) = &source.inline_string {
-        return Some(text.as_bytes().to_vec());
-    }
-    let Text(base64) = source.inline_bytes.as_ref()?;
-    pem::decode_base64(base64.as_bytes()).ok()
+/// What `/certs` tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Served {
+    /// The certificates, by path and role, each once.
+    secrets: Vec<Secret>,
+    /// Which leaf is used beside which CAs, each pair once.
+    contexts: Vec<ServedContext>,
 }
 
-/// Reads `/certs`, without what `known` has in full.
+/// What one TLS context uses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServedContext {
+    /// The leaves that it shows.
+    pub leaves: Vec<CertificateKey>,
+    /// The CAs that it trusts. Envoy before 1.40 tells of the first only.
+    pub cas: Vec<CertificateKey>,
+}
+
+/// Reads `/certs`.
 ///
 /// # Errors
-/// [`ReplyError::Json`] if it is none.
+/// [`ReplyError::Json`], also if it has no certificates, and [`ReplyError::TooLarge`].
 #[inline(never)]
-pub fn certificates(reply: &[u8], known: &[Secret]) -> Result<Vec<Secret>, ReplyError> {
-    let reply: Certificates<'_> = read(reply)?;
-    let known: HashMap<CertificateKey, ()> = known
-        .iter()
-        .flat_map(|secret| secret.full().map(|full| (full.key(), ())))
-        .collect();
-    let mut secrets: Vec<Secret> = Vec::new();
-    for context in &reply.certificates {
-        for (role, entries) in [
-            (Role::Bundle, &context.ca_cert),
-            (Role::Chain, &context.cert_chain),
-        ] {
-            for entry in entries {
-                add(&mut secrets, &known, role, entry);
+pub fn read_certificates(body: &mut dyn Body) -> Result<Served, ReplyError> {
+    const LIST: &str = "certificates";
+    const WANTED: Wanted = Wanted {
+        lists: &[LIST],
+        objects: &[],
+    };
+    let mut served = Served::default();
+    let mut seen = Repeated::default();
+    let mut broken = None;
+    let lists = parts::parts(body, &WANTED, &mut |_, part| {
+        if seen.is_new(part) {
+            match read::<ContextCertificates<'_>>(part) {
+                Ok(context) => served.add(&context),
+                Err(_) => broken = Some(ReplyError::Json),
             }
         }
+    })?;
+    match broken {
+        Some(error) => Err(error),
+        None if lists.is_empty() => Err(ReplyError::Json),
+        None => Ok(served),
     }
-    Ok(secrets)
 }
 
-/// Adds an entry of `/certs`, unless it is known or there: several contexts use one certificate.
-fn add(
-    secrets: &mut Vec<Secret>,
-    known: &HashMap<CertificateKey, ()>,
-    role: Role,
-    entry: &CertificateDetails<'_>,
-) {
-    let Some(dates) = dates(role, entry) else {
-        return;
-    };
-    let path = entry.path.as_ref().map_or("inline", |path| &*path.0);
-    if known.contains_key(&dates.key()) {
-        return;
+impl Served {
+    fn add(&mut self, context: &ContextCertificates<'_>) {
+        let mut keys = ServedContext::default();
+        for (role, entries, keys) in [
+            (Role::Bundle, &context.ca_cert, &mut keys.cas),
+            (Role::Chain, &context.cert_chain, &mut keys.leaves),
+        ] {
+            for entry in entries {
+                if let Some(dates) = dates(role, entry) {
+                    keys.push(dates.key());
+                    let path = entry.path.as_ref().map_or(INLINE, |path| &*path.0);
+                    self.add_certificate(role, path, OwnCertificate::Dates(dates));
+                }
+            }
+        }
+        if !self.contexts.contains(&keys) {
+            self.contexts.push(keys);
+        }
     }
-    let dates = OwnCertificate::Dates(dates);
-    let there = secrets
-        .iter_mut()
-        .find(|secret| secret.name == path && secret.role == role);
-    match there {
-        Some(secret) if secret.certificates.contains(&dates) => {}
-        Some(secret) => secret.certificates.push(dates),
-        None => secrets.push(Secret {
-            certificates: vec![dates],
-            ..Secret::new(path.to_owned(), role)
-        }),
+
+    fn add_certificate(&mut self, role: Role, path: &str, certificate: OwnCertificate) {
+        let there = |secret: &&mut Secret| secret.name == path && secret.role == role;
+        match self.secrets.iter_mut().find(there) {
+            Some(secret) if secret.certificates.contains(&certificate) => {}
+            Some(secret) => secret.certificates.push(certificate),
+            None => self.secrets.push(Secret {
+                certificates: vec![certificate],
+                ..Secret::new(path.to_owned(), role)
+            }),
+        }
     }
+
+    /// Which leaf is used beside which CAs.
+    #[must_use]
+    pub fn contexts(&self) -> &[ServedContext] {
+        &self.contexts
+    }
+
+    /// What `known` does not have in full.
+    #[must_use]
+    pub fn unknown(&self, known: &[Secret]) -> Vec<Secret> {
+        let known: HashMap<CertificateKey, ()> = known
+            .iter()
+            .flat_map(|secret| secret.full().map(|full| (full.key(), ())))
+            .collect();
+        let mut unknown = self.secrets.clone();
+        for secret in &mut unknown {
+            let is_unknown = |it: &OwnCertificate| !known.contains_key(&it.key());
+            secret.certificates.retain(is_unknown);
+        }
+        unknown.retain(|secret| !secret.certificates.is_empty());
+        unknown
+    }
+}
+
+/// Whether one of these is inline in a TLS context.
+#[must_use]
+pub fn has_inline(secrets: &[Secret]) -> bool {
+    // A SPIFFE validator puts its trust domain before it.
+    secrets.iter().any(|secret| secret.name.ends_with(INLINE))
 }
 
 fn dates(role: Role, entry: &CertificateDetails<'_>) -> Option<Dates> {
@@ -271,22 +506,11 @@ fn dates(role: Role, entry: &CertificateDetails<'_>) -> Option<Dates> {
         // A CA is not called by its SANs: SPIRE's names its trust domain, and there are many of that.
         identity: match role {
             Role::Chain => uri.or_else(dns).map(|name| name.0.to_string()),
-            Role::Bundle => None,
+            Role::Bundle | Role::Unknown => None,
         },
         not_before: entry.valid_from.as_ref()?.0.parse().ok()?,
         not_after: entry.expiration_time.as_ref()?.0.parse().ok()?,
     })
-}
-
-fn read<'a, T: Deserialize<'a>>(reply: &'a [u8]) -> Result<T, ReplyError> {
-    if reply.len() > MAX_REPLY_BYTES {
-        return Err(ReplyError::TooLarge(reply.len()));
-    }
-    // The library also reads a list as a struct, by position.
-    if !reply.trim_ascii_start().starts_with(b"{") {
-        return Err(ReplyError::Json);
-    }
-    serde_json::from_slice(reply).map_err(|_| ReplyError::Json)
 }
 
 #[cfg(test)]
@@ -355,14 +579,12 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_is_an_object_of_limited_size() {
+    fn a_reply_is_an_object() {
         for reply in [&b""[..], b"[]", b"{", b"\xff"] {
             assert_eq!(secrets(reply), Err(ReplyError::Json));
             assert_eq!(certificates(reply, &[]), Err(ReplyError::Json));
         }
         assert_eq!(certificates(b"{}", &[]), Err(ReplyError::Json));
-        let huge = vec![b' '; MAX_REPLY_BYTES + 1];
-        assert_eq!(secrets(&huge), Err(ReplyError::TooLarge(huge.len())));
     }
 
     #[test]

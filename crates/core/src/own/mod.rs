@@ -6,6 +6,7 @@
 pub mod admin;
 mod der_list;
 mod directory;
+pub mod parts;
 mod peers;
 mod places;
 mod poller;
@@ -16,4 +17,4 @@ mod signing;
 mod succession;
 
 pub use directory::{Directory, DirectoryKeeper};
-pub use poller::Poller;
+pub use poller::{Poller, Reply};

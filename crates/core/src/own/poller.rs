@@ -6,21 +6,32 @@
 use std::cell::{Cell, RefCell};
 use std::hash::BuildHasher as _;
 
-use super::admin::{self, ReplyError, Secret};
+use super::admin::{self, ReplyError, Secret, Served};
+use super::parts::Body;
 use super::series;
 use crate::config::Hierarchy;
 use crate::hash::Keyed;
-use crate::host::{Host, Shared, TICK};
-use crate::metrics::PollResult;
+use crate::host::{Host, MetricKind, Shared, TICK, Version};
 use crate::metrics::counters::{Counter, Registry};
+use crate::metrics::{HIERARCHY_POLL_AGE, HIERARCHY_REPLY_BYTES, PollResult};
 use crate::report::Quoted;
 use crate::terms::Thresholds;
 use mtls_watch_x509::time::{Seconds, UnixTime};
 
 const LEASE: &str = "mtls_watch/poller";
+/// When the last good poll was, by whichever VM.
+const POLLED: &str = "mtls_watch/poller/polled";
 
 /// How long a lease lasts without renewal.
 const LEASE_DURATION: Seconds = TICK.times(3);
+
+/// A reply with status 200.
+pub struct Reply<'a> {
+    /// Its length in bytes.
+    pub size: usize,
+    /// Its bytes.
+    pub body: &'a mut dyn Body,
+}
 
 /// Polls the admin interface, if its VM is the elected one.
 pub struct Poller {
@@ -29,16 +40,54 @@ pub struct Poller {
     /// Tells this poller from those of other VMs and configurations.
     id: u64,
     due: Cell<UnixTime>,
-    call: RefCell<Call>,
+    call: RefCell<Option<Call>>,
+    /// What the replies of this poll have told so far.
+    told: RefCell<Told>,
+    /// What was inline at the last poll that asked for it.
+    inline: RefCell<Inline>,
+    /// What `/certs` said at the last poll at which it answered.
+    served: RefCell<Served>,
     /// Whether the last poll failed: a failure is logged once, not at every poll.
     failing: Cell<bool>,
 }
 
 /// The call that is under way.
-enum Call {
-    None,
-    Secrets(u32),
-    Certificates(u32, Vec<Secret>),
+struct Call {
+    token: u32,
+    question: Question,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Question {
+    Secrets,
+    Certificates,
+    /// The first or the second of [`admin::CONTEXTS`].
+    Contexts(usize),
+}
+
+impl Question {
+    fn path(self) -> &'static str {
+        match self {
+            Self::Secrets => admin::SECRETS,
+            Self::Certificates => admin::CERTIFICATES,
+            Self::Contexts(number) => admin::CONTEXTS.get(number).copied().unwrap_or_default(),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Told {
+    secrets: Vec<Secret>,
+    bytes: u64,
+    /// Why it is not all.
+    error: Option<ReplyError>,
+}
+
+/// What is inline in TLS contexts, and for which answer of `/certs` it was asked.
+#[derive(Default)]
+struct Inline {
+    asked_for: Vec<Secret>,
+    secrets: Vec<Secret>,
 }
 
 impl Poller {
@@ -50,7 +99,10 @@ impl Poller {
             thresholds,
             id: Keyed::default().hash_one(0u8),
             due: Cell::default(),
-            call: RefCell::new(Call::None),
+            call: RefCell::default(),
+            told: RefCell::default(),
+            inline: RefCell::default(),
+            served: RefCell::default(),
             failing: Cell::new(false),
         }
     }
@@ -60,69 +112,161 @@ impl Poller {
         // A due time further ahead than one interval is of a clock that has been set back.
         let due = self.due.get();
         let is_due = due <= now || due > now.plus(self.config.interval);
-        if !self.holds_lease(host, now) || !is_due {
+        if !self.holds_lease(host, now) {
             return;
         }
-        if !matches!(self.call.replace(Call::None), Call::None) {
-            // The last call was not answered in a whole interval.
-            self.fail(host, registry, &ReplyError::None);
+        tell_age(host, registry, now);
+        if !is_due {
+            return;
+        }
+        // The last call was not answered in a whole interval.
+        match self.call.take().map(|call| call.question) {
+            None => {}
+            Some(Question::Secrets) => self.fail(host, registry, &ReplyError::None),
+            Some(_) => {
+                self.told.borrow_mut().error = Some(ReplyError::None);
+                self.end(host, registry, now);
+            }
         }
         // The clock has whole seconds: the tick after 5 s may seem to come after 4.
         self.due
             .set(now.plus(self.config.interval).minus(Seconds::ONE));
-        match host.call(&self.config.admin_cluster, admin::SECRETS) {
-            Some(token) => {
-                self.call.replace(Call::Secrets(token));
-            }
-            None => self.fail(host, registry, &ReplyError::None),
+        self.told.take();
+        if !self.ask(host, Question::Secrets) {
+            self.fail(host, registry, &ReplyError::None);
         }
     }
 
-    /// A reply has come: its HTTP status, and its body unless that is too long.
+    /// Whether the question could be sent.
+    fn ask(&self, host: &dyn Host, question: Question) -> bool {
+        let token = host.call(&self.config.admin_cluster, question.path());
+        self.call
+            .replace(token.map(|token| Call { token, question }));
+        token.is_some()
+    }
+
+    /// A reply has come.
     pub fn on_reply(
         &self,
         host: &dyn Host,
         registry: &Registry,
         now: UnixTime,
         token: u32,
-        reply: Result<&[u8], ReplyError>,
+        reply: Result<Reply<'_>, ReplyError>,
     ) {
-        match self.call.replace(Call::None) {
-            Call::Secrets(expected) if expected == token => match reply.and_then(admin::secrets) {
-                Ok(secrets) => self.ask_certificates(host, registry, secrets),
-                Err(error) => self.fail(host, registry, &error),
+        // Otherwise it is an answer to a call that was given up.
+        let call = self.call.borrow_mut().take_if(|call| call.token == token);
+        let Some(Call { question, .. }) = call else {
+            return;
+        };
+        let reply = reply.and_then(|reply| match reply.size > admin::MAX_REPLY_BYTES {
+            true => Err(ReplyError::TooLarge(reply.size)),
+            false => Ok(reply),
+        });
+        let reply = reply.inspect(|reply| self.told.borrow_mut().count(reply.size));
+        let next = match question {
+            Question::Secrets => match reply.and_then(|reply| admin::read_secrets(reply.body)) {
+                Ok(secrets) => {
+                    self.told.borrow_mut().secrets = secrets;
+                    Some(Question::Certificates)
+                }
+                Err(error) => return self.fail(host, registry, &error),
             },
-            Call::Certificates(expected, mut secrets) if expected == token => {
-                match reply.and_then(|reply| admin::certificates(reply, &secrets)) {
-                    Ok(files) => {
-                        secrets.extend(files);
-                        self.succeed(host, registry, now, &secrets);
+            Question::Certificates => self.take_certificates(reply),
+            Question::Contexts(number) => self.take_contexts(reply, number),
+        };
+        match next {
+            Some(next) if self.ask(host, next) => {}
+            None => self.end(host, registry, now),
+            Some(_) => {
+                self.told.borrow_mut().error = Some(ReplyError::None);
+                self.end(host, registry, now);
+            }
+        }
+    }
+
+    /// What `/certs` told at the last poll stays true while it does not answer.
+    fn take_certificates(&self, reply: Result<Reply<'_>, ReplyError>) -> Option<Question> {
+        match reply.and_then(|reply| admin::read_certificates(reply.body)) {
+            Ok(served) => {
+                self.served.replace(served);
+            }
+            Err(error) => self.told.borrow_mut().error = Some(error),
+        }
+        let unknown = self.served.borrow().unknown(&self.told.borrow().secrets);
+        let mut inline = self.inline.borrow_mut();
+        if !admin::has_inline(&unknown) {
+            *inline = Inline::default();
+            return None;
+        }
+        // The TLS contexts are large, and they are as they were.
+        if inline.asked_for == unknown {
+            return None;
+        }
+        *inline = Inline {
+            asked_for: unknown,
+            secrets: Vec::new(),
+        };
+        Some(Question::Contexts(0))
+    }
+
+    fn take_contexts(
+        &self,
+        reply: Result<Reply<'_>, ReplyError>,
+        number: usize,
+    ) -> Option<Question> {
+        let mut inline = self.inline.borrow_mut();
+        match reply.and_then(|reply| admin::read_contexts(reply.body)) {
+            Ok(found) => {
+                for secret in found {
+                    if !inline.secrets.contains(&secret) {
+                        inline.secrets.push(secret);
                     }
-                    Err(error) => self.fail(host, registry, &error),
                 }
             }
-            // An answer to a call that was given up.
-            other => {
-                self.call.replace(other);
+            Err(error) => {
+                // To be asked again.
+                inline.asked_for.clear();
+                self.told.borrow_mut().error = Some(error);
             }
         }
+        let next = number.saturating_add(1);
+        (next < admin::CONTEXTS.len()).then_some(Question::Contexts(next))
     }
 
-    fn ask_certificates(&self, host: &dyn Host, registry: &Registry, secrets: Vec<Secret>) {
-        match host.call(&self.config.admin_cluster, admin::CERTIFICATES) {
-            Some(token) => {
-                self.call.replace(Call::Certificates(token, secrets));
-            }
-            None => self.fail(host, registry, &ReplyError::None),
+    /// All replies have come that will.
+    #[inline(never)]
+    fn end(&self, host: &dyn Host, registry: &Registry, now: UnixTime) {
+        let Told {
+            mut secrets,
+            bytes,
+            error,
+        } = self.told.take();
+        match &error {
+            Some(error) => self.fail(host, registry, error),
+            None => self.succeed(host, registry, now, bytes),
         }
+        let inline = self.inline.borrow();
+        secrets.extend(inline.secrets.iter().cloned());
+        let served = self.served.borrow();
+        secrets.extend(served.unknown(&secrets));
+        let is_whole = error.is_none();
+        let found = series::Found {
+            secrets: &secrets,
+            contexts: served.contexts(),
+            is_whole,
+        };
+        series::update(host, registry, &self.thresholds, now, &found);
     }
 
-    fn succeed(&self, host: &dyn Host, registry: &Registry, now: UnixTime, secrets: &[Secret]) {
+    fn succeed(&self, host: &dyn Host, registry: &Registry, now: UnixTime, bytes: u64) {
         registry.count(host, Counter::HierarchyPoll(PollResult::Ok));
         if self.failing.replace(false) {
             log::warn!("mtls-watch: hierarchy poll works again");
         }
-        series::update(host, registry, &self.thresholds, now, secrets);
+        host.share(POLLED, &now.0.to_le_bytes(), Version(0));
+        set(host, registry, HIERARCHY_REPLY_BYTES.series(()), bytes);
+        tell_age(host, registry, now);
     }
 
     fn fail(&self, host: &dyn Host, registry: &Registry, error: &ReplyError) {
@@ -148,6 +292,28 @@ impl Poller {
         let until = now.plus(LEASE_DURATION);
         let lease = [self.id.to_le_bytes(), until.0.to_le_bytes()].concat();
         host.share(LEASE, &lease, version) == Shared::Stored
+    }
+}
+
+impl Told {
+    fn count(&mut self, bytes: usize) {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+}
+
+/// How old the last good poll is, by whichever VM; nothing before the first.
+fn tell_age(host: &dyn Host, registry: &Registry, now: UnixTime) {
+    let polled = host.shared(POLLED).0.and_then(|time| time.try_into().ok());
+    if let Some(polled) = polled.map(i64::from_le_bytes) {
+        let age = now.since(UnixTime(polled)).gauge();
+        set(host, registry, HIERARCHY_POLL_AGE.series(()), age);
+    }
+}
+
+fn set(host: &dyn Host, registry: &Registry, series: String, value: u64) {
+    if let Some(id) = registry.named(host, MetricKind::Gauge, series) {
+        host.record(id, value);
     }
 }
 

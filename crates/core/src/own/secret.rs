@@ -15,6 +15,8 @@ pub enum Role {
     Chain,
     /// The CAs it trusts.
     Bundle,
+    /// Nobody has supplied it yet, so Envoy does not tell.
+    Unknown,
 }
 
 /// A secret of this proxy, or what stands for one: a file, or what is inline in a TLS context.

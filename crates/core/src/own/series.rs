@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use strum::VariantArray;
 
+use super::admin::ServedContext;
 use super::places::Places;
 use super::public::is_public;
 use super::secret::{Dates, FullCertificate, OwnCertificate, Role, Secret};
@@ -63,17 +64,23 @@ pub(super) fn update(
     registry: &Registry,
     thresholds: &Thresholds,
     now: UnixTime,
-    secrets: &[Secret],
+    found: &Found<'_>,
 ) {
+    let secrets = found.secrets;
     for secret in secrets {
         count_read(host, registry, secret);
     }
-    let hierarchy = Hierarchy::new(secrets);
+    let hierarchy = Hierarchy::new(found);
     let mut rows = hierarchy.rows(thresholds, now);
     fold(host, registry, &mut rows);
     let mut passing = Values::default();
     for row in &rows {
         row.write(&mut passing);
+    }
+    for secret in secrets.iter().filter(|it| it.role == Role::Unknown) {
+        let label = hierarchy.label(secret);
+        let labels = (None, metrics::Secret(&label), Finding::SecretWarming);
+        passing.set(OWN_FINDINGS.series(labels), 1);
     }
     for chain in hierarchy.newest_chains() {
         let Some(leaf) = chain.leaf() else { continue };
@@ -84,9 +91,15 @@ pub(super) fn update(
             true => &*label,
             false => OTHER,
         };
-        note_rotation(host, registry, (&label, shown), leaf, now);
         let secret = metrics::Secret(shown);
-        for ca in signing::anchors(chain, &hierarchy.bundles) {
+        if hierarchy.is_rejected(leaf) {
+            let labels = (Some(Layer::Workload), secret, Finding::RotationRejected);
+            passing.set(OWN_FINDINGS.series(labels), 1);
+        } else {
+            let key = hierarchy.key(chain, leaf);
+            note_rotation(host, registry, (&key, shown), leaf, now);
+        }
+        for ca in signing::anchors(chain, &hierarchy.bundles_beside(leaf)) {
             passing.set(OWN_TRUST_ANCHOR.series((secret, Ca(&ca))), 1);
         }
         if let Some(ca) = signing::issuer(&leaf.facts, secrets) {
@@ -96,9 +109,19 @@ pub(super) fn update(
     let lasting = dates(&rows);
     write(host, registry, &lasting);
     write_roster(host, registry, passing);
-    let is_whole = secrets.iter().all(Secret::is_known_in_full);
+    let is_whole = found.is_whole && secrets.iter().all(Secret::is_known_in_full);
     let chain: Vec<&[u8]> = hierarchy.cas_of_chains().collect();
     directory::publish(host, &chain, hierarchy.cas_of_bundles(), is_whole);
+}
+
+/// What a poll has found.
+pub(super) struct Found<'a> {
+    /// The secrets, and what `/certs` tells of besides.
+    pub secrets: &'a [Secret],
+    /// Which leaf is used beside which CAs.
+    pub contexts: &'a [ServedContext],
+    /// Whether Envoy has answered every question.
+    pub is_whole: bool,
 }
 
 /// The secrets of a poll, and what of them signs or is trusted. A certificate that comes with a chain and signs
@@ -108,6 +131,7 @@ struct Hierarchy<'a> {
     /// Public ones are left out.
     bundles: Vec<&'a Secret>,
     domains: Vec<&'a str>,
+    contexts: &'a [ServedContext],
 }
 
 struct Chain<'a> {
@@ -116,7 +140,8 @@ struct Chain<'a> {
 }
 
 impl<'a> Hierarchy<'a> {
-    fn new(secrets: &'a [Secret]) -> Self {
+    fn new(found: &Found<'a>) -> Self {
+        let secrets = found.secrets;
         let chains = secrets.iter().filter(|secret| secret.role == Role::Chain);
         let chains = chains.map(|secret| Chain {
             secret,
@@ -130,7 +155,49 @@ impl<'a> Hierarchy<'a> {
                 .iter()
                 .filter_map(Secret::own_trust_domain)
                 .collect(),
+            contexts: found.contexts,
         }
+    }
+
+    /// The bundles by which peers are verified that this leaf is shown to; all, where Envoy does not tell.
+    fn bundles_beside(&self, leaf: &FullCertificate) -> Vec<&'a Secret> {
+        let leaf = leaf.key();
+        let mut beside: Vec<&'a Secret> = Vec::new();
+        for context in self.contexts.iter().filter(|it| it.leaves.contains(&leaf)) {
+            let is_whole = |bundle: &&&Secret| context.trusts(bundle) == Some(Trust::Whole);
+            let is_there = |bundle: &&&Secret| context.trusts(bundle).is_some();
+            let whole: Vec<&'a Secret> = self.bundles.iter().filter(is_whole).copied().collect();
+            match whole.is_empty() {
+                true => beside.extend(self.bundles.iter().filter(is_there)),
+                false => beside.extend(whole),
+            }
+        }
+        match beside.is_empty() {
+            true => self.bundles.clone(),
+            false => beside,
+        }
+    }
+
+    /// Whether no TLS context serves this leaf, but an older one of its identity: Envoy has refused the new
+    /// one, and says so nowhere else.
+    fn is_rejected(&self, leaf: &FullCertificate) -> bool {
+        let key = leaf.key();
+        let is_older = |certificate: &OwnCertificate| match certificate {
+            OwnCertificate::Dates(served) => {
+                served.identity.as_ref() == Some(&leaf.facts.identity)
+                    && served.not_before < leaf.facts.not_before
+            }
+            OwnCertificate::Full(_) => false,
+        };
+        let mut served = self
+            .chains
+            .iter()
+            .flat_map(|chain| &chain.secret.certificates);
+        !self
+            .contexts
+            .iter()
+            .any(|context| context.leaves.contains(&key))
+            && served.any(is_older)
     }
 
     /// How a secret is called in metrics.
@@ -138,19 +205,32 @@ impl<'a> Hierarchy<'a> {
         secret.label(&self.domains)
     }
 
-    /// Of several secrets of one label the one whose leaf began last: the others are about to go.
+    /// Of several secrets of one label and identity the one whose leaf began last: the others are about to go.
     fn newest_chains(&self) -> impl Iterator<Item = &'a Secret> {
-        let mut newest: HashMap<Cow<'a, str>, &'a Secret> = HashMap::default();
+        let mut newest: HashMap<String, &'a Secret> = HashMap::default();
         let began = |secret: &Secret| secret.leaf().map(|leaf| leaf.facts.not_before);
         for chain in &self.chains {
+            let Some(leaf) = chain.secret.leaf() else {
+                continue;
+            };
             let known = newest
-                .entry(self.label(chain.secret))
+                .entry(self.key(chain.secret, leaf))
                 .or_insert(chain.secret);
             if began(chain.secret) > began(known) {
                 *known = chain.secret;
             }
         }
         newest.into_values()
+    }
+
+    /// By what a leaf stays the same at a rotation.
+    fn key(&self, secret: &'a Secret, leaf: &FullCertificate) -> String {
+        let label = self.label(secret);
+        match label.starts_with('<') {
+            // What is inline in TLS contexts has one name for all.
+            true => format!("{label} {}", leaf.facts.identity),
+            false => label.into_owned(),
+        }
     }
 
     /// Every certificate that signs or is trusted, judged.
@@ -258,7 +338,7 @@ impl<'a> Hierarchy<'a> {
         // `/certs` has of each chain the leaf only, and of a bundle CAs.
         let (layer, rank) = match secret.role {
             Role::Chain => (Layer::Workload, Rank::of_leaf(identity.as_deref())),
-            Role::Bundle => (Layer::IssuingCa, Rank::Ca),
+            Role::Bundle | Role::Unknown => (Layer::IssuingCa, Rank::Ca),
         };
         let judgement = Judgement::of_validity(not_before, not_after, layer, thresholds);
         Row {
@@ -279,7 +359,7 @@ impl<'a> Hierarchy<'a> {
         let layer = match secret.role {
             Role::Chain if secret.leaf_unreadable => Layer::Workload,
             Role::Chain => Layer::IssuingCa,
-            Role::Bundle => Layer::RootCa,
+            Role::Bundle | Role::Unknown => Layer::RootCa,
         };
         Row {
             layer: Some(layer),
@@ -344,6 +424,34 @@ impl<'a> Hierarchy<'a> {
     fn cas_of_bundles(&self) -> impl Iterator<Item = &'a [u8]> {
         let trusted = self.bundles.iter().flat_map(|bundle| bundle.full());
         trusted.map(|ca| ca.der.as_slice())
+    }
+}
+
+/// How much of what a TLS context trusts a bundle is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    Whole,
+    /// The first CA, which is all that Envoy before 1.40 tells; or one trust domain of several.
+    Part,
+}
+
+impl ServedContext {
+    fn trusts(&self, bundle: &Secret) -> Option<Trust> {
+        let mut cas = bundle.certificates.iter().map(OwnCertificate::key);
+        let is_part = match bundle.trust_domain {
+            Some(_) => bundle.full().all(|ca| self.cas.contains(&ca.key())),
+            None => self.cas.len() == 1 && cas.next().as_ref() == self.cas.first(),
+        };
+        let is_same = bundle.certificates.len() == self.cas.len()
+            && bundle
+                .certificates
+                .iter()
+                .all(|ca| self.cas.contains(&ca.key()));
+        match (is_same, is_part) {
+            (true, _) => Some(Trust::Whole),
+            (false, true) => Some(Trust::Part),
+            (false, false) => None,
+        }
     }
 }
 
@@ -522,7 +630,7 @@ fn count_read(host: &dyn Host, registry: &Registry, secret: &Secret) {
     }
 }
 
-/// Compares the leaf of a secret, with its name and its label, with the one that was there at the last
+/// Compares the leaf of a secret, with its key and its label, with the one that was there at the last
 /// poll, by whichever VM.
 #[inline(never)]
 fn note_rotation(

@@ -64,6 +64,10 @@ pub enum Finding {
     UsageExcessive,
     /// An open connection whose leaf the same workload has since replaced.
     ConnectionOutlivesCertificate,
+    /// Envoy serves an older leaf than its secret has: certificate and key do not match, or it cannot be loaded.
+    RotationRejected,
+    /// A secret that nobody has supplied yet: its listeners and clusters wait for it.
+    SecretWarming,
 }
 
 impl Finding {
@@ -142,6 +146,12 @@ impl Finding {
             }
             Self::UsageExcessive => {
                 "reissue the leaf without codeSigning, OCSPSigning, keyCertSign and cRLSign"
+            }
+            Self::RotationRejected => {
+                "compare certificate and key of the secret: Envoy refused it and serves the one before"
+            }
+            Self::SecretWarming => {
+                "find out why the control plane does not supply the secret: listeners and clusters wait for it"
             }
         }
     }

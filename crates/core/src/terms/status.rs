@@ -86,7 +86,9 @@ impl Status {
             | Finding::Version1
             | Finding::WildcardClient
             | Finding::CriticalExtensionUnknown
-            | Finding::UsageExcessive => Self::Warning,
+            | Finding::UsageExcessive
+            | Finding::RotationRejected
+            | Finding::SecretWarming => Self::Warning,
             Finding::ExtendedKeyUsageAbsent | Finding::ConnectionOutlivesCertificate => Self::Ok,
         }
     }

@@ -394,7 +394,9 @@ fn of_a_ca_that_is_known_by_its_dates_nothing_else_is_told() {
         "expiration_time": "2027-06-01T00:00:00Z",
     });
     let mut poller = Poller::new();
-    poller.poll_with(&[], &json!([{"ca_cert": [entry]}]));
+    let mut admin = Admin::new(json!({}));
+    admin.certificates = json!({"certificates": [{"ca_cert": [entry]}]});
+    poller.ask(&admin);
     let rows = poller.with_value(PRESENT, 1);
     assert_eq!(
         rows,
@@ -505,4 +507,383 @@ fn a_public_bundle_has_no_series() {
     assert_eq!(present.len(), 1, "{present:?}");
     assert!(present[0].contains("ROOTCA"));
     assert_eq!(poller.with_value(TRUSTED, 1).len(), 1);
+}
+
+/// An Envoy's admin interface: what it answers to each path.
+struct Admin {
+    secrets: Value,
+    certificates: Value,
+    listeners: Value,
+}
+
+impl Admin {
+    fn new(secrets: Value) -> Self {
+        Self {
+            secrets,
+            certificates: json!({"certificates": []}),
+            listeners: json!({}),
+        }
+    }
+
+    fn answer(&self, path: &str) -> String {
+        match path {
+            "/certs" => &self.certificates,
+            path if path.contains("listeners") => &self.listeners,
+            path if path.contains("clusters") => return "{}".to_owned(),
+            _ => &self.secrets,
+        }
+        .to_string()
+    }
+}
+
+impl Poller {
+    /// One poll; each question is answered until there is no other.
+    fn ask(&mut self, admin: &Admin) {
+        self.seconds += 5;
+        self.proxy.set_clock(self.seconds);
+        let mut answered = self.proxy.calls().len();
+        self.worker.tick();
+        while let Some(path) = self.proxy.calls().get(answered) {
+            answered += 1;
+            self.answer(admin.answer(path).as_bytes());
+        }
+    }
+}
+
+/// What Envoy's admin interface answers to a mask.
+fn all_secrets(lists: &Value) -> Value {
+    let mut config = lists.clone();
+    config["@type"] = json!("type.googleapis.com/envoy.admin.v3.SecretsConfigDump");
+    json!({"configs": [config]})
+}
+
+/// A bundle as SPIRE sends it.
+fn validator(name: &str, domains: &[(&str, &[&Ca])]) -> Value {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD as BASE64;
+    let domains = domains.iter().map(|(domain, cas)| {
+        let pem: String = cas.iter().map(|ca| ca.pem()).collect();
+        json!({"name": domain, "trust_bundle": {"inline_bytes": BASE64.encode(pem)}})
+    });
+    let config = json!({
+        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig",
+        "trust_domains": domains.collect::<Vec<_>>(),
+    });
+    let validator = json!({"name": "envoy.tls.cert_validator.spiffe", "typed_config": config});
+    json!({"name": name, "secret": {"validation_context": {"custom_validator_config": validator}}})
+}
+
+fn time(seconds: i64) -> String {
+    let time = time::OffsetDateTime::from_unix_timestamp(seconds).unwrap();
+    time.format(&time::format_description::well_known::Rfc3339)
+        .unwrap()
+}
+
+/// What `/certs` tells of a certificate.
+fn details(der: &[u8], path: &str, san: Option<&str>) -> Value {
+    let facts = crate::facts(der);
+    let serial: String = facts
+        .serial
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    json!({
+        "path": path,
+        "serial_number": serial,
+        "subject_alt_names": san.map(|uri| json!({"uri": uri})).into_iter().collect::<Vec<_>>(),
+        "valid_from": time(facts.not_before.0),
+        "expiration_time": time(facts.not_after.0),
+    })
+}
+
+/// SPIRE's default: a leaf alone, and a validator. Its CA is called after its key, and stands above the leaf.
+#[test]
+fn a_spiffe_validator_is_a_bundle() {
+    let (old, new) = (root("SPIRE 1"), root("SPIRE 2"));
+    let mut poller = Poller::new();
+    for (signer, cas, anchor) in [
+        (&old, vec![&old], label("SPIRE 1", &old)),
+        (&old, vec![&old, &new], label("SPIRE 1", &old)),
+        (&new, vec![&old, &new], label("SPIRE 2", &new)),
+        (&new, vec![&new], label("SPIRE 2", &new)),
+    ] {
+        poller.poll(&[
+            chain("default", &[&leaf(signer).leaf_pem()]),
+            validator("ROOTCA", &[("cluster.local", &cas)]),
+        ]);
+        assert_eq!(poller.with_value(ISSUER, 1), [format!("default {anchor}")]);
+        assert_eq!(poller.with_value(ANCHOR, 1), [format!("default {anchor}")]);
+        let trusted = poller.with_value(TRUSTED, 1);
+        assert_eq!(trusted.len(), cas.len());
+        assert!(
+            trusted.iter().all(|row| row.starts_with("ROOTCA SPIRE_")),
+            "{trusted:?}"
+        );
+    }
+}
+
+/// A CA counts for leaves of its own trust domain only.
+#[test]
+fn each_trust_domain_of_a_validator_is_a_bundle() {
+    let (own, foreign) = (root("SPIRE 1"), root("SPIRE 2"));
+    for (signer, anchor) in [
+        (&own, label("SPIRE 1", &own)),
+        (&foreign, "none".to_owned()),
+    ] {
+        let mut poller = Poller::new();
+        poller.poll(&[
+            chain("default", &[&leaf(signer).leaf_pem()]),
+            validator(
+                "ALL",
+                &[("cluster.local", &[&own]), ("other.org", &[&foreign])],
+            ),
+        ]);
+        assert_eq!(poller.with_value(ANCHOR, 1), [format!("default {anchor}")]);
+        let expected = [
+            format!("ALL {} {}", label("SPIRE 1", &own), digits(&own)),
+            format!(
+                "ALL@other.org {} {}",
+                label("SPIRE 2", &foreign),
+                digits(&foreign)
+            ),
+        ];
+        assert_eq!(poller.with_value(TRUSTED, 1), expected);
+    }
+}
+
+/// SPIRE keeps a CA for a day after its end. Its CAs differ in their names, and have the trust domain in a SAN.
+#[test]
+fn a_ca_of_spire_that_was_replaced_raises_nothing() {
+    use rcgen::{CertificateParams, DnType, IsCa, KeyPair, SanType};
+    let ca = |number: &str, end: i64| {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CountryName, "US");
+        params
+            .distinguished_name
+            .push(DnType::OrganizationName, "SPIFFE");
+        let serial = DnType::CustomDnType(vec![2, 5, 4, 5]);
+        params.distinguished_name.push(serial, number);
+        params.distinguished_name.remove(DnType::CommonName);
+        params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.subject_alt_names = vec![SanType::URI("spiffe://cluster.local".try_into().unwrap())];
+        let moment = |seconds| time::OffsetDateTime::from_unix_timestamp(NOW + seconds).unwrap();
+        params.not_before = moment(-10 * DAY);
+        params.not_after = moment(end);
+        params.self_signed(&KeyPair::generate().unwrap()).unwrap()
+    };
+    for end in [-1000, 1000, DAY] {
+        let (old, new) = (ca("1", end), ca("2", 3000 * DAY));
+        for (cas, found) in [(vec![&old, &new], 0), (vec![&old], 1)] {
+            let pem: String = cas.iter().map(|ca| ca.pem()).collect();
+            let mut poller = Poller::new();
+            poller.poll(&[bundle("ROOTCA", &[&pem])]);
+            let rows = poller.rows(FINDINGS, |value| value > 0);
+            let of_end = rows.iter().filter(|row| row.contains("expire"));
+            assert_eq!(of_end.count(), found, "{rows:?}");
+        }
+    }
+}
+
+/// Envoy's answer to a mask: static secrets, and such as are still to come.
+#[test]
+fn static_and_missing_secrets_are_seen() {
+    let ca = root("Root CA");
+    let leaf = leaf(&ca);
+    let mut poller = Poller::new();
+    let secrets = |warming: Value| {
+        all_secrets(&json!({
+            "static_secrets": [chain("static", &[&leaf.leaf_pem()])],
+            "dynamic_active_secrets": [bundle("ROOTCA", &[&ca.pem()])],
+            "dynamic_warming_secrets": warming,
+        }))
+    };
+    let never =
+        json!([{"name": "never", "version_info": "uninitialized", "secret": {"name": "never"}}]);
+    for (warming, missing) in [(never, 1), (json!([]), 0)] {
+        poller.ask(&Admin::new(secrets(warming)));
+        assert_eq!(
+            poller.with_value(ISSUER, 1),
+            [format!("static {}", label("Root CA", &ca))]
+        );
+        let found = poller.rows(FINDINGS, |value| value == missing);
+        assert_eq!(found, ["none never secret_warming"]);
+    }
+}
+
+/// Consul, and many an Envoy of one's own.
+#[test]
+fn what_is_inline_in_tls_contexts_is_read_once() {
+    let ca = root("Root CA");
+    let (client, server) = (leaf(&ca), lasts_a_day(ca.leaf().dns("shop.example.com")));
+    let inline = |pem: String| json!({"inline_string": pem});
+    let context = |leaf: &Identity| {
+        json!({"common_tls_context": {
+            "tls_certificates": [{"certificate_chain": inline(leaf.leaf_pem())}],
+            "validation_context": {"trusted_ca": inline(ca.pem())},
+        }})
+    };
+    let entry = |leaf: &Identity, san| {
+        json!({
+            "ca_cert": [details(ca.der(), "<inline>", None)],
+            "cert_chain": [details(leaf.der(), "<inline>", san)],
+        })
+    };
+    let admin = Admin {
+        secrets: json!({}),
+        certificates: json!({"certificates": [entry(&client, Some(PROXY)), entry(&server, None)]}),
+        listeners: json!({"configs": [{"static_listeners": [
+            {"filter_chains": [context(&client), context(&client)]},
+            {"filter_chains": [context(&server)]},
+        ]}]}),
+    };
+    let mut poller = Poller::new();
+    for calls in [4, 6] {
+        poller.ask(&admin);
+        // The contexts are asked for once.
+        assert_eq!(poller.proxy.calls().len(), calls);
+        let name = label("Root CA", &ca);
+        let digits = digits(&ca);
+        let expected = [
+            format!("root_ca _inline_ {name} {digits}"),
+            "workload _inline_ shop.example.com".to_owned(),
+            format!("workload _inline_ {PROXY}"),
+        ];
+        assert_eq!(poller.with_value(PRESENT, 1), expected);
+        assert_eq!(poller.with_value(ISSUER, 1), [format!("_inline_ {name}")]);
+        assert_eq!(
+            poller.with_value(TRUSTED, 1),
+            [format!("_inline_ {name} {digits}")]
+        );
+    }
+}
+
+/// A gateway trusts more for its clients than the mesh does.
+#[test]
+fn an_anchor_is_one_of_the_bundle_that_is_used_with_the_leaf() {
+    let (old, new) = (root("Root A"), root("Root B"));
+    let leaf = leaf(&new);
+    let secrets = [
+        chain("default", &[&leaf.leaf_pem()]),
+        bundle("ROOTCA", &[&old.pem()]),
+        bundle("kubernetes://api-cert-cacert", &[&old.pem(), &new.pem()]),
+    ];
+    let [old_ca, new_ca] = [&old, &new].map(|ca| details(ca.der(), "<inline>", None));
+    let own = details(leaf.der(), "<inline>", Some(PROXY));
+    let gateway = json!({"ca_cert": [old_ca, new_ca]});
+    for (mesh, anchor) in [
+        (json!([old_ca]), "default none".to_owned()),
+        (
+            json!([old_ca, new_ca]),
+            format!("default {}", label("Root B", &new)),
+        ),
+    ] {
+        let mut poller = Poller::new();
+        let mesh = json!({"ca_cert": mesh, "cert_chain": [own]});
+        poller.poll_with(&secrets, &json!([mesh, gateway]));
+        assert_eq!(poller.with_value(ANCHOR, 1), [anchor]);
+    }
+}
+
+/// Certificate and key do not match: the dump has the new leaf, and Envoy serves the old one.
+#[test]
+fn a_rotation_that_envoy_refuses_is_found_and_is_none() {
+    let ca = root("Root CA");
+    let old = ca
+        .leaf()
+        .uri(PROXY)
+        .lifetime(lasting(-DAY, DAY))
+        .issue()
+        .unwrap();
+    let new = leaf(&ca);
+    let mut poller = Poller::new();
+    let secret = |leaf: &Identity| {
+        [
+            chain("default", &[&leaf.leaf_pem()]),
+            bundle("ROOTCA", &[&ca.pem()]),
+        ]
+    };
+    let served =
+        |leaf: &Identity| json!([{"cert_chain": [details(leaf.der(), "<inline>", Some(PROXY))]}]);
+    let rotations = |poller: &Poller| poller.proxy.total("mtls_own_rotations_total");
+    poller.poll_with(&secret(&old), &served(&old));
+    poller.ask(&Admin {
+        secrets: json!({"configs": secret(&new)}),
+        certificates: json!({"certificates": served(&old)}),
+        listeners: json!({}),
+    });
+    let found = poller.rows(FINDINGS, |value| value > 0);
+    assert_eq!(found, ["workload default rotation_rejected"]);
+    assert_eq!(rotations(&poller), 0);
+    poller.poll_with(&secret(&new), &served(&new));
+    assert_eq!(poller.rows(FINDINGS, |value| value > 0), [""; 0]);
+    assert_eq!(rotations(&poller), 1);
+}
+
+/// What the secrets say is published whatever becomes of the rest, and what `/certs` said before stays.
+#[test]
+fn secrets_are_published_though_certs_fails() {
+    let (ca, file_ca) = (root("Root CA"), root("File CA"));
+    let file = details(file_ca.der(), "/ca.crt", None);
+    let mut poller = Poller::new();
+    let mut admin = Admin::new(json!({"configs": [bundle("ROOTCA", &[])]}));
+    admin.certificates = json!({"certificates": [{"ca_cert": [file]}]});
+    poller.ask(&admin);
+    assert_eq!(
+        poller
+            .with_value("mtls_watch_hierarchy_poll_age_seconds", 0)
+            .len(),
+        0
+    );
+    let age = |poller: &Poller| {
+        poller
+            .proxy
+            .value("mtls_watch_hierarchy_poll_age_seconds", &[])
+    };
+    let bytes = |poller: &Poller| poller.proxy.value("mtls_watch_hierarchy_reply_bytes", &[]);
+    assert_eq!(age(&poller), Some(0));
+    let size = admin.answer("/certs").len() + admin.answer("").len();
+    assert_eq!(bytes(&poller), u64::try_from(size).ok());
+    admin.secrets = json!({"configs": [bundle("ROOTCA", &[&ca.pem()])]});
+    admin.certificates = json!({"certificates": 7});
+    for failed in 1..3 {
+        poller.ask(&admin);
+        assert_eq!(poller.with_value(TRUSTED, 1).len(), 2);
+        assert_eq!(age(&poller), Some(5 * failed));
+        let errors = poller
+            .proxy
+            .value("mtls_watch_hierarchy_polls_total", &[("result", "error")]);
+        assert_eq!(errors, Some(failed));
+    }
+}
+
+/// `/certs` of a mesh with 20,000 clusters repeats each CA for each of them.
+#[test]
+fn a_reply_of_many_megabytes_is_read() {
+    let ca = root("Root CA");
+    let leaf = leaf(&ca);
+    let context = json!({
+        "ca_cert": [details(ca.der(), "<inline>", None)],
+        "cert_chain": [details(leaf.der(), "<inline>", Some(PROXY))],
+    });
+    let mut certificates = r#"{"certificates": ["#.to_owned();
+    let context = context.to_string();
+    while certificates.len() < 20_000_000 {
+        certificates.push_str(&context);
+        certificates.push(',');
+    }
+    certificates.push_str(&context);
+    certificates.push_str("]}");
+    let secrets =
+        json!({"configs": [chain("default", &[&leaf.leaf_pem()]), bundle("ROOTCA", &[&ca.pem()])]});
+    let mut poller = Poller::new();
+    poller.seconds += 5;
+    poller.proxy.set_clock(poller.seconds);
+    poller.worker.tick();
+    poller.answer(secrets.to_string().as_bytes());
+    poller.answer(certificates.as_bytes());
+    assert_eq!(poller.with_value(PRESENT, 1).len(), 2);
+    let ok = poller
+        .proxy
+        .value("mtls_watch_hierarchy_polls_total", &[("result", "ok")]);
+    assert_eq!(ok, Some(1));
 }

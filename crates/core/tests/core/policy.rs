@@ -448,6 +448,8 @@ fn the_worst_finding_makes_the_status() {
                 WildcardClient,
                 CriticalExtensionUnknown,
                 UsageExcessive,
+                Finding::RotationRejected,
+                Finding::SecretWarming,
             ],
         ),
         (

@@ -5,6 +5,8 @@ use std::rc::Rc;
 use mtls_watch_core::config::Config;
 use mtls_watch_core::inspector::{ConnectionWatch, Decision, Event, Inspector, RequestWatch};
 use mtls_watch_core::metrics::counters::Registry;
+use mtls_watch_core::own::Reply;
+use mtls_watch_core::own::parts::Whole;
 use serde_json::Value;
 
 use crate::fake_host::{FakeHost, Proxy};
@@ -48,7 +50,12 @@ impl Worker {
     /// A reply to the call of that number.
     pub fn reply(&self, token: u32, body: &[u8]) {
         let host = FakeHost::knowing_nothing(&self.proxy);
-        self.inspector.on_reply(&host, token, Ok(body));
+        let mut whole = Whole(Some(body));
+        let reply = Reply {
+            size: body.len(),
+            body: &mut whole,
+        };
+        self.inspector.on_reply(&host, token, Ok(reply));
     }
 
     /// A request that has come in, of which nothing else has happened yet.

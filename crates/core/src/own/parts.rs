@@ -1,0 +1,431 @@
+//! The parts of a long JSON text that matter, one after the other, without the text in memory.
+//!
+//! A reply of Envoy's admin interface is an object with a list in it; of a config dump each item may be an
+//! object with further lists. What is not asked for is passed over byte by byte: it costs neither memory nor a
+//! parser.
+
+use super::admin::ReplyError;
+
+/// Longest part that is kept. A bundle with every public root has a quarter of that.
+pub const MAX_PART_BYTES: usize = 1024 * 1024;
+
+/// Longest key that is told from others.
+const MAX_KEY_BYTES: usize = 32;
+
+/// Deepest nesting. Envoy's own has thirty levels.
+const MAX_DEPTH: usize = 512;
+
+/// Bytes that have a meaning outside of texts: a table, for a reply has millions of others.
+#[expect(
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    reason = "evaluated when the module is built"
+)]
+const STRUCTURE: [bool; 256] = {
+    const BYTES: &[u8] = b"\"{}[],";
+    let mut table = [false; 256];
+    let mut index = 0;
+    while index < BYTES.len() {
+        table[BYTES[index] as usize] = true;
+        index += 1;
+    }
+    table
+};
+
+fn is_structure(byte: &u8) -> bool {
+    STRUCTURE.get(usize::from(*byte)) == Some(&true)
+}
+
+/// A reply, range by range.
+pub trait Body {
+    /// The next range; `None` at the end.
+    fn next(&mut self) -> Option<Vec<u8>>;
+}
+
+/// A reply that is in memory.
+pub struct Whole<'a>(pub Option<&'a [u8]>);
+
+impl Body for Whole<'_> {
+    fn next(&mut self) -> Option<Vec<u8>> {
+        Some(self.0.take()?.to_vec())
+    }
+}
+
+/// What is asked for.
+pub(super) struct Wanted {
+    /// Keys of lists, each object in which is a part.
+    pub lists: &'static [&'static str],
+    /// Keys of objects that are parts, at whatever depth.
+    pub objects: &'static [&'static str],
+}
+
+impl Wanted {
+    fn of<'a>(keys: &'a [&'static str], key: &[u8]) -> Option<&'a &'static str> {
+        keys.iter().find(|wanted| wanted.as_bytes() == key)
+    }
+}
+
+/// Reads a reply, and hands over each part with the key of its list, or its own. Says which lists there were.
+///
+/// # Errors
+/// [`ReplyError::Json`] if the text is no object, or ends within it; [`ReplyError::TooLarge`] for a part of more
+/// than [`MAX_PART_BYTES`].
+#[inline(never)]
+pub(super) fn parts(
+    body: &mut dyn Body,
+    wanted: &Wanted,
+    take: &mut dyn FnMut(&'static str, &[u8]),
+) -> Result<Vec<&'static str>, ReplyError> {
+    let mut reader = Reader {
+        wanted,
+        levels: Vec::new(),
+        state: State::Value,
+        key: Vec::new(),
+        part: None,
+        lists: Vec::new(),
+        is_over: false,
+    };
+    while let Some(range) = body.next() {
+        reader.read(&range, take)?;
+    }
+    match reader.is_over {
+        true => Ok(reader.lists),
+        false => Err(ReplyError::Json),
+    }
+}
+
+/// An object or a list that is open.
+struct Level {
+    is_object: bool,
+    /// The key of a list that is asked for.
+    list: Option<&'static str>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Before or within a value that is no text.
+    Value,
+    /// In an object, before a key.
+    BeforeKey,
+    Text {
+        is_key: bool,
+        escaped: bool,
+    },
+}
+
+struct Part {
+    key: &'static str,
+    /// How many levels were open before it.
+    depth: usize,
+    /// Whether it is an item of a list, which may have lists of its own.
+    is_item: bool,
+    bytes: Vec<u8>,
+}
+
+struct Reader<'a> {
+    wanted: &'a Wanted,
+    levels: Vec<Level>,
+    state: State,
+    /// The key before the value, or as much of it as has been read.
+    key: Vec<u8>,
+    part: Option<Part>,
+    lists: Vec<&'static str>,
+    is_over: bool,
+}
+
+impl Reader<'_> {
+    fn read(
+        &mut self,
+        range: &[u8],
+        take: &mut dyn FnMut(&'static str, &[u8]),
+    ) -> Result<(), ReplyError> {
+        // Where the part that is not yet kept begins.
+        let mut kept = 0;
+        let mut at = 0;
+        while let Some(byte) = range.get(at) {
+            if let State::Text { is_key, escaped } = self.state {
+                at = self.text(range, at, is_key, escaped);
+                continue;
+            }
+            if !is_structure(byte) {
+                let rest = range.get(at..).unwrap_or_default();
+                let between = rest.iter().position(is_structure).unwrap_or(rest.len());
+                let is_blank = |rest: &[u8]| rest.trim_ascii().is_empty();
+                if self.levels.is_empty() && !rest.get(..between).is_some_and(is_blank) {
+                    return Err(ReplyError::Json);
+                }
+                at = at.saturating_add(between);
+                continue;
+            }
+            match byte {
+                b'"' => {
+                    let is_key = self.state == State::BeforeKey;
+                    if is_key {
+                        self.key.clear();
+                    }
+                    self.state = State::Text {
+                        is_key,
+                        escaped: false,
+                    };
+                }
+                b'{' | b'[' => {
+                    let is_object = *byte == b'{';
+                    if self.open(is_object)? {
+                        kept = at;
+                    }
+                }
+                b'}' | b']' => {
+                    let end = at.saturating_add(1);
+                    self.close(
+                        *byte == b'}',
+                        range.get(kept..end).unwrap_or_default(),
+                        take,
+                    )?;
+                    kept = if self.part.is_some() { kept } else { end };
+                }
+                b',' => {
+                    let in_object = self.levels.last().is_some_and(|level| level.is_object);
+                    self.state = if in_object {
+                        State::BeforeKey
+                    } else {
+                        State::Value
+                    };
+                }
+                _ => {}
+            }
+            at = at.saturating_add(1);
+        }
+        match &mut self.part {
+            Some(part) => part.keep(range.get(kept..).unwrap_or_default()),
+            None => Ok(()),
+        }
+    }
+
+    /// Goes on in a text, to its end or that of the range.
+    fn text(&mut self, range: &[u8], start: usize, is_key: bool, mut escaped: bool) -> usize {
+        let rest = range.get(start..).unwrap_or_default();
+        let mut length = usize::from(escaped && !rest.is_empty());
+        escaped &= rest.is_empty();
+        let mut is_over = false;
+        // Texts are most of a reply.
+        while let Some(found) = memchr::memchr2(b'"', b'\\', rest.get(length..).unwrap_or_default())
+        {
+            length = length.saturating_add(found);
+            if rest.get(length) == Some(&b'"') {
+                is_over = true;
+                break;
+            }
+            // What is escaped may be in the next range.
+            length = length.saturating_add(2);
+            escaped = length > rest.len();
+        }
+        let text = match is_over {
+            true => rest.get(..length),
+            false => Some(rest),
+        };
+        if is_key && self.key.len() <= MAX_KEY_BYTES {
+            self.key.extend_from_slice(text.unwrap_or_default());
+        }
+        match is_over {
+            true => {
+                self.state = State::Value;
+                start.saturating_add(length).saturating_add(1)
+            }
+            false => {
+                self.state = State::Text { is_key, escaped };
+                range.len()
+            }
+        }
+    }
+
+    /// An object or a list begins. Whether a part begins with it.
+    fn open(&mut self, is_object: bool) -> Result<bool, ReplyError> {
+        let depth = self.levels.len();
+        if self.is_over || depth >= MAX_DEPTH || (depth == 0 && !is_object) {
+            return Err(ReplyError::Json);
+        }
+        let parent = self.levels.last();
+        let has_key = parent.is_some_and(|level| level.is_object);
+        let of_list = parent.and_then(|level| level.list);
+        let key = match (is_object, has_key) {
+            (true, true) => Wanted::of(self.wanted.objects, &self.key),
+            (false, true) => Wanted::of(self.wanted.lists, &self.key),
+            _ => None,
+        };
+        let mut begins = false;
+        if is_object && let Some(key) = key.copied().or(of_list) {
+            // What is within a part belongs to it.
+            if self.part.is_none() {
+                self.part = Some(Part {
+                    key,
+                    depth,
+                    is_item: of_list.is_some(),
+                    bytes: Vec::new(),
+                });
+                begins = true;
+            }
+        }
+        let list = key.copied().filter(|_| !is_object);
+        // Of an item with lists of its own, these are what is asked for.
+        let is_below_item = self
+            .part
+            .as_ref()
+            .is_some_and(|part| part.is_item && part.depth.saturating_add(1) == depth);
+        let list = match &self.part {
+            Some(_) if list.is_some() && is_below_item => {
+                self.part = None;
+                list
+            }
+            Some(_) => None,
+            None => list,
+        };
+        if let Some(list) = list
+            && !self.lists.contains(&list)
+        {
+            self.lists.push(list);
+        }
+        self.levels.push(Level { is_object, list });
+        self.state = if is_object {
+            State::BeforeKey
+        } else {
+            State::Value
+        };
+        Ok(begins)
+    }
+
+    fn close(
+        &mut self,
+        is_object: bool,
+        rest: &[u8],
+        take: &mut dyn FnMut(&'static str, &[u8]),
+    ) -> Result<(), ReplyError> {
+        match self.levels.pop() {
+            Some(level) if level.is_object == is_object => {}
+            _ => return Err(ReplyError::Json),
+        }
+        self.state = State::Value;
+        self.is_over = self.levels.is_empty();
+        let depth = self.levels.len();
+        if let Some(mut part) = self.part.take_if(|part| part.depth == depth) {
+            part.keep(rest)?;
+            take(part.key, &part.bytes);
+        }
+        Ok(())
+    }
+}
+
+impl Part {
+    fn keep(&mut self, bytes: &[u8]) -> Result<(), ReplyError> {
+        let size = self.bytes.len().saturating_add(bytes.len());
+        if size > MAX_PART_BYTES {
+            return Err(ReplyError::TooLarge(size));
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WANTED: Wanted = Wanted {
+        lists: &["configs", "secrets"],
+        objects: &["context"],
+    };
+
+    /// The text in ranges of that size.
+    struct Ranges<'a>(&'a [u8], usize);
+
+    impl Body for Ranges<'_> {
+        fn next(&mut self) -> Option<Vec<u8>> {
+            let (range, rest) = self.0.split_at(self.1.min(self.0.len()));
+            self.0 = rest;
+            (!range.is_empty()).then(|| range.to_vec())
+        }
+    }
+
+    fn read(text: &str, range: usize) -> Result<Vec<(&'static str, String)>, ReplyError> {
+        let mut found = Vec::new();
+        let mut body = Ranges(text.as_bytes(), range);
+        parts(&mut body, &WANTED, &mut |key, part| {
+            found.push((key, String::from_utf8(part.to_vec()).unwrap()));
+        })?;
+        Ok(found)
+    }
+
+    #[test]
+    fn parts_are_found_whatever_the_ranges() {
+        let cases: [(&str, &[(&str, &str)]); 7] = [
+            (r#"{}"#, &[]),
+            (r#"{"configs": []}"#, &[]),
+            (
+                r#" {"other": [{"a": 1}], "configs": [7, {"a": "}"}, {"b": [{}]}, "x"]} "#,
+                &[("configs", r#"{"a": "}"}"#), ("configs", r#"{"b": [{}]}"#)],
+            ),
+            (
+                r#"{"configs": [{"@type": "T", "secrets": [{"a": 1}, {"b": 2}], "rest": {}}, {"c": 3}]}"#,
+                &[
+                    ("secrets", r#"{"a": 1}"#),
+                    ("secrets", r#"{"b": 2}"#),
+                    ("configs", r#"{"c": 3}"#),
+                ],
+            ),
+            (
+                r#"{"listeners": [{"deep": {"context": {"a": "\"{"}}}], "context": {"secrets": [{}]}}"#,
+                &[
+                    ("context", r#"{"a": "\"{"}"#),
+                    ("context", r#"{"secrets": [{}]}"#),
+                ],
+            ),
+            (
+                r#"{"secrets\\": [{}], "configs": "{[", "a": {"configs": [{"b": 1}]}}"#,
+                &[("configs", r#"{"b": 1}"#)],
+            ),
+            (
+                r#"{"configs": [{"deep": {"secrets": [{}]}}]}"#,
+                &[("configs", r#"{"deep": {"secrets": [{}]}}"#)],
+            ),
+        ];
+        for (text, expected) in cases {
+            let expected: Vec<(&str, String)> = expected
+                .iter()
+                .map(|(key, part)| (*key, (*part).to_owned()))
+                .collect();
+            for range in 1..=text.len() {
+                assert_eq!(read(text, range).unwrap(), expected, "{text} by {range}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_object_is_an_error() {
+        let deep = "[".repeat(100_000);
+        let nested = r#"{"configs":"#.repeat(100_000);
+        for text in [
+            "",
+            " ",
+            "[]",
+            "7",
+            "{",
+            r#"{"configs": ["#,
+            r#"{"configs": ]"#,
+            "}",
+            "{}x",
+            "{}{}",
+            &deep,
+            &nested,
+        ] {
+            assert_eq!(read(text, 7), Err(ReplyError::Json), "{:.20}", text);
+        }
+    }
+
+    #[test]
+    fn a_part_has_a_limit_and_a_text_has_none() {
+        let long = "x".repeat(MAX_PART_BYTES);
+        let text = format!(r#"{{"other": "{long}", "configs": [{{}}]}}"#);
+        assert_eq!(read(&text, 4096).unwrap().len(), 1);
+        let text = format!(r#"{{"configs": [{{"a": "{long}"}}]}}"#);
+        assert!(matches!(read(&text, 4096), Err(ReplyError::TooLarge(_))));
+    }
+}
