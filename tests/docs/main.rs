@@ -11,7 +11,7 @@ use mtls_watch_core::config::{Config, Hierarchy};
 use mtls_watch_core::handshake::{Failure, Reason, phrases};
 use mtls_watch_core::host::MetricKind;
 use mtls_watch_core::metrics::{CATALOGUE, HANDSHAKE_FAILURES};
-use mtls_watch_core::report::failure_line;
+use mtls_watch_core::report::{Refused, failure_line};
 use mtls_watch_core::terms::{Direction, Finding, Status};
 use mtls_watch_x509::chain::Layer;
 use mtls_watch_x509::spiffe::Svid;
@@ -135,7 +135,12 @@ fn every_reason_has_its_series_and_its_line() {
         };
         let failure = Failure::new(reason, layer);
         let leaf = refused_leaf();
-        let leaf = (layer.is_some() && direction == Direction::Inbound).then_some(&leaf);
+        let refused = Refused {
+            leaf: &leaf,
+            fingerprint: &[0xf3; 32],
+            identity: &leaf.identity,
+        };
+        let refused = (layer.is_some() && direction == Direction::Inbound).then_some(refused);
         let series = format!(
             "{}{{direction=\"{}\",layer=\"{}\",holder=\"{}\",reason=\"{}\"}}",
             HANDSHAKE_FAILURES.description.name,
@@ -144,7 +149,7 @@ fn every_reason_has_its_series_and_its_line() {
             failure.holder.as_str(),
             reason.as_str()
         );
-        let line = failure_line(direction, &failure, leaf, Some("10.0.0.7:43512"));
+        let line = failure_line(direction, &failure, refused, Some("10.0.0.7:43512"));
         format!("```\n{series}\n{line}\n```\n")
     });
     check_generated(
@@ -158,6 +163,7 @@ fn every_reason_has_its_series_and_its_line() {
 fn refused_leaf() -> Certificate {
     Certificate {
         identity: "spiffe://cluster.local/ns/shop/sa/pay".to_owned(),
+        other_uris: Vec::new(),
         signer: Some("Intermediate CA:1f2e3d4c".to_owned()),
         serial: [1].into(),
         links: Links {

@@ -36,6 +36,7 @@ fn values(label: Label) -> Option<Vec<&'static str>> {
         | Label::Secret
         | Label::Ca
         | Label::Certificate
+        | Label::TrustDomain
         | Label::Version => return None,
     })
 }
@@ -130,6 +131,14 @@ fn form(schema: &Value) -> String {
             "whole number, {} to {}",
             schema["minimum"], schema["maximum"]
         ),
+        _ if schema["items"]["properties"].is_object() => {
+            "list of objects with `finding`, and optionally `identity_prefix` and `layer`"
+                .to_owned()
+        }
+        _ if schema["enum"].is_array() => {
+            let values = schema["enum"].as_array().into_iter().flatten();
+            words(&values.filter_map(Value::as_str).collect::<Vec<_>>())
+        }
         (.., kind) if kind == "boolean" => "`true`, `false`".to_owned(),
         _ if schema.get("pattern").is_some() => "duration".to_owned(),
         _ => "name".to_owned(),

@@ -295,6 +295,37 @@ fn of_clients_that_envoy_would_refuse() -> Result<()> {
     check_clients(pki.sample("both.yaml")?.accepting_untrusted(), cases)
 }
 
+/// Both filters see it; the network filter counts.
+#[test]
+fn what_is_accepted_is_counted_apart() -> Result<()> {
+    const ACCEPT: &str =
+        r#"{"ignore": [{"finding": "spiffe_id_invalid", "identity_prefix": "kuma://"}]}"#;
+    let pki = Pki::new()?;
+    let leaf = pki.cas.leaf().uri("kuma://mesh/pay");
+    let kuma = leaf.uri("spiffe://mesh/pay").issue()?;
+    // The identity is the SPIFFE ID, and what stands beside it counts, too.
+    for (prefix, expected) in [
+        ("kuma://other", "critical"),
+        ("kuma://mesh", "ok"),
+        ("spiffe://mesh", "ok"),
+    ] {
+        let configuration = ACCEPT.replace("kuma://", prefix);
+        let sample = pki.sample("both.yaml")?.configuration(&configuration);
+        let proxy = Proxy::http(sample)?;
+        let client = Client::mtls(&kuma);
+        let counted = Counted::by(&proxy.envoy, || proxy.get(&client).map(drop))?;
+        assert_eq!(counted.status("inbound")?, expected);
+        let ignored = counted.sum("mtls_watch_ignored_findings_total", &[]);
+        assert_eq!(ignored, if expected == "ok" { 1.0 } else { 0.0 });
+        let mesh = [("direction", "inbound"), ("trust_domain", "mesh")];
+        assert_eq!(
+            counted.sum("mtls_connections_by_trust_domain_total", &mesh),
+            1.0
+        );
+    }
+    Ok(())
+}
+
 /// Of a server, no source gives more than the leaf.
 #[test]
 fn of_servers_that_envoy_takes() -> Result<()> {

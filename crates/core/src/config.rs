@@ -11,9 +11,11 @@ use mtls_watch_x509::time::Seconds;
 use serde::Deserialize;
 
 use crate::terms::threshold::{Bound, Bounds};
-use crate::terms::{Finding, Findings, Layer, Source, Threshold, Thresholds};
+use crate::terms::{
+    Acceptance, Finding, Findings, IdentityForm, Layer, Source, Threshold, Thresholds,
+};
 use reader::{Field, Reader};
-use value::{Count, Duration, HeaderName, Interval, Name};
+use value::{Count, Duration, HeaderName, Interval, Name, Word};
 
 pub use error::{ConfigError, ConfigErrors, MAX_ERRORS, Problem};
 
@@ -33,6 +35,10 @@ pub struct Config {
     pub strip_xfcc_certificates: bool,
     /// Where this proxy's own certificates are read; off unless given.
     pub hierarchy: Option<Hierarchy>,
+    /// How much of the identities of peers is shown.
+    pub identity: IdentityForm,
+    /// Findings that are known and accepted.
+    pub ignore: Vec<Acceptance>,
     /// Headers that carry the peer's status.
     pub flag: Flag,
     /// Findings that refuse the request or the connection.
@@ -50,6 +56,8 @@ impl Default for Config {
             filter_state_key: "mtls_watch.peer_certificate".to_owned(),
             strip_xfcc_certificates: true,
             hierarchy: None,
+            identity: IdentityForm::Full,
+            ignore: Vec::new(),
             flag: Flag::default(),
             deny: Findings::empty(),
             log_repeat: Seconds::HOUR,
@@ -94,6 +102,8 @@ enum Setting {
     FilterStateKey,
     StripXfccCertificates,
     Hierarchy,
+    Identity,
+    Ignore,
     Flag,
     Deny,
     LogRepeat,
@@ -121,6 +131,14 @@ enum ThresholdKey {
 enum HierarchyKey {
     AdminCluster,
     Interval,
+}
+
+#[derive(Clone, Copy, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum IgnoreKey {
+    Finding,
+    IdentityPrefix,
+    Layer,
 }
 
 #[derive(Clone, Copy, PartialEq, Deserialize)]
@@ -179,6 +197,16 @@ impl Config {
                     }
                 }
                 Setting::Hierarchy => self.hierarchy = read_hierarchy(reader, &field),
+                Setting::Identity => {
+                    if let Some(Word(form)) = reader.value(&field) {
+                        self.identity = form;
+                    }
+                }
+                Setting::Ignore => {
+                    if let Some(ignore) = read_ignore(reader, &field) {
+                        self.ignore = ignore;
+                    }
+                }
                 Setting::Flag => read_flag(reader, &field, &mut self.flag),
                 Setting::Deny => {
                     if let Some(findings) = reader.words::<Finding>(&field) {
@@ -199,13 +227,7 @@ impl Config {
 #[inline(never)]
 fn read_thresholds(reader: &mut Reader, field: &Field<'_>, thresholds: &mut Thresholds) {
     for (key, field) in reader.members(field).unwrap_or_default() {
-        let layer = match key {
-            LayerKey::Workload => Layer::Workload,
-            LayerKey::IssuingCa => Layer::IssuingCa,
-            LayerKey::IntermediateCa => Layer::IntermediateCa,
-            LayerKey::RootCa => Layer::RootCa,
-        };
-        read_threshold(reader, &field, thresholds.of_mut(layer));
+        read_threshold(reader, &field, thresholds.of_mut(layer_of(key)));
     }
 }
 
@@ -285,6 +307,61 @@ fn read_hierarchy(reader: &mut Reader, field: &Field<'_>) -> Option<Hierarchy> {
         }
     }
     Some(hierarchy)
+}
+
+#[inline(never)]
+fn read_ignore(reader: &mut Reader, field: &Field<'_>) -> Option<Vec<Acceptance>> {
+    let items = reader.items(field)?;
+    let read = items.iter().map(|item| read_acceptance(reader, item));
+    // All of them, to say all that is wrong.
+    let read: Vec<_> = read.collect();
+    read.into_iter().collect()
+}
+
+#[inline(never)]
+fn read_acceptance(reader: &mut Reader, field: &Field<'_>) -> Option<Acceptance> {
+    let members = reader.members(field)?;
+    let (mut finding, mut layer) = (None, None);
+    let mut identity_prefix = String::new();
+    let mut is_whole = true;
+    for (key, field) in members {
+        let read = match key {
+            IgnoreKey::Finding => {
+                finding = reader.value(&field).map(|Word(finding)| finding);
+                finding.is_some()
+            }
+            IgnoreKey::IdentityPrefix => {
+                let prefix = reader.value(&field);
+                let read = prefix.is_some();
+                identity_prefix = prefix.unwrap_or_default();
+                read
+            }
+            IgnoreKey::Layer => {
+                let key = reader.value(&field).map(|Word(key)| layer_of(key));
+                layer = key;
+                key.is_some()
+            }
+        };
+        is_whole &= read;
+    }
+    if is_whole && finding.is_none() {
+        reader.report(field, Problem::expected("the key finding"));
+    }
+    // Without what is wrong it would accept more than is meant.
+    is_whole.then_some(Acceptance {
+        finding: finding?,
+        identity_prefix,
+        layer,
+    })
+}
+
+const fn layer_of(key: LayerKey) -> Layer {
+    match key {
+        LayerKey::Workload => Layer::Workload,
+        LayerKey::IssuingCa => Layer::IssuingCa,
+        LayerKey::IntermediateCa => Layer::IntermediateCa,
+        LayerKey::RootCa => Layer::RootCa,
+    }
 }
 
 #[inline(never)]

@@ -13,6 +13,7 @@ use crate::usage::RequiredUsages;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Judgement {
     lasting: Findings,
+    accepted: Findings,
     not_before: UnixTime,
     warning_from: UnixTime,
     critical_from: UnixTime,
@@ -20,9 +21,32 @@ pub struct Judgement {
 }
 
 impl Judgement {
-    /// The findings at a moment. A clock that was never read ([`UnixTime::default`]) finds nothing.
+    /// The same, but these findings are accepted.
+    #[must_use]
+    pub fn accepting(self, accepted: Findings) -> Self {
+        Self { accepted, ..self }
+    }
+
+    /// Whether that finding is accepted.
+    #[must_use]
+    pub fn accepts(&self, finding: Finding) -> bool {
+        self.accepted.contains(finding)
+    }
+
+    /// The findings at a moment, without those that are accepted. A clock that was never read
+    /// ([`UnixTime::default`]) finds nothing.
     #[must_use]
     pub fn at(&self, now: UnixTime) -> Findings {
+        self.all_at(now).difference(self.accepted)
+    }
+
+    /// The findings at a moment that are accepted.
+    #[must_use]
+    pub fn accepted_at(&self, now: UnixTime) -> Findings {
+        self.all_at(now).intersection(self.accepted)
+    }
+
+    fn all_at(&self, now: UnixTime) -> Findings {
         let by_time = if now == UnixTime::default() {
             None
         } else if now > self.not_after {
@@ -51,6 +75,7 @@ impl Judgement {
         let (warning, critical) = thresholds.of(layer).of_lifetime(lifetime);
         Self {
             lasting: Findings::empty(),
+            accepted: Findings::empty(),
             not_before,
             warning_from: not_after.minus(warning),
             critical_from: not_after.minus(critical),

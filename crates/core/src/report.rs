@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::fmt::{self, Write as _};
 use std::hash::{BuildHasher as _, Hash};
+use std::rc::Rc;
 
 use log::Level;
 use sha2::{Digest as _, Sha256};
@@ -11,10 +12,12 @@ use sha2::{Digest as _, Sha256};
 use crate::handshake::Failure;
 use crate::hash::ById;
 use crate::hash::{HashMap, Keyed};
+use crate::source::read::Fingerprint;
 use crate::terms::Source;
 use crate::terms::{Direction, Finding, Status};
 use mtls_watch_x509::Certificate;
 use mtls_watch_x509::chain::{Layer, Member};
+use mtls_watch_x509::describe;
 use mtls_watch_x509::hex;
 use mtls_watch_x509::time::{Seconds, UnixTime};
 
@@ -92,12 +95,40 @@ fn is_format_mark(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
+/// A certificate that was refused, as a log line names it.
+#[derive(Clone, Copy)]
+pub struct Refused<'a> {
+    /// Its facts.
+    pub leaf: &'a Certificate,
+    /// SHA-256 of its DER.
+    pub fingerprint: &'a Fingerprint,
+    /// What is shown of its identity; empty: nothing.
+    pub identity: &'a str,
+}
+
+/// ` serial=… sha256=…`, by which the certificate is found at its issuer, in hex.
+fn write_numbers(line: &mut String, serial: &[u8], fingerprint: Option<&Fingerprint>) {
+    line.push_str(" serial=");
+    line.push_str(&describe::serial(serial));
+    if let Some(fingerprint) = fingerprint {
+        line.push_str(" sha256=");
+        hex::push(line, fingerprint);
+    }
+}
+
+fn write_identity(line: &mut String, identity: &str) {
+    if !identity.is_empty() {
+        // Writing to a String cannot fail.
+        let _ = write!(line, " identity={}", Quoted(identity));
+    }
+}
+
 /// The line for a handshake that did not complete.
 #[must_use]
 pub fn failure_line(
     direction: Direction,
     failure: &Failure,
-    leaf: Option<&Certificate>,
+    refused: Option<Refused<'_>>,
     address: Option<&str>,
 ) -> String {
     let mut line = format!(
@@ -107,15 +138,17 @@ pub fn failure_line(
         failure.layer_label(),
         failure.holder.as_str(),
     );
-    // Writing to a String cannot fail.
-    if let Some(leaf) = leaf {
+    if let Some(refused) = refused {
+        let leaf = refused.leaf;
+        write_identity(&mut line, refused.identity);
+        // Writing to a String cannot fail.
         let _ = write!(
             line,
-            " identity={} issuer={} not_after={}",
-            Quoted(&leaf.identity),
+            " issuer={} not_after={}",
             Quoted(&leaf.issuer_ca()),
             leaf.not_after
         );
+        write_numbers(&mut line, &leaf.serial, Some(refused.fingerprint));
     }
     if let Some(address) = address {
         let _ = write!(line, " address={}", Quoted(address));
@@ -129,11 +162,13 @@ pub fn failure_line(
 pub struct Named {
     /// The certificate's place.
     pub layer: Layer,
-    /// Of a leaf its identity, of a CA its name.
+    /// Of a leaf what is shown of its identity, of a CA its name.
     pub identity: Box<str>,
     /// The CA that signed it.
     pub issuer: Box<str>,
     serial: Box<[u8]>,
+    /// SHA-256 of its DER, where that is known.
+    fingerprint: Option<Fingerprint>,
     /// Start of validity.
     pub not_before: UnixTime,
     /// End of validity, inclusive.
@@ -147,8 +182,10 @@ const MAX_CA_NAME: usize = 128;
 /// Longest serial number in bytes: 20 (RFC 5280, section 4.1.2.2), with room for those that do not care.
 const MAX_SERIAL: usize = 32;
 
-impl From<&Member> for Named {
-    fn from(member: &Member) -> Self {
+impl Named {
+    /// Of that certificate, whose identity (or name) is shown so.
+    #[must_use]
+    pub fn new(member: &Member, identity: &str, fingerprint: Option<Fingerprint>) -> Self {
         let Member {
             certificate, layer, ..
         } = member;
@@ -159,11 +196,32 @@ impl From<&Member> for Named {
         let serial = &*certificate.serial;
         Self {
             layer: *layer,
-            identity: cut(&member.identity(), limit),
+            identity: cut(identity, limit),
             issuer: cut(&certificate.issuer_ca(), MAX_CA_NAME),
             serial: serial.get(..MAX_SERIAL).unwrap_or(serial).into(),
+            fingerprint,
             not_before: certificate.not_before,
             not_after: certificate.not_after,
+        }
+    }
+
+    /// What to change, where the dates say more than the finding.
+    fn hint(&self, finding: Finding, now: UnixTime) -> &'static str {
+        /// Clocks that nobody has set differ by minutes.
+        const SKEW: Seconds = Seconds::MINUTE.times(10);
+        let is_reversed = self.not_after < self.not_before;
+        let begins_soon = self.not_before.since(now) <= SKEW;
+        match finding {
+            Finding::Expired | Finding::NotYetValid if is_reversed => {
+                Finding::ValidityReversed.hint()
+            }
+            Finding::NotYetValid if begins_soon => {
+                "the clocks of issuer and proxy differ by minutes: set them, and have the issuer backdate not_before"
+            }
+            Finding::NotYetValid => {
+                "it was issued for a later time: wait for not_before, or reissue it; clocks that differ so much break more than this"
+            }
+            _ => finding.hint(),
         }
     }
 }
@@ -205,40 +263,39 @@ impl Context<'_> {
         }
     }
 
-    fn hint(self, finding: Finding) -> Cow<'static, str> {
+    fn hint(self, named: &Named, finding: Finding, now: UnixTime) -> Cow<'static, str> {
         match self {
             Self::Superseded(_) => Finding::ConnectionOutlivesCertificate.hint().into(),
             Self::EndsWithIssuer(issuer) => {
                 format!("ends with its issuer '{issuer}': renew that CA, then this certificate")
                     .into()
             }
-            Self::None => finding.hint().into(),
+            Self::None => named.hint(finding, now).into(),
         }
     }
 }
 
-/// Writes log lines, each at most once in `log_repeat`, and not more than a few a second.
-pub struct Reporter {
-    repeat: Seconds,
+/// What the filters of one VM have written lately: a finding that both of them see has one line.
+#[derive(Default)]
+pub struct Written {
     subjects: Keyed,
-    written: RefCell<HashMap<u64, UnixTime, ById>>,
+    at: RefCell<HashMap<u64, UnixTime, ById>>,
     minute: Cell<UnixTime>,
     lines: Cell<u32>,
     suppressed: Cell<u64>,
 }
 
+/// Writes log lines, each at most once in `log_repeat`, and not more than a few a second.
+pub struct Reporter {
+    repeat: Seconds,
+    written: Rc<Written>,
+}
+
 impl Reporter {
     /// A line may come again after `repeat`.
     #[must_use]
-    pub fn new(repeat: Seconds) -> Self {
-        Self {
-            repeat,
-            subjects: Keyed::default(),
-            written: RefCell::default(),
-            minute: Cell::default(),
-            lines: Cell::default(),
-            suppressed: Cell::default(),
-        }
+    pub fn new(repeat: Seconds, written: Rc<Written>) -> Self {
+        Self { repeat, written }
     }
 
     /// A finding of a certificate.
@@ -255,39 +312,32 @@ impl Reporter {
             identity,
             issuer,
             serial,
+            fingerprint,
             not_after,
             ..
         } = named;
-        // Issuer and serial number identify a certificate (RFC 5280, section 4.1.2.2).
-        let subject = (
-            direction,
-            layer,
-            finding,
-            issuer,
-            serial,
-            context.is_superseded(),
-        );
+        // Issuer and serial number should identify a certificate (RFC 5280, section 4.1.2.2), and do not always.
+        let by_name = fingerprint.is_none().then_some((issuer, serial));
+        let superseded = context.is_superseded();
+        let subject = (direction, layer, finding, fingerprint, by_name, superseded);
         let level = match Status::of_finding(finding) >= Status::Critical {
             true => Level::Error,
             false => Level::Warn,
         };
-        self.write(
-            now,
-            level,
-            subject,
-            || {
-                format!(
-                    "mtls-watch: certificate finding direction={} finding={} layer={} identity={} issuer={} not_after={not_after}{} hint={}",
-                    direction.as_str(),
-                    finding.as_str(),
-                    layer.as_str(),
-                    Quoted(identity),
-                    Quoted(issuer),
-                    context.field(),
-                    Hint(&context.hint(finding)),
-                )
-            },
-        );
+        self.write(now, level, subject, || {
+            let mut line = format!(
+                "mtls-watch: certificate finding direction={} finding={} layer={}",
+                direction.as_str(),
+                finding.as_str(),
+                layer.as_str(),
+            );
+            write_identity(&mut line, identity);
+            let _ = write!(line, " issuer={} not_after={not_after}", Quoted(issuer));
+            write_numbers(&mut line, serial, fingerprint.as_ref());
+            let hint = context.hint(named, finding, now);
+            let _ = write!(line, "{} hint={}", context.field(), Hint(&hint));
+            line
+        });
     }
 
     /// A certificate that could not be read.
@@ -324,15 +374,14 @@ impl Reporter {
         now: UnixTime,
         direction: Direction,
         failure: &Failure,
-        leaf: Option<&Certificate>,
+        refused: Option<Refused<'_>>,
         address: Option<&str>,
     ) {
         let level = match failure.reason.concerns_certificates() {
             true => Level::Error,
             false => Level::Warn,
         };
-        let identity = leaf.map(|leaf| leaf.identity.as_str());
-        let not_after = leaf.map(|leaf| leaf.not_after);
+        let fingerprint = refused.map(|refused| refused.fingerprint);
         let host =
             address.map(|address| address.rsplit_once(':').map_or(address, |(host, _)| host));
         let subject = (
@@ -340,32 +389,29 @@ impl Reporter {
             failure.layer,
             failure.holder,
             failure.reason,
-            identity,
-            not_after,
+            fingerprint,
             host,
         );
         self.write(now, level, subject, || {
-            failure_line(direction, failure, leaf, address)
+            failure_line(direction, failure, refused, address)
         });
     }
 
     /// A request or connection that was refused because of `deny`.
     pub fn denied(&self, now: UnixTime, direction: Direction, what: &str, who: &str, why: &str) {
         self.write(now, Level::Warn, (direction, what, who, why), || {
-            format!(
-                "mtls-watch: {what} denied direction={} identity={} findings={}",
-                direction.as_str(),
-                Quoted(who),
-                Quoted(why),
-            )
+            let mut line = format!("mtls-watch: {what} denied direction={}", direction.as_str());
+            write_identity(&mut line, who);
+            let _ = write!(line, " findings={}", Quoted(why));
+            line
         });
     }
 
     /// Says how many lines were left out, once the minute in which that happened is over.
     pub fn tick(&self, now: UnixTime) {
-        let suppressed = self.suppressed.get();
-        if suppressed > 0 && now.since(self.minute.get()) >= Seconds::MINUTE {
-            self.suppressed.set(0);
+        let suppressed = self.written.suppressed.get();
+        if suppressed > 0 && now.since(self.written.minute.get()) >= Seconds::MINUTE {
+            self.written.suppressed.set(0);
             log::warn!("mtls-watch: log lines suppressed count={suppressed}");
         }
     }
@@ -383,16 +429,18 @@ impl Reporter {
         if self.has_budget(now) {
             log::log!(level, "{}", line());
         } else {
-            self.suppressed.set(self.suppressed.get().saturating_add(1));
+            self.written
+                .suppressed
+                .set(self.written.suppressed.get().saturating_add(1));
         }
     }
 
     /// Whether a line about this subject was not written within `repeat`; if so it counts as written.
     fn is_due(&self, now: UnixTime, subject: &impl Hash) -> bool {
-        let key = self.subjects.hash_one(subject);
+        let key = self.written.subjects.hash_one(subject);
         let recent =
             |written: &UnixTime| (Seconds::ZERO..self.repeat).contains(&now.since(*written));
-        let mut written = self.written.borrow_mut();
+        let mut written = self.written.at.borrow_mut();
         if written.get(&key).is_some_and(recent) {
             return false;
         }
@@ -407,12 +455,12 @@ impl Reporter {
     }
 
     fn has_budget(&self, now: UnixTime) -> bool {
-        if !(Seconds::ZERO..Seconds::MINUTE).contains(&now.since(self.minute.get())) {
-            self.minute.set(now);
-            self.lines.set(0);
+        if !(Seconds::ZERO..Seconds::MINUTE).contains(&now.since(self.written.minute.get())) {
+            self.written.minute.set(now);
+            self.written.lines.set(0);
         }
-        let lines = self.lines.get();
-        self.lines.set(lines.saturating_add(1));
+        let lines = self.written.lines.get();
+        self.written.lines.set(lines.saturating_add(1));
         lines < MAX_LINES_A_MINUTE
     }
 }

@@ -457,6 +457,12 @@ impl LeafBuilder {
         self
     }
 
+    /// This serial number, big-endian, instead of a random one.
+    pub fn serial_number(mut self, number: &[u8]) -> Self {
+        self.params.serial_number = Some(number.to_vec().into());
+        self
+    }
+
     /// Has the CA sign with SHA-1. Its key must be an RSA key.
     pub fn sha1_signature(mut self) -> Self {
         self.sha1 = true;
@@ -488,8 +494,8 @@ impl LeafBuilder {
     /// fails.
     pub fn issue(mut self) -> Result<Identity> {
         self.lifetime.apply(&mut self.params)?;
-        let serial = random_serial();
-        self.params.serial_number = Some(serial.clone());
+        let serial = self.params.serial_number.get_or_insert_with(random_serial);
+        let serial = serial.clone();
         self.params.subject_alt_names = san_types(&self.names)?;
         let key = self.key.take()?;
         let (mut leaf, above) = match &self.issuer {

@@ -12,6 +12,8 @@ pub struct Certificate {
     /// Whom the certificate names, as a peer: SPIFFE ID, else first other URI SAN, else DNS SAN, else subject CN
     /// (the last one), else IP, e-mail or UPN SAN, else subject serialNumber, else O, else `unknown`.
     pub identity: String,
+    /// URI SANs beside a SPIFFE ID. X509-SVID forbids them, and Kuma has them.
+    pub other_uris: Vec<String>,
     /// What the CA that signed it calls itself, where that is known: it is better than what can be told from
     /// this certificate, which may not say which key signed it.
     pub signer: Option<String>,

@@ -74,9 +74,10 @@ pub fn describe(der: &[u8]) -> Result<Description, ParseError> {
     Ok(description)
 }
 
-/// A negative number, which RFC 5280 forbids and CAs have issued, is `-` and its absolute value: as
+/// The content of a serial number in hex, without the leading 00 that only keeps it positive. A negative number, which RFC 5280 forbids and CAs have issued, is `-` and its absolute value: as
 /// OpenSSL and Envoy write it.
-fn serial(content: &[u8]) -> String {
+#[must_use]
+pub fn serial(content: &[u8]) -> String {
     match content {
         [0, rest @ ..] if !rest.is_empty() => digits(rest),
         [0x80..=0xff, ..] => format!("-{}", digits(&negated(content))),

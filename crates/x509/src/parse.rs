@@ -28,6 +28,7 @@ pub fn parse(der: &[u8]) -> Result<Certificate, ParseError> {
     let authority_key_id = authority_key_id.filter(|id| !id.is_empty());
     Ok(Certificate {
         identity: identity(&alt_names, structure.subject),
+        other_uris: other_uris(&alt_names.uris),
         signer: None,
         serial: structure.raw_serial.into(),
         links: Links {
@@ -61,6 +62,16 @@ fn identity(names: &AltNames<'_>, subject: &[u8]) -> String {
     match uri.copied().or(names.dns_name) {
         Some(name) => name.to_owned(),
         None => rarer_identity(names, subject).unwrap_or_else(|| "unknown".to_owned()),
+    }
+}
+
+fn other_uris(uris: &[&str]) -> Vec<String> {
+    match uris {
+        [] | [_] => Vec::new(),
+        _ => {
+            let others = uris.iter().filter(|uri| !spiffe::is_spiffe_uri(uri));
+            others.map(|uri| (*uri).to_owned()).collect()
+        }
     }
 }
 

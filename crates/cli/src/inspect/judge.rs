@@ -2,7 +2,7 @@
 
 use mtls_watch_core::config::Config;
 use mtls_watch_core::policy::{self, Judgement};
-use mtls_watch_core::terms::{Direction, Findings};
+use mtls_watch_core::terms::{Acceptance, Direction, Findings};
 use mtls_watch_x509::Certificate;
 use mtls_watch_x509::chain::{Layer, Member};
 use mtls_watch_x509::spiffe::Svid;
@@ -29,7 +29,10 @@ pub(super) fn judge(
     members
         .into_iter()
         .zip(found)
-        .map(|(member, findings)| Judged { member, findings })
+        .map(|(member, findings)| Judged {
+            findings: findings.difference(Acceptance::of(&config.ignore, &member)),
+            member,
+        })
         .collect()
 }
 

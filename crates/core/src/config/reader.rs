@@ -145,6 +145,18 @@ impl Reader {
             .ok()
     }
 
+    /// The items of a list, each still a text.
+    #[inline(never)]
+    pub(super) fn items<'a>(&mut self, field: &Field<'a>) -> Option<Vec<Field<'a>>> {
+        let items: Vec<&'a RawValue> = self.list(field)?;
+        let items = items.into_iter().enumerate();
+        let at = |(index, item): (usize, &'a RawValue)| Field {
+            path: format!("{}[{index}]", field.path),
+            json: item.get(),
+        };
+        Some(items.map(at).collect())
+    }
+
     #[inline(never)]
     pub(super) fn value<'a, T: Deserialize<'a>>(&mut self, field: &Field<'a>) -> Option<T> {
         let value = serde_json::from_slice(field.json.as_bytes());

@@ -366,8 +366,12 @@ impl Sight<'_> {
         let posture = inspector.posture(&peer, now);
         self.count_findings(&posture.findings);
         if self.counts {
+            inspector.count_ignored(host, self.direction, &posture);
             if let Some(issuer) = peer.issuer() {
                 issuer.count_connection(host, &inspector.registry);
+            }
+            if let Some(domain) = peer.trust_domain() {
+                domain.count_connection(host, &inspector.registry);
             }
             if let Some(seconds) = peer.remaining(now) {
                 inspector.registry.remaining(host, self.direction, seconds);

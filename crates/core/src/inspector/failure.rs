@@ -5,6 +5,8 @@ use crate::handshake::{self, Failure, Known, Reason};
 use crate::host::{self, Host};
 use crate::metrics::counters::Counter;
 use crate::metrics::issuers::known_cas;
+use crate::report::Refused;
+use crate::source::read::{Fingerprint, fingerprint_of};
 use crate::terms::Direction;
 use mtls_watch_x509::{self as x509, Certificate, pem};
 
@@ -36,9 +38,10 @@ impl Inspector {
         if failure.reason == Reason::Reset && !has_begun(host) {
             return;
         }
-        let leaf = refused_leaf(host);
-        let failure = self.complete(host, failure, leaf.as_ref(), Direction::Inbound);
-        self.count_failure(host, Direction::Inbound, &failure, leaf.as_ref());
+        let refused = refused_leaf(host);
+        let leaf = refused.as_ref().map(|(leaf, _)| leaf);
+        let failure = self.complete(host, failure, leaf, Direction::Inbound);
+        self.count_failure(host, Direction::Inbound, &failure, refused.as_ref());
     }
 
     /// Envoy refused the server, or the server refused Envoy during the handshake. The certificate of
@@ -115,7 +118,7 @@ impl Inspector {
         host: &dyn Host,
         direction: Direction,
         failure: &Failure,
-        leaf: Option<&Certificate>,
+        refused: Option<&(Certificate, Fingerprint)>,
     ) {
         let Failure {
             layer,
@@ -131,8 +134,14 @@ impl Inspector {
         };
         let address = address.map(|address| String::from_utf8_lossy(&address).into_owned());
         let now = self.now(host);
+        let identity = refused.map(|(leaf, _)| self.config.identity.shown(&leaf.identity));
+        let refused = refused.map(|(leaf, fingerprint)| Refused {
+            leaf,
+            fingerprint,
+            identity: identity.as_deref().unwrap_or_default(),
+        });
         self.reporter
-            .failure(now, direction, failure, leaf, address.as_deref());
+            .failure(now, direction, failure, refused, address.as_deref());
     }
 }
 
@@ -196,13 +205,13 @@ fn classify(text: &[u8], direction: Direction) -> Option<Failure> {
     handshake::classify(&String::from_utf8_lossy(text), direction)
 }
 
-/// The certificate that was refused. It is read for this one log line and forgotten: strangers get no
+/// The certificate that was refused, and its fingerprint. It is read for this one log line and forgotten: strangers get no
 /// place in any cache.
-fn refused_leaf(host: &dyn Host) -> Option<Certificate> {
+fn refused_leaf(host: &dyn Host) -> Option<(Certificate, Fingerprint)> {
     let text = host.property(&["connection", "peer_certificate"])?;
     let text = pem::percent_decode(&text).ok()?;
     let der = pem::certificates(&text).next()?.ok()?;
-    x509::parse(&der).ok()
+    Some((x509::parse(&der).ok()?, fingerprint_of(&der)))
 }
 
 /// The trust domain of the certificate that this proxy has shown, or would have.

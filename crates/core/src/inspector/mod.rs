@@ -11,6 +11,7 @@ mod place;
 mod request;
 mod shown;
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasher as _, Hash, Hasher};
 use std::rc::Rc;
@@ -27,19 +28,23 @@ use crate::metrics::heartbeat;
 use crate::metrics::issuers::Issuers;
 use crate::metrics::presence::{Moment, SECOND};
 use crate::metrics::sightings::Sightings;
+use crate::metrics::trust_domains::TrustDomains;
 use crate::own::admin::ReplyError;
 use crate::own::{DirectoryKeeper, Poller, Reply};
 use crate::policy;
 use crate::report::{Named, Reporter};
+use crate::source::fingerprints::Fingerprints;
 use crate::source::read::{Fingerprint, PeerCertificates, Reading};
 use crate::source::xfcc;
-use crate::terms::{Direction, Finding, Findings, Security};
+use crate::terms::{Acceptance, Direction, Finding, Findings, IdentityForm, Security};
 use answers::Answers;
 use cache::Cache;
+use mtls_watch_x509::Certificate;
 use mtls_watch_x509::chain::{self, Layer, Member};
 use mtls_watch_x509::hex;
+use mtls_watch_x509::spiffe;
 use mtls_watch_x509::time::UnixTime;
-use peer::{Judged, Presence};
+use peer::{Judged, Presence, UNKNOWN, Unreadable};
 use place::{Plugin, Standing};
 use shown::Shown;
 
@@ -151,6 +156,8 @@ pub struct Inspector {
     /// The same as the clock, in nanoseconds.
     moment: Cell<Moment>,
     chain_hasher: Keyed,
+    trust_domains: TrustDomains,
+    fingerprints: Fingerprints,
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -203,9 +210,14 @@ impl Inspector {
             last_connection: Cell::new(plugin.first_number()),
             keeps_state: Cell::default(),
             plugin,
-            sightings: Sightings::new(config.identity_series),
+            sightings: Sightings::new(match config.identity {
+                IdentityForm::Off => 0,
+                IdentityForm::Full | IdentityForm::Hashed => config.identity_series,
+            }),
+            trust_domains: TrustDomains::default(),
+            fingerprints: Fingerprints::default(),
             issuers: Issuers::default(),
-            reporter: Reporter::new(config.log_repeat),
+            reporter: Reporter::new(config.log_repeat, Rc::clone(&registry.lines)),
             poller: config
                 .hierarchy
                 .clone()
@@ -347,7 +359,8 @@ impl Inspector {
             fingerprint: fingerprint.as_ref(),
             xfcc,
         };
-        let peer = Rc::new(self.meet(host, direction, certificates.read()));
+        let reading = certificates.read();
+        let peer = Rc::new(self.meet(host, direction, fingerprint, reading));
         if let Some(key) = key {
             self.peers.borrow_mut().insert(key, Rc::clone(&peer));
         }
@@ -364,7 +377,13 @@ impl Inspector {
     /// A peer that this worker has not met: judges it, gives it series, reports what is wrong.
     // Not inlined, as the next two: the largest function sets the memory that the module takes to compile.
     #[inline(never)]
-    fn meet(&self, host: &dyn Host, direction: Direction, reading: Reading) -> Peer {
+    fn meet(
+        &self,
+        host: &dyn Host,
+        direction: Direction,
+        fingerprint: Option<Fingerprint>,
+        reading: Reading,
+    ) -> Peer {
         let now = self.now(host);
         self.report_reading(host, now, direction, &reading);
         let unreadable = unreadable_layers(&reading);
@@ -373,14 +392,29 @@ impl Inspector {
             self.directory.learn(host, &certificates, &reading.ders);
         }
         chain::complete(&mut certificates, &self.directory.current().cas);
+        let fingerprints = self.fingerprints(&certificates, &reading.ders, fingerprint);
         let members = chain::link(certificates);
         let issuer = members.first().map(|leaf| {
             let leaf = &leaf.certificate;
             self.issuers.of(host, &self.registry, direction, leaf)
         });
-        let chain = self.judged(host, direction, members);
+        let trust_domain = members.first().and_then(|leaf| {
+            let domain = spiffe::trust_domain(&leaf.certificate.identity)?;
+            let domains = &self.trust_domains;
+            Some(domains.of(host, &self.registry, direction, domain))
+        });
+        let chain = self.judged(host, direction, members, fingerprints);
         let presence = presence(host, direction, &chain);
-        let peer = Peer::new(direction, chain, unreadable, issuer, presence);
+        let (accepted, unreadable) = unreadable.into_iter().partition(|layer| {
+            let accepted = Acceptance::of_names(&self.config.ignore, *layer, &[UNKNOWN]);
+            accepted.contains(Finding::Unreadable)
+        });
+        let unreadable = Unreadable {
+            found: unreadable,
+            accepted,
+        };
+        let series = (issuer, trust_domain);
+        let peer = Peer::new(direction, chain, unreadable, series, presence);
         peer.saw(now);
         if direction == Direction::Outbound {
             peer.handshook(self.moment.get());
@@ -411,25 +445,58 @@ impl Inspector {
 
     /// The certificates of a chain with what is wrong with them and with their series.
     #[inline(never)]
-    fn judged(&self, host: &dyn Host, direction: Direction, members: Vec<Member>) -> Vec<Judged> {
+    fn judged(
+        &self,
+        host: &dyn Host,
+        direction: Direction,
+        members: Vec<Member>,
+        fingerprints: Vec<Option<Fingerprint>>,
+    ) -> Vec<Judged> {
         let judgements = policy::judge(&members, direction, &self.config.thresholds);
-        let judged = members.into_iter().zip(judgements).enumerate();
+        let judged = members.into_iter().zip(judgements).zip(fingerprints);
         judged
+            .enumerate()
             // Another leaf beside the peer's is nothing that Envoy looks at.
-            .filter(|(position, (member, _))| *position == 0 || member.layer != Layer::Workload)
-            .map(|(_, (member, judgement))| {
+            .filter(|(position, ((member, _), _))| {
+                *position == 0 || member.layer != Layer::Workload
+            })
+            .map(|(_, ((member, judgement), fingerprint))| {
                 let (layer, identity) = (member.layer, &*member.identity());
+                let accepted = Acceptance::of(&self.config.ignore, &member);
+                let identity = &*match layer {
+                    Layer::Workload => self.config.identity.shown(identity),
+                    _ => Cow::Borrowed(identity),
+                };
                 let registry = &self.registry;
                 let series = self
                     .sightings
                     .of(host, registry, direction, layer, identity);
                 Judged {
-                    named: Named::from(&member),
-                    judgement,
+                    named: Named::new(&member, identity, fingerprint),
+                    judgement: judgement.accepting(accepted),
                     series,
                 }
             })
             .collect()
+    }
+
+    /// SHA-256 of each certificate of a chain whose first ones have these DERs: Envoy gives that of the leaf, the
+    /// directory those of the CAs that were added.
+    fn fingerprints(
+        &self,
+        certificates: &[Certificate],
+        ders: &[Vec<u8>],
+        leaf: Option<Fingerprint>,
+    ) -> Vec<Option<Fingerprint>> {
+        let directory = self.directory.current();
+        let of = |(position, certificate): (usize, &Certificate)| match ders.get(position) {
+            Some(der) => Some(match leaf {
+                Some(fingerprint) if position == 0 => fingerprint,
+                _ => self.fingerprints.of(der),
+            }),
+            None => directory.fingerprint(certificate),
+        };
+        certificates.iter().enumerate().map(of).collect()
     }
 
     /// How the peer stands now. What is wrong with it is reported when it appears, and from time to
@@ -462,6 +529,12 @@ impl Inspector {
 
     fn count(&self, host: &dyn Host, counter: Counter) {
         self.registry.count(host, counter);
+    }
+
+    /// Counts what is accepted of a peer at its first sight.
+    fn count_ignored(&self, host: &dyn Host, direction: Direction, posture: &Posture) {
+        let counter = |layer, finding| Counter::IgnoredFinding(direction, layer, finding);
+        self.count_findings(host, &posture.ignored, counter);
     }
 
     fn count_findings(

@@ -8,6 +8,7 @@ use crate::metrics::counters::Registry;
 use crate::metrics::issuers::IssuerSeries;
 use crate::metrics::presence::{Handshakes, Instance, Moment, Sighting};
 use crate::metrics::sightings::IdentitySeries;
+use crate::metrics::trust_domains::TrustDomainSeries;
 use crate::policy::Judgement;
 use crate::report::{Context, Named};
 use crate::terms::{Direction, Finding, Findings, Status};
@@ -21,13 +22,23 @@ pub(super) struct Judged {
     pub(super) series: Rc<IdentitySeries>,
 }
 
+/// The identity of a leaf that could not be read.
+pub(super) const UNKNOWN: &str = "unknown";
+
+/// Layers of the certificates that could not be read.
+pub(super) struct Unreadable {
+    pub(super) found: Vec<Layer>,
+    /// Those of which it is accepted.
+    pub(super) accepted: Vec<Layer>,
+}
+
 /// A peer that presented a certificate.
 pub struct Peer {
     direction: Direction,
     chain: Vec<Judged>,
-    /// Layers of the certificates that could not be read.
-    unreadable: Vec<Layer>,
+    unreadable: Unreadable,
     issuer: Option<Rc<IssuerSeries>>,
+    trust_domain: Option<Rc<TrustDomainSeries>>,
     /// Since it was judged first.
     posture: RefCell<Option<Rc<Posture>>>,
     last_seen: Cell<UnixTime>,
@@ -63,6 +74,8 @@ pub struct Posture {
     pub findings: Vec<(Layer, Findings)>,
     /// The findings of all certificates.
     pub all: Findings,
+    /// The findings that are accepted of each certificate, which count nowhere else.
+    pub ignored: Vec<(Layer, Findings)>,
     /// Their names, separated by commas.
     pub names: String,
     /// From when this holds. A clock that is set back makes it invalid.
@@ -92,8 +105,8 @@ impl Peer {
     pub(super) fn new(
         direction: Direction,
         chain: Vec<Judged>,
-        unreadable: Vec<Layer>,
-        issuer: Option<Rc<IssuerSeries>>,
+        unreadable: Unreadable,
+        (issuer, trust_domain): (Option<Rc<IssuerSeries>>, Option<Rc<TrustDomainSeries>>),
         presence: Presence,
     ) -> Self {
         Self {
@@ -101,6 +114,7 @@ impl Peer {
             chain,
             unreadable,
             issuer,
+            trust_domain,
             posture: RefCell::default(),
             last_seen: Cell::default(),
             presence: Cell::new(presence),
@@ -112,12 +126,12 @@ impl Peer {
         }
     }
 
-    /// The leaf's identity, or `unknown`.
+    /// What is shown of the leaf's identity, `unknown` if it could not be read; empty: nothing.
     #[must_use]
     pub fn identity(&self) -> &str {
         self.chain
             .first()
-            .map_or("unknown", |leaf| &leaf.named.identity)
+            .map_or(UNKNOWN, |leaf| &leaf.named.identity)
     }
 
     pub(super) fn direction(&self) -> Direction {
@@ -126,6 +140,10 @@ impl Peer {
 
     pub(super) fn issuer(&self) -> Option<&IssuerSeries> {
         self.issuer.as_deref()
+    }
+
+    pub(super) fn trust_domain(&self) -> Option<&TrustDomainSeries> {
+        self.trust_domain.as_deref()
     }
 
     pub(super) fn chain(&self) -> &[Judged] {
@@ -279,8 +297,10 @@ impl Peer {
     /// What is wrong with a certificate of its chain now.
     pub(super) fn findings(&self, judged: &Judged, now: UnixTime) -> Findings {
         let findings = judged.judgement.at(now);
-        match self.is_superseded() && judged.named.layer == Layer::Workload {
-            true => findings | Finding::ConnectionOutlivesCertificate,
+        let outlives = Finding::ConnectionOutlivesCertificate;
+        let is_leaf = judged.named.layer == Layer::Workload;
+        match self.is_superseded() && is_leaf && !judged.judgement.accepts(outlives) {
+            true => findings | outlives,
             false => findings,
         }
     }
@@ -311,14 +331,15 @@ impl Peer {
             .chain
             .iter()
             .map(|judged| (judged.named.layer, self.findings(judged, now)));
-        let unreadable = self
-            .unreadable
-            .iter()
-            .map(|layer| (*layer, Findings::only(Finding::Unreadable)));
-        let findings: Vec<_> = readable
-            .chain(unreadable)
-            .filter(|(_, findings)| !findings.is_empty())
-            .collect();
+        let unreadable = of_layers(&self.unreadable.found);
+        let findings = not_empty(readable.chain(unreadable));
+        let ignored = self.chain.iter().map(|judged| {
+            let accepted = judged.judgement.accepted_at(now);
+            (judged.named.layer, accepted)
+        });
+        let ignored = not_empty(ignored.chain(of_layers(&self.unreadable.accepted)));
+        // A leaf that may be unreadable is nothing to report.
+        let leaf_accepted = self.unreadable.accepted.contains(&Layer::Workload);
         let all = findings
             .iter()
             .fold(Findings::empty(), |all, (_, findings)| all | *findings);
@@ -328,8 +349,9 @@ impl Peer {
             .map(|judged| judged.judgement.next_change(now));
         let names: Vec<_> = all.iter().map(Finding::as_str).collect();
         Posture {
-            status: Status::of_certified(!self.chain.is_empty(), all),
+            status: Status::of_certified(!self.chain.is_empty() || leaf_accepted, all),
             findings,
+            ignored,
             all,
             names: names.join(","),
             from: now,
@@ -341,4 +363,15 @@ impl Peer {
 /// Whether a certificate was cut to the end of its issuer, as istiod does, to the second. Others round.
 fn ends_together(issuer: UnixTime, subject: UnixTime) -> bool {
     (issuer.minus(Seconds::MINUTE)..=issuer.plus(Seconds::MINUTE)).contains(&subject)
+}
+
+fn of_layers(unreadable: &[Layer]) -> impl Iterator<Item = (Layer, Findings)> {
+    let found = Findings::only(Finding::Unreadable);
+    unreadable.iter().map(move |layer| (*layer, found))
+}
+
+fn not_empty(findings: impl Iterator<Item = (Layer, Findings)>) -> Vec<(Layer, Findings)> {
+    findings
+        .filter(|(_, findings)| !findings.is_empty())
+        .collect()
 }

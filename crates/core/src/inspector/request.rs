@@ -387,24 +387,27 @@ impl Inspector {
     fn record_new_server(&self, host: &dyn Host, party: &Party) {
         if let Party::Certified(peer) = party
             && peer.take_fresh()
-            && let Some(seconds) = peer.remaining(self.now(host))
         {
-            self.registry.remaining(host, Direction::Outbound, seconds);
+            self.record(host, Direction::Outbound, peer);
         }
     }
 
     /// Handshakes and the histogram of remaining lifetimes are the network filter's, which leaves its status on the
     /// connection. Where there is none, this filter records each new connection.
     fn record_remaining(&self, host: &dyn Host, peer: &Peer) {
-        let seen_before = host.property(&[STATUS]).is_some();
-        if seen_before {
-            return;
+        if host.property(&[STATUS]).is_none() {
+            self.now(host);
+            peer.handshook(self.moment.get());
+            self.record(host, Direction::Inbound, peer);
         }
+    }
+
+    fn record(&self, host: &dyn Host, direction: Direction, peer: &Peer) {
         let now = self.now(host);
-        peer.handshook(self.moment.get());
         if let Some(seconds) = peer.remaining(now) {
-            self.registry.remaining(host, Direction::Inbound, seconds);
+            self.registry.remaining(host, direction, seconds);
         }
+        self.count_ignored(host, direction, &peer.posture(now));
     }
 }
 

@@ -21,6 +21,10 @@ pub const MAX_OWN: usize = 100;
 /// its place back, but its metrics stay in Envoy.
 pub const MAX_OWN_EVER: usize = 500;
 
+/// Most SPIFFE trust domains with series of their own. A federation has a few; a peer can invent any, where Envoy
+/// accepts untrusted ones.
+pub const MAX_TRUST_DOMAINS: usize = 20;
+
 /// Attempts at a compare-and-swap before this worker decides for itself.
 const MAX_ATTEMPTS: usize = 16;
 
@@ -33,6 +37,8 @@ pub enum Kind {
     Ca,
     /// This proxy's own certificates.
     Own,
+    /// SPIFFE trust domains.
+    TrustDomain,
 }
 
 impl Kind {
@@ -41,6 +47,7 @@ impl Kind {
             Self::Identity => "mtls_watch/admitted/identities",
             Self::Ca => "mtls_watch/admitted/cas",
             Self::Own => "mtls_watch/admitted/own",
+            Self::TrustDomain => "mtls_watch/admitted/trust_domains",
         }
     }
 }
@@ -48,7 +55,7 @@ impl Kind {
 /// Makes the shared lists, so that later writes can compare versions. Called at load, when only the
 /// main thread runs.
 pub fn prepare(host: &dyn Host) {
-    for kind in [Kind::Identity, Kind::Ca, Kind::Own] {
+    for kind in [Kind::Identity, Kind::Ca, Kind::Own, Kind::TrustDomain] {
         if let (None, version) = host.shared(kind.key()) {
             host.share(kind.key(), &[], version);
         }

@@ -2,14 +2,15 @@
 
 use std::cell::{Cell, RefCell};
 use std::hash::BuildHasher as _;
+use std::rc::Rc;
 
 use strum::VariantArray as _;
 
 use super::duplicates::Duplicates;
 use super::{
     CONFIGURATION_ERRORS, CONNECTION_FINDINGS, CONNECTIONS, DUPLICATE_PLUGINS, HANDSHAKE_FAILURES,
-    HIERARCHY_POLLS, INFO, INSPECTIONS, PollResult, REMAINING, REQUEST_FINDINGS, REQUESTS,
-    ReadResult, SERIES_OVERFLOW, Version,
+    HIERARCHY_POLLS, IGNORED_FINDINGS, INFO, INSPECTIONS, PollResult, REMAINING, REQUEST_FINDINGS,
+    REQUESTS, ReadResult, SERIES_OVERFLOW, Version,
 };
 use mtls_watch_x509::time::{Seconds, UnixTime};
 
@@ -17,6 +18,7 @@ use crate::VERSION;
 use crate::handshake::{Holder, Reason};
 use crate::hash::{HashMap, Keyed};
 use crate::host::{Host, MetricId, MetricKind};
+use crate::report::Written;
 use crate::terms::Source;
 use crate::terms::{Direction, Finding, Security, Status};
 use mtls_watch_x509::chain::Layer;
@@ -32,6 +34,8 @@ pub enum Counter {
     ConnectionFinding(Direction, Layer, Finding),
     /// A finding of a request.
     RequestFinding(Direction, Layer, Finding),
+    /// A finding that is accepted.
+    IgnoredFinding(Direction, Layer, Finding),
     /// A handshake that did not complete, and the layer of the certificate at fault, and whose it is.
     HandshakeFailure(Direction, Option<Layer>, Holder, Reason),
     /// A certificate read.
@@ -56,7 +60,8 @@ const INSPECTION_SLOTS: usize = Source::ALL.len() * ReadResult::VARIANTS.len();
 const REQUEST_BASE: usize = CONNECTION_SLOTS;
 const CONNECTION_FINDING_BASE: usize = REQUEST_BASE + REQUEST_SLOTS;
 const REQUEST_FINDING_BASE: usize = CONNECTION_FINDING_BASE + FINDING_SLOTS;
-const FAILURE_BASE: usize = REQUEST_FINDING_BASE + FINDING_SLOTS;
+const IGNORED_FINDING_BASE: usize = REQUEST_FINDING_BASE + FINDING_SLOTS;
+const FAILURE_BASE: usize = IGNORED_FINDING_BASE + FINDING_SLOTS;
 const INSPECTION_BASE: usize = FAILURE_BASE + FAILURE_SLOTS;
 const POLL_BASE: usize = INSPECTION_BASE + INSPECTION_SLOTS;
 const OVERFLOW_SLOT: usize = POLL_BASE + PollResult::VARIANTS.len();
@@ -85,6 +90,9 @@ impl Counter {
             Self::RequestFinding(direction, layer, found) => {
                 REQUEST_FINDING_BASE + finding(direction, layer, found)
             }
+            Self::IgnoredFinding(direction, layer, found) => {
+                IGNORED_FINDING_BASE + finding(direction, layer, found)
+            }
             Self::HandshakeFailure(direction, layer, holder, reason) => {
                 let layer = layer.map_or(LAYERS, |layer| layer as usize);
                 let row = direction as usize * (LAYERS + 1) + layer;
@@ -107,6 +115,9 @@ impl Counter {
             }
             Self::RequestFinding(direction, layer, finding) => {
                 REQUEST_FINDINGS.series((direction, layer, finding))
+            }
+            Self::IgnoredFinding(direction, layer, finding) => {
+                IGNORED_FINDINGS.series((direction, layer, finding))
             }
             Self::HandshakeFailure(direction, layer, holder, reason) => {
                 HANDSHAKE_FAILURES.series((direction, layer, holder, reason))
@@ -182,6 +193,8 @@ pub struct Registry {
     named: RefCell<HashMap<String, Handle>>,
     /// What this VM knows of other plugins in its place.
     pub duplicates: Duplicates,
+    /// What the filters of this VM have logged lately.
+    pub lines: Rc<Written>,
     inspectors: Cell<u64>,
     /// Tells this VM from the others of the proxy.
     vm: u64,
@@ -202,6 +215,7 @@ impl Default for Registry {
             remaining_inbound: Cell::default(),
             remaining_outbound: Cell::default(),
             named: RefCell::default(),
+            lines: Rc::default(),
             duplicates: Duplicates::default(),
             inspectors: Cell::default(),
             vm: Keyed::default().hash_one(0u8),
@@ -328,6 +342,7 @@ mod tests {
                 for &finding in Finding::ALL {
                     all.push(Counter::ConnectionFinding(direction, layer, finding));
                     all.push(Counter::RequestFinding(direction, layer, finding));
+                    all.push(Counter::IgnoredFinding(direction, layer, finding));
                 }
             }
         }

@@ -77,6 +77,8 @@ texts!(
     Ca,
     /// One of several certificates of a CA: the first 8 hex digits of its SHA-256.
     Certificate,
+    /// SPIFFE trust domain of a peer.
+    TrustDomain,
     /// Version of the module.
     Version
 );

@@ -9,6 +9,7 @@ mod labels;
 pub mod name;
 pub mod presence;
 pub mod sightings;
+pub mod trust_domains;
 
 use std::marker::PhantomData;
 
@@ -19,7 +20,8 @@ use crate::host::MetricKind;
 use crate::terms::{Direction, Finding, Layer, Security, Source, Status};
 
 pub use labels::{
-    Ca, Certificate, Identity, Issuer, Labels, PollResult, ReadResult, Secret, Version, write_label,
+    Ca, Certificate, Identity, Issuer, Labels, PollResult, ReadResult, Secret, TrustDomain,
+    Version, write_label,
 };
 
 /// Label keys. No key is a suffix of another, because Envoy's tag regexes are not anchored.
@@ -50,6 +52,8 @@ pub enum Label {
     Ca,
     /// One of several certificates of a CA.
     Certificate,
+    /// SPIFFE trust domain of a peer.
+    TrustDomain,
     /// Version of the module.
     Version,
     /// Where a certificate was read.
@@ -79,6 +83,7 @@ impl Label {
                 | Self::Secret
                 | Self::Ca
                 | Self::Certificate
+                | Self::TrustDomain
                 | Self::Version
         )
     }
@@ -162,6 +167,16 @@ pub const CONNECTION_FINDINGS: Metric<(Direction, Layer, Finding)> = Metric::cou
 pub const REQUEST_FINDINGS: Metric<(Direction, Layer, Finding)> = Metric::counter(
     "mtls_request_findings_total",
     "Findings of the peer's certificates, per request (HTTP filter)",
+);
+/// Findings that the operator accepts.
+pub const IGNORED_FINDINGS: Metric<(Direction, Layer, Finding)> = Metric::counter(
+    "mtls_watch_ignored_findings_total",
+    "Findings of the peer's certificates that the key ignore accepts, per connection (HTTP filter alone: per connection of a client, per new certificate of a server)",
+);
+/// Connections by the trust domain of the peer.
+pub const CONNECTIONS_BY_TRUST_DOMAIN: Metric<(Direction, TrustDomain<'static>)> = Metric::counter(
+    "mtls_connections_by_trust_domain_total",
+    "Connections by the SPIFFE trust domain of the peer (network filter); the first 20 of a proxy, then other",
 );
 /// Handshakes that did not complete.
 pub const HANDSHAKE_FAILURES: Metric<(Direction, Option<Layer>, Holder, Reason)> = Metric::counter(
@@ -312,6 +327,8 @@ pub const CATALOGUE: [Description; 30] = [
     REQUEST_FINDINGS.description,
     HANDSHAKE_FAILURES.description,
     CONNECTIONS_BY_ISSUER.description,
+    CONNECTIONS_BY_TRUST_DOMAIN.description,
+    IGNORED_FINDINGS.description,
     ISSUER_LAST_SEEN.description,
     NOT_AFTER.description,
     NOT_BEFORE.description,

@@ -33,25 +33,57 @@ const DIGEST_SUFFIX_BYTES: usize = 9;
 /// text, so that different values stay different.
 #[must_use]
 pub fn label_value(text: &str) -> Cow<'_, str> {
-    let allowed = |byte| ALLOWED.get(usize::from(byte)) == Some(&true);
-    if text.len() <= MAX_VALUE_BYTES && text.bytes().all(allowed) {
+    if text.len() <= MAX_VALUE_BYTES && is_plain(text) {
         return Cow::Borrowed(text);
     }
-    let mut value: String = text
-        .chars()
-        .take(MAX_VALUE_BYTES.saturating_add(1))
+    let value = replaced(text);
+    Cow::Owned(match value.len() > MAX_VALUE_BYTES {
+        true => with_digest(value, text),
+        false => value,
+    })
+}
+
+/// The same for an identity, of which no two may share a value: it ends in the digits wherever it is not the whole text,
+/// and where it looks as if it were not.
+#[must_use]
+pub fn identity_value(text: &str) -> Cow<'_, str> {
+    if text.len() <= MAX_VALUE_BYTES && is_plain(text) && !ends_in_digest(text) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(with_digest(replaced(text), text))
+}
+
+fn is_allowed(byte: u8) -> bool {
+    ALLOWED.get(usize::from(byte)) == Some(&true)
+}
+
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(is_allowed)
+}
+
+fn ends_in_digest(text: &str) -> bool {
+    let start = text.len().checked_sub(DIGEST_SUFFIX_BYTES);
+    let end = start.and_then(|start| text.as_bytes().get(start..));
+    matches!(end, Some([b'~', digits @ ..]) if digits.iter().all(u8::is_ascii_hexdigit))
+}
+
+/// As much of the text as may be needed, in the alphabet of label values.
+fn replaced(text: &str) -> String {
+    let characters = text.chars().take(MAX_VALUE_BYTES.saturating_add(1));
+    characters
         .map(|c| match u8::try_from(c) {
-            Ok(byte) if allowed(byte) => c,
+            Ok(byte) if is_allowed(byte) => c,
             _ => '_',
         })
-        .collect();
-    if value.len() > MAX_VALUE_BYTES {
-        value.truncate(MAX_VALUE_BYTES - DIGEST_SUFFIX_BYTES);
-        value.push('~');
-        let digest = Sha256::digest(text);
-        hex::push(&mut value, digest.get(..4).unwrap_or(&digest));
-    }
-    Cow::Owned(value)
+        .collect()
+}
+
+fn with_digest(mut value: String, text: &str) -> String {
+    value.truncate(MAX_VALUE_BYTES - DIGEST_SUFFIX_BYTES);
+    value.push('~');
+    let digest = Sha256::digest(text);
+    hex::push(&mut value, digest.get(..4).unwrap_or(&digest));
+    value
 }
 
 #[cfg(test)]
@@ -68,6 +100,31 @@ mod tests {
     fn replaces_each_other_character() {
         assert_eq!(label_value("a;.;b=.=c \"é\n"), "a_._b_._c____");
         assert_eq!(label_value(""), "");
+    }
+
+    #[test]
+    fn keeps_identities_apart() {
+        let same = "spiffe://cluster.local/ns/a_b/sa/x~1";
+        assert!(matches!(identity_value(same), Cow::Borrowed(it) if it == same));
+        let long = format!("spiffe://{}", "x".repeat(200));
+        assert_eq!(identity_value(&long), label_value(&long));
+        let digest = format!("{:x}", Sha256::digest("支付服务"));
+        let pay = format!("____~{}", &digest[..8]);
+        assert_eq!(identity_value("支付服务"), pay);
+        let names = [
+            "支付服务",
+            "订单系统",
+            "____",
+            "a b",
+            "a_b",
+            "*.x",
+            "_.x",
+            &pay,
+            "",
+            " ",
+        ];
+        let values: std::collections::HashSet<_> = names.map(identity_value).into();
+        assert_eq!(values.len(), names.len(), "{values:?}");
     }
 
     #[test]

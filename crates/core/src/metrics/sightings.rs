@@ -182,11 +182,12 @@ impl Sightings {
         layer: Layer,
         identity: &str,
     ) -> Rc<IdentitySeries> {
-        let identity = &*name::label_value(identity);
-        let admission = match layer {
-            Layer::Workload => &self.identities,
-            _ => &self.cas,
+        // The name of a CA has the digits of its key.
+        let (identity, admission) = match layer {
+            Layer::Workload => (name::identity_value(identity), &self.identities),
+            _ => (name::label_value(identity), &self.cas),
         };
+        let identity = &*identity;
         let label = match admission.admits(host, identity) {
             true => identity,
             false => {

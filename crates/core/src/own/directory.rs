@@ -11,6 +11,7 @@ use std::rc::Rc;
 use super::der_list::{append, ders};
 use super::peers;
 use crate::host::{Host, Version};
+use crate::source::read::{Fingerprint, fingerprint_of};
 use mtls_watch_x509::{self as x509, Certificate};
 
 /// [`WHOLE`] or 0, how many of them are of own chains, then the own CAs: those of chains first.
@@ -30,6 +31,8 @@ const MAX_BYTES: usize = 256 * 1024;
 pub struct Directory {
     /// The own ones, which are found first; then those of peers.
     pub cas: Vec<Certificate>,
+    /// SHA-256 of the DER of each.
+    fingerprints: Vec<Fingerprint>,
     /// Differs where the CAs do; 0: none.
     pub generation: u64,
     /// How many are own, and how many of those are of own chains.
@@ -40,6 +43,13 @@ pub struct Directory {
 }
 
 impl Directory {
+    /// SHA-256 of the DER of one of them.
+    #[must_use]
+    pub fn fingerprint(&self, ca: &Certificate) -> Option<Fingerprint> {
+        let place = self.cas.iter().position(|known| known == ca)?;
+        self.fingerprints.get(place).copied()
+    }
+
     fn own(&self) -> &[Certificate] {
         self.cas.get(..self.own).unwrap_or_default()
     }
@@ -80,19 +90,23 @@ impl DirectoryKeeper {
             return;
         }
         let bytes = host.shared(OWN).0.unwrap_or_default();
-        let (is_whole, chain, own) = match bytes.split_first_chunk() {
+        let (is_whole, chain, (own, own_fingerprints)) = match bytes.split_first_chunk() {
             Some(([whole, chain], list)) => {
                 let chain = ders(list).take(usize::from(*chain));
-                (*whole == WHOLE, parsed(chain).len(), parsed(ders(list)))
+                (*whole == WHOLE, parsed(chain).0.len(), parsed(ders(list)))
             }
-            None => (false, 0, Vec::new()),
+            None => (false, 0, (Vec::new(), Vec::new())),
         };
-        let peers = peers::under(&own, &parsed(ders(&peers::shared(host))));
+        let (peers, mut fingerprints) = parsed(ders(&peers::shared(host)));
+        let kept = peers::under(&own, &peers);
+        let mut is_kept = peers.iter().map(|ca| kept.contains(ca));
+        fingerprints.retain(|_| is_kept.next() == Some(true));
         self.current.replace(Rc::new(Directory {
             own: own.len(),
             chain,
             is_whole,
-            cas: own.into_iter().chain(peers).collect(),
+            cas: own.into_iter().chain(kept).collect(),
+            fingerprints: [own_fingerprints, fingerprints].concat(),
             generation,
         }));
     }
@@ -152,8 +166,10 @@ fn generation(host: &dyn Host) -> u64 {
     own ^ peers::number(host).rotate_left(32)
 }
 
-fn parsed<'a>(ders: impl Iterator<Item = &'a [u8]>) -> Vec<Certificate> {
-    ders.filter_map(|der| x509::parse(der).ok()).collect()
+/// The certificates of a list, and the fingerprint of each.
+fn parsed<'a>(ders: impl Iterator<Item = &'a [u8]>) -> (Vec<Certificate>, Vec<Fingerprint>) {
+    ders.filter_map(|der| Some((x509::parse(der).ok()?, fingerprint_of(der))))
+        .unzip()
 }
 
 #[cfg(test)]
@@ -165,7 +181,7 @@ mod tests {
         let cut_short = [&100_u32.to_le_bytes()[..], b"certificate"].concat();
         let no_certificate = [&4_u32.to_le_bytes()[..], b"none"].concat();
         for bytes in [&b""[..], b"\xff", &[0xff; 64], &cut_short, &no_certificate] {
-            assert!(parsed(ders(bytes)).is_empty(), "{bytes:?}");
+            assert!(parsed(ders(bytes)).0.is_empty(), "{bytes:?}");
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::hash::HashMap;
 use crate::host::{Host, MetricKind, Version};
 use crate::metrics::admission::OTHER;
 use crate::metrics::counters::{Counter, Registry};
+use crate::metrics::name;
 use crate::metrics::{
     self, Ca, Certificate, Identity, OWN_FINDINGS, OWN_ISSUER, OWN_NOT_AFTER, OWN_NOT_BEFORE,
     OWN_PRESENT, OWN_ROTATION_MARGIN, OWN_ROTATIONS, OWN_TRUST_ANCHOR, OwnLabels, ReadResult,
@@ -291,7 +292,10 @@ impl<'a> Hierarchy<'a> {
         Row {
             layer: Some(member.layer),
             secret: self.label(secret),
-            identity: member.identity().into_owned(),
+            identity: match member.layer {
+                Layer::Workload => name::identity_value(&member.identity()).into_owned(),
+                _ => member.identity().into_owned(),
+            },
             certificate: is_ca.then(|| digits(full)),
             dates: Some((not_before, not_after)),
             findings,

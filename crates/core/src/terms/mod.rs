@@ -2,6 +2,7 @@
 //!
 //! This module knows nothing of the others, so that all of them can use it.
 
+mod acceptance;
 mod finding;
 mod status;
 pub(crate) mod threshold;
@@ -9,6 +10,7 @@ pub(crate) mod threshold;
 use serde::Deserialize;
 use strum::{IntoStaticStr, VariantArray};
 
+pub use acceptance::{Acceptance, IdentityForm};
 pub use finding::{Finding, Findings, found};
 pub use mtls_watch_x509::chain::Layer;
 pub use status::Status;

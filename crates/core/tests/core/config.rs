@@ -2,7 +2,7 @@
 
 use mtls_watch_core::config::{Config, ConfigError, Flag, Hierarchy, MAX_ERRORS, Problem};
 use mtls_watch_core::terms::Source;
-use mtls_watch_core::terms::{Finding, Findings, Threshold};
+use mtls_watch_core::terms::{Acceptance, Finding, Findings, IdentityForm, Threshold};
 use mtls_watch_x509::chain::Layer;
 use mtls_watch_x509::time::Seconds;
 use pki::{DAY, HOUR, MINUTE};
@@ -113,6 +113,11 @@ fn every_setting_can_be_set() {
         "filter_state_key": "k",
         "strip_xfcc_certificates": false,
         "hierarchy": {"admin_cluster": "admin", "interval": "5m"},
+        "identity": "hashed",
+        "ignore": [
+            {"finding": "expired"},
+            {"finding": "weak_key", "identity_prefix": "kuma://", "layer": "root_ca"},
+        ],
         "flag": {"request_header": "X-Peer-Status", "response_header": "x-server"},
         "deny": Finding::ALL.iter().map(|finding| finding.as_str()).collect::<Vec<_>>(),
         "log_repeat": "90s",
@@ -127,6 +132,19 @@ fn every_setting_can_be_set() {
             admin_cluster: "admin".to_owned(),
             interval: Seconds(5 * MINUTE),
         }),
+        identity: IdentityForm::Hashed,
+        ignore: vec![
+            Acceptance {
+                finding: Finding::Expired,
+                identity_prefix: String::new(),
+                layer: None,
+            },
+            Acceptance {
+                finding: Finding::WeakKey,
+                identity_prefix: "kuma://".to_owned(),
+                layer: Some(Layer::RootCa),
+            },
+        ],
         // Header names are compared without regard to case; HTTP/2 has them in lower case.
         flag: Flag {
             request_header: Some("x-peer-status".to_owned()),
@@ -288,6 +306,27 @@ fn a_complaint_names_the_path_and_the_value() {
         (
             json!({"flag": {"response_header": null}}),
             "flag.response_header: null: ",
+        ),
+        (json!({"identity": "none"}), r#"identity: "none": "#),
+        (json!({"identity": null}), "identity: null: "),
+        (json!({"ignore": {}}), "ignore: {}: "),
+        (json!({"ignore": ["expired"]}), r#"ignore[0]: "expired": "#),
+        (
+            json!({"ignore": [{"finding": "expired"}, {"finding": "old"}]}),
+            r#"ignore[1].finding: "old": "#,
+        ),
+        (json!({"ignore": [{}]}), "ignore[0]: {}: "),
+        (
+            json!({"ignore": [{"finding": "expired", "layer": "leaf"}]}),
+            r#"ignore[0].layer: "leaf": "#,
+        ),
+        (
+            json!({"ignore": [{"finding": "expired", "identity_prefix": 1}]}),
+            "ignore[0].identity_prefix: 1: ",
+        ),
+        (
+            json!({"ignore": [{"finding": "expired", "identity": "a"}]}),
+            r#"ignore[0].identity: "a": "#,
         ),
         (json!({"deny": "expired"}), r#"deny: "expired": "#),
         (
@@ -495,6 +534,8 @@ fn changed() -> Value {
         "filter_state_key": "k",
         "strip_xfcc_certificates": false,
         "hierarchy": {"admin_cluster": "admin", "interval": "5m"},
+        "identity": "off",
+        "ignore": [{"finding": "expired"}],
         "flag": {"request_header": "x-peer", "response_header": "x-server"},
         "deny": ["expired", "weak_key"],
         "log_repeat": "90s",
@@ -593,6 +634,10 @@ fn an_unknown_key_changes_nothing() {
 #[test]
 fn a_list_with_one_wrong_item_does_not_apply_in_part() {
     for (key, list) in [
+        (
+            "ignore",
+            json!([{"finding": "expired"}, {"finding": "old"}]),
+        ),
         ("deny", json!(["expired", "old"])),
         ("deny", json!(["expired", "expired"])),
         ("certificate_sources", json!(["xfcc", "header"])),

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::captured_log::{capture, take};
 use crate::fake_host::{FakeHost, Listener, Proxy};
 use crate::worker::Worker;
-use pki::fixtures::{PAY, PKI, key_digits, lasting, leaf, workload};
+use pki::fixtures::{PAY, PKI, fingerprint, key_digits, lasting, leaf, workload};
 use pki::handmade::{COMMON_NAME, Handmade, UTF8_STRING, name};
 
 fn server_only() -> LeafBuilder {
@@ -40,7 +40,7 @@ fn lines_for(client: &Identity) -> Vec<String> {
 
 /// The pairs of a logfmt line after its words, quotes taken off.
 fn pairs(line: &str) -> Vec<(String, String)> {
-    let pair = regex::Regex::new(r#"^ ([a-z_]+)=(?:([^" ]+)|"((?:[^"\\]|\\.)*)")"#).unwrap();
+    let pair = regex::Regex::new(r#"^ ([a-z0-9_]+)=(?:([^" ]+)|"((?:[^"\\]|\\.)*)")"#).unwrap();
     let start = line.find('=').and_then(|at| line[..at].rfind(' ')).unwrap();
     let mut rest = &line[start..];
     let mut pairs = Vec::new();
@@ -66,12 +66,16 @@ fn value(line: &str, key: &str) -> String {
 
 #[test]
 fn a_line_says_what_is_wrong_with_whom_and_what_to_change() {
-    let found = lines_for(&issued(server_only().lifetime(lasting(-HOUR, 23 * HOUR))));
+    let client = server_only().lifetime(lasting(-HOUR, 23 * HOUR));
+    let client = issued(client.serial_number(&[0x1f, 7]));
+    let found = lines_for(&client);
     let expected = format!(
         "mtls-watch: certificate finding direction=inbound finding=client_auth_missing \
          layer=workload identity=\"{PAY}\" issuer=\"Issuing CA:{}\" \
-         not_after=2027-01-16T07:00:00Z hint=\"add clientAuth to extendedKeyUsage\"",
-        key_digits(&PKI.issuing)
+         not_after=2027-01-16T07:00:00Z serial=1f07 sha256={} \
+         hint=\"add clientAuth to extendedKeyUsage\"",
+        key_digits(&PKI.issuing),
+        fingerprint(&client)
     );
     assert_eq!(found, [expected]);
 }

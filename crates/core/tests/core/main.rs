@@ -1,6 +1,7 @@
 //! The core against its promise: facts in, judgements, series and log lines out. No Envoy and no Wasm: a fake
 //! host stands in for the proxy.
 
+mod acceptance;
 mod allocations;
 mod captured_log;
 mod config;

@@ -14,7 +14,7 @@ use pki::fixtures::workload;
 
 /// The promise, row by row: name, type, labels in their order. Without the proxy's own
 /// certificates, which this version does not read.
-const PROMISED: [(&str, MetricKind, &[&str]); 14] = [
+const PROMISED: [(&str, MetricKind, &[&str]); 16] = [
     (
         "mtls_connections_total",
         Counter,
@@ -40,6 +40,16 @@ const PROMISED: [(&str, MetricKind, &[&str]); 14] = [
         "mtls_connections_by_issuer_total",
         Counter,
         &["direction", "issuer"],
+    ),
+    (
+        "mtls_connections_by_trust_domain_total",
+        Counter,
+        &["direction", "trust_domain"],
+    ),
+    (
+        "mtls_watch_ignored_findings_total",
+        Counter,
+        &["direction", "layer", "finding"],
     ),
     (
         "mtls_issuer_last_seen_timestamp_seconds",

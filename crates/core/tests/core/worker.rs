@@ -42,6 +42,16 @@ impl Worker {
         self.inspector = start(&self.proxy, &self.registry, "", configuration);
     }
 
+    /// The module's other filter, in the same VM.
+    pub fn another_filter(&self) -> Self {
+        let configuration = Value::Object(Default::default());
+        Self {
+            proxy: Rc::clone(&self.proxy),
+            inspector: start(&self.proxy, &self.registry, "", configuration),
+            registry: Rc::clone(&self.registry),
+        }
+    }
+
     /// A tick of Envoy's.
     pub fn tick(&self) {
         self.inspector.tick(&FakeHost::knowing_nothing(&self.proxy));

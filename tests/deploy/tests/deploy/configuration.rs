@@ -40,13 +40,15 @@ fn agree(configuration: &Value) -> Result<(), String> {
     }
 }
 
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 12] = [
     "thresholds",
     "identity_series",
     "certificate_sources",
     "filter_state_key",
     "strip_xfcc_certificates",
     "hierarchy",
+    "identity",
+    "ignore",
     "flag",
     "deny",
     "log_repeat",
@@ -91,6 +93,10 @@ fn scalar() -> BoxedStrategy<Value> {
         "filter_state",
         "xfcc",
         "hierarchy",
+        "full",
+        "hashed",
+        "off",
+        "workload",
         "expired",
         "weak_key",
         "Expired",
@@ -155,6 +161,22 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn on_what_is_ignored(
+        finding in scalar(),
+        more in proptest::option::of((select(vec!["identity_prefix", "layer", "finding", "nonsense"]), scalar())),
+    ) {
+        let mut item = json!({"finding": finding});
+        if let Some((key, value)) = more {
+            item[key] = value;
+        }
+        prop_assert_eq!(agree(&json!({"ignore": [{"finding": "expired"}, item]})), Ok(()));
+    }
+}
+
 /// Those that the schema must accept: what docs/configuration.md shows, and the least one can write.
 #[test]
 fn both_accept_what_is_documented() {
@@ -168,6 +190,7 @@ fn both_accept_what_is_documented() {
         shown,
         json!({}),
         json!({"hierarchy": {}}),
+        json!({"ignore": [{"finding": "spiffe_id_invalid", "identity_prefix": "kuma://", "layer": "workload"}]}),
         json!({"hierarchy": null}),
         json!({"thresholds": {"workload": {"warning": "25%"}}}),
         json!({"deny": mtls_watch_core::terms::Finding::ALL.iter().map(|finding| finding.as_str()).collect::<Vec<_>>()}),
