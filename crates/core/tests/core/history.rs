@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::fake_host::{FakeHost, Listener, Proxy};
 use crate::worker::Worker;
-use pki::fixtures::{lasting, workload};
+use pki::fixtures::{lasting, leaf};
 
 /// Begin and end of each certificate, in seconds from the beginning.
 const LIFETIMES: [(i64, i64); 4] = [
@@ -25,8 +25,13 @@ const LIFETIMES: [(i64, i64); 4] = [
 ];
 
 static PEERS: LazyLock<Vec<Identity>> = LazyLock::new(|| {
-    let issue = |(from, to)| workload().lifetime(lasting(from, to)).issue().unwrap();
-    LIFETIMES.map(issue).into()
+    // Each of a workload of its own: none replaces the certificate of another.
+    let issue = |(number, (from, to)): (usize, &(i64, i64))| {
+        let uri = format!("spiffe://cluster.local/ns/shop/sa/peer-{number}");
+        let leaf = leaf().uri(&uri).lifetime(lasting(*from, *to));
+        leaf.issue().unwrap()
+    };
+    LIFETIMES.iter().enumerate().map(issue).collect()
 });
 
 /// Who is on a connection: by index, the client and the server with a certificate.
