@@ -165,6 +165,8 @@ extern "C" fn proxy_on_request_headers(_context: u32, _headers: usize, _end: boo
         });
         property("connection\0sha256_peer_certificate_digest");
         property("bare.seen");
+        property("request\0time");
+        clock();
         record(clock());
         LAST_NUMBER.set(LAST_NUMBER.get() + 1);
         set_filter_state(NUMBER, &LAST_NUMBER.get().to_le_bytes());
@@ -185,9 +187,12 @@ extern "C" fn proxy_on_downstream_data(context: u32, _size: usize, _end: bool) -
     if SEEN.with_borrow_mut(|seen| seen.insert(context)) {
         property("xds\0listener_direction");
         property("connection\0sha256_peer_certificate_digest");
+        property("bare.seen");
         record(clock());
         show(&SHOWN);
+        set_filter_state("bare.seen", b"1");
         increment(0);
+        increment(1);
         increment(1);
     }
     CONTINUE

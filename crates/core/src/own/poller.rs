@@ -3,7 +3,7 @@
 //! The tick runs in every VM of the proxy, the main thread's included. They share a lease: its holder
 //! asks, renews it at every tick, and loses it a few ticks after it has died.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::hash::BuildHasher as _;
 
 use super::admin::{self, ReplyError, Secret, Served};
@@ -124,7 +124,7 @@ impl Poller {
             None => {}
             Some(Question::Secrets) => self.fail(host, registry, &ReplyError::None),
             Some(_) => {
-                self.told.borrow_mut().error = Some(ReplyError::None);
+                self.told().error = Some(ReplyError::None);
                 self.end(host, registry, now);
             }
         }
@@ -135,6 +135,15 @@ impl Poller {
         if !self.ask(host, Question::Secrets) {
             self.fail(host, registry, &ReplyError::None);
         }
+    }
+
+    /// Borrowed in one place: each place where a cell is borrowed is one where the module could panic.
+    fn told(&self) -> RefMut<'_, Told> {
+        self.told.borrow_mut()
+    }
+
+    fn inline(&self) -> RefMut<'_, Inline> {
+        self.inline.borrow_mut()
     }
 
     /// Whether the question could be sent.
@@ -163,11 +172,11 @@ impl Poller {
             true => Err(ReplyError::TooLarge(reply.size)),
             false => Ok(reply),
         });
-        let reply = reply.inspect(|reply| self.told.borrow_mut().count(reply.size));
+        let reply = reply.inspect(|reply| self.told().count(reply.size));
         let next = match question {
             Question::Secrets => match reply.and_then(|reply| admin::read_secrets(reply.body)) {
                 Ok(secrets) => {
-                    self.told.borrow_mut().secrets = secrets;
+                    self.told().secrets = secrets;
                     Some(Question::Certificates)
                 }
                 Err(error) => return self.fail(host, registry, &error),
@@ -179,7 +188,7 @@ impl Poller {
             Some(next) if self.ask(host, next) => {}
             None => self.end(host, registry, now),
             Some(_) => {
-                self.told.borrow_mut().error = Some(ReplyError::None);
+                self.told().error = Some(ReplyError::None);
                 self.end(host, registry, now);
             }
         }
@@ -191,10 +200,10 @@ impl Poller {
             Ok(served) => {
                 self.served.replace(served);
             }
-            Err(error) => self.told.borrow_mut().error = Some(error),
+            Err(error) => self.told().error = Some(error),
         }
-        let unknown = self.served.borrow().unknown(&self.told.borrow().secrets);
-        let mut inline = self.inline.borrow_mut();
+        let unknown = self.served.borrow().unknown(&self.told().secrets);
+        let mut inline = self.inline();
         if !admin::has_inline(&unknown) {
             *inline = Inline::default();
             return None;
@@ -215,7 +224,7 @@ impl Poller {
         reply: Result<Reply<'_>, ReplyError>,
         number: usize,
     ) -> Option<Question> {
-        let mut inline = self.inline.borrow_mut();
+        let mut inline = self.inline();
         match reply.and_then(|reply| admin::read_contexts(reply.body)) {
             Ok(found) => {
                 for secret in found {
@@ -227,7 +236,7 @@ impl Poller {
             Err(error) => {
                 // To be asked again.
                 inline.asked_for.clear();
-                self.told.borrow_mut().error = Some(error);
+                self.told().error = Some(error);
             }
         }
         let next = number.saturating_add(1);
@@ -246,7 +255,7 @@ impl Poller {
             Some(error) => self.fail(host, registry, error),
             None => self.succeed(host, registry, now, bytes),
         }
-        let inline = self.inline.borrow();
+        let inline = self.inline();
         secrets.extend(inline.secrets.iter().cloned());
         let served = self.served.borrow();
         secrets.extend(served.unknown(&secrets));
