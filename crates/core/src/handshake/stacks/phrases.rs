@@ -1,5 +1,5 @@
-//! The words of TLS stacks, each with what it means. A row names who says so, with a version that was seen to say it or
-//! whose source has it; tests/core/handshake/stacks.rs has a whole line of each.
+//! The words of TLS stacks, each with what it means. A row names who says so, and the version that the text is known
+//! from (docs/explain.md says which were recorded); tests/core/handshake/stacks.rs has a whole line of each.
 
 use super::Rank;
 use crate::handshake::Reason;
@@ -7,7 +7,7 @@ use mtls_watch_x509::chain::Layer;
 
 /// A phrase of a stack.
 pub(super) struct Phrase {
-    /// Who says so, with a version that was seen to say it or whose source has it.
+    /// Who says so, with the version that the text is known from.
     pub(super) stack: &'static str,
     pub(super) text: &'static str,
     /// `None`: a usage is missing, and the direction says which.
