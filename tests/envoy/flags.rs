@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use testbed::client::Response;
+use testbed::pki::fixtures::fingerprint;
 use testbed::pki::{DAY, ExtendedKeyUsage, HOUR, LeafBuilder, Lifetime};
 use testbed::servers::{ServerTls, Step};
 use testbed::stats::eventually;
@@ -416,6 +417,7 @@ fn log_each_finding_once() -> Result<()> {
         .leaf()
         .uri(PAY)
         .lifetime(lifetime)
+        .serial_number(&[0x0a, 0xbc])
         .extended_key_usages(&CLIENT);
     let leaf = leaf.issue()?;
     for _ in 0..2 {
@@ -427,10 +429,11 @@ fn log_each_finding_once() -> Result<()> {
     let key = &issuing.key_identifier()[..8];
     let end = OffsetDateTime::from_unix_timestamp(lifetime.not_after)?;
     let (date, (hour, minute, second)) = (end.date(), end.to_hms());
+    let sha256 = fingerprint(&leaf);
     let expected = format!(
         "certificate finding direction=inbound finding=server_auth_missing layer=workload \
          identity=\"{PAY}\" issuer=\"Issuing \\\"CA\\\":{key}\" \
-         not_after={date}T{hour:02}:{minute:02}:{second:02}Z \
+         not_after={date}T{hour:02}:{minute:02}:{second:02}Z serial=0abc sha256={sha256} \
          hint=\"add serverAuth to extendedKeyUsage\""
     );
     assert_eq!(
@@ -480,16 +483,20 @@ fn log_names_of_peers_harmlessly() -> Result<()> {
     for leaf in [pki.cas.leaf().common_name(evil), pki.cas.leaf().uri(&long)] {
         proxy.get(&client(leaf.ca_flag())?)?;
     }
-    // The second is a CA, and therefore no SVID.
+    // The first is a CA without a subjectAltName; the second is a CA, and therefore no SVID.
     let lines = lines(&proxy.envoy);
-    assert_eq!(lines.len(), 3, "{lines:?}");
+    assert_eq!(lines.len(), 4, "{lines:?}");
     let value = |line: usize| {
         let (_, rest) = lines[line].1.split_once("identity=\"").unwrap_or_default();
         rest.split_once("\" issuer=").unwrap_or_default().0
     };
     let escaped = r#"a\u{a}[critical] b\u{d}\u{1b}[31m\u{0}\u{202e}\"\\ identity=\"c"#;
-    assert_eq!(value(0), escaped);
-    assert!(value(1).starts_with(&long[..190]), "{}", value(1));
-    assert!(value(1).len() <= 200, "{} bytes", value(1).len());
+    for line in [0, 1] {
+        assert_eq!(value(line), escaped);
+    }
+    for line in [2, 3] {
+        assert!(value(line).starts_with(&long[..190]), "{}", value(line));
+        assert!(value(line).len() <= 200, "{} bytes", value(line).len());
+    }
     Ok(())
 }

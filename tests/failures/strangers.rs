@@ -151,6 +151,9 @@ impl State {
             let stats = proxy.stats()?;
             let counts = counts(&stats);
             ensure!(counts == expected, "{counts:?}");
+            // The series of the heartbeat come with the first tick, whoever connects.
+            let heartbeat = stats.value("mtls_watch_workers", &[]);
+            ensure!(heartbeat.is_some(), "no tick yet");
             let open = stats.sum("envoy_listener_downstream_cx_active", &[]);
             ensure!(open == 0.0, "{open} open");
             let series = stats.with_prefix("mtls_");
