@@ -8,7 +8,7 @@ use testbed::{Ca, Client, Server};
 
 use crate::setup::{
     BY_ISSUER, INBOUND, ISSUER_LAST_SEEN, NOT_AFTER, NOT_BEFORE, OUTBOUND, PAY, Pki, Proxy,
-    ca_label, gauge,
+    ca_label, gauge, with_digits,
 };
 use crate::variants::Variant;
 
@@ -106,8 +106,9 @@ fn hold_the_earliest_of_an_identity() -> Result<()> {
     Ok(())
 }
 
-/// The SPIFFE ID, else the first other URI, else the first DNS name, else the common name; any
-/// character outside the alphabet of label values becomes `_`, and what is too long is cut.
+/// The SPIFFE ID, else the first other URI, else the first DNS name, else the common name, else the
+/// organization; any character outside the alphabet of label values becomes `_`, what is too long is cut,
+/// and either ends in digits of its hash.
 #[test]
 fn name_the_identity() -> Result<()> {
     let pki = Pki::new()?;
@@ -121,8 +122,13 @@ fn name_the_identity() -> Result<()> {
         .uri("urn:y");
     let long = format!("spiffe://cluster.local/{}", "x".repeat(300));
     let exact = format!("spiffe://cluster.local/{}", "x".repeat(177));
-    let digest = format!("{:x}", Sha256::digest(&long));
-    let cut = format!("{}~{}", &long[..191], &digest[..8]);
+    let cut = with_digits(&long[..191], &long);
+    let url = "https://shop/a?b=c;.;d=.=e%20f";
+    let text = "Zoë \"the\" \\ peer\n=.=;.;";
+    let (plain_url, plain_text) = (
+        with_digits("https://shop/a_b_c_._d_._e_20f", url),
+        with_digits("Zo___the____peer__.__._", text),
+    );
     for (leaf, identity) in [
         (full.clone().uri(PAY), PAY),
         (full, "urn:x"),
@@ -131,15 +137,10 @@ fn name_the_identity() -> Result<()> {
             "b.shop",
         ),
         (leaf().common_name("cn").organization("Shop"), "cn"),
-        (leaf().organization("Shop"), "unknown"),
-        (
-            leaf().uri("https://shop/a?b=c;.;d=.=e%20f"),
-            "https://shop/a_b_c_._d_._e_20f",
-        ),
-        (
-            leaf().common_name("Zoë \"the\" \\ peer\n=.=;.;"),
-            "Zo___the____peer__.__._",
-        ),
+        (leaf().organization("Shop"), "Shop"),
+        (leaf(), "unknown"),
+        (leaf().uri(url), &plain_url),
+        (leaf().common_name(text), &plain_text),
         (leaf().uri("spiffe://d/A-z_0~9:@+"), "spiffe://d/A-z_0~9:@+"),
         (leaf().uri(&exact), &exact),
         (leaf().uri(&long), &cut),
@@ -151,7 +152,7 @@ fn name_the_identity() -> Result<()> {
             "{identity}"
         );
     }
-    assert_eq!(proxy.stats()?.series(NOT_AFTER).len(), 10);
+    assert_eq!(proxy.stats()?.series(NOT_AFTER).len(), 11);
     Ok(())
 }
 

@@ -114,7 +114,7 @@ fn flattened((name, mut labels): Row) -> Row {
             Some((text, digits)) if is_ca || key == "issuer" || key == "ca" => (text, Some(digits)),
             _ => (value.as_str(), None),
         };
-        if ["identity", "secret", "issuer", "ca"].contains(&key.as_str()) {
+        if ["identity", "secret", "issuer", "ca", "trust_domain"].contains(&key.as_str()) {
             let text = text.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
             *value = digits.map_or(text.clone(), |digits| format!("{text}:{digits}"));
         }

@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
+use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use testbed::client::{HttpConnection, Response, TcpConnection};
 use testbed::pki::LeafBuilder;
+use testbed::pki::fixtures::hex;
 use testbed::servers::ServerTls;
 use testbed::stats::{self, eventually, wait_for};
 use testbed::{Ca, Client, Envoy, Hierarchy, Sample, Server, Stats};
@@ -81,6 +83,12 @@ impl Pki {
 pub fn ca_label(common_name: &str, ca: &Ca) -> String {
     let common_name = common_name.replace(' ', "_");
     format!("{common_name}:{}", &ca.key_identifier()[..8])
+}
+
+/// The label value of an identity that is not shown whole, and what it is told apart by.
+pub fn with_digits(shown: &str, identity: &str) -> String {
+    let digest = hex(&Sha256::digest(identity));
+    format!("{shown}~{}", &digest[..8])
 }
 
 /// The labels of a gauge.

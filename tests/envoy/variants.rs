@@ -17,8 +17,6 @@ pub trait Variant {
     fn mtls_to(self, cluster: &str, pki: &Pki) -> Self;
     /// Opens a new connection to the server for each request.
     fn one_request_per_server_connection(self) -> Self;
-    /// A second plugin of the module behind each, of another name: in the same VM, or in one of this id.
-    fn beside_another(self, vm_id: Option<&str>) -> Self;
     /// Has the module's HTTP filter stand among those of every cluster instead of the listeners'.
     fn behind_router(self) -> Self;
 }
@@ -67,26 +65,6 @@ impl Variant for Sample {
             {
                 node.insert("transport_socket".into(), transport_socket.clone());
             }
-        })
-    }
-
-    fn beside_another(self, vm_id: Option<&str>) -> Self {
-        let is_ours = |filter: &Value| filter["typed_config"]["config"]["vm_config"].is_mapping();
-        self.edit(|node| {
-            let Some(filters) = node.as_sequence_mut() else {
-                return;
-            };
-            let Some(place) = filters.iter().position(is_ours) else {
-                return;
-            };
-            let mut another = filters[place].clone();
-            let plugin = &mut another["typed_config"]["config"];
-            plugin["name"] = "another".into();
-            plugin["root_id"] = "another".into();
-            if let Some(vm_id) = vm_id {
-                plugin["vm_config"]["vm_id"] = vm_id.into();
-            }
-            filters.insert(place + 1, another);
         })
     }
 

@@ -15,7 +15,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Every alert can be provoked within a minute, with `for` shortened ([`Fleet::prometheus`] does it):
 /// certificates are issued with the past that they need. All other alerts must be silent.
-const FIRING: [&str; 38] = [
+const FIRING: [&str; 40] = [
     "MtlsCertificateOutlivesIssuer warning inbound workload legacy outlives_issuer",
     "MtlsCertificateOutlivesIssuer warning own workload ledger outlives_issuer",
     "MtlsCertificateUnsound warning inbound workload legacy weak_key",
@@ -39,6 +39,7 @@ const FIRING: [&str; 38] = [
     "MtlsPeersNotInspected info inbound waypoint hbone",
     "MtlsPeersNotInspected info inbound waypoint hbone",
     "MtlsPeersNotInspected warning inbound workload ledger unreadable",
+    "MtlsPlaintextRefused warning ledger",
     "MtlsPlaintextUnderStrict critical inbound ledger plaintext",
     "MtlsRootCaExpiring critical own root_ca Legacy_Root_CA",
     "MtlsRootCaExpiring critical peer root_ca Legacy_Root_CA",
@@ -50,6 +51,7 @@ const FIRING: [&str; 38] = [
     "MtlsWatchAbsent critical night",
     "MtlsWatchConfigurationError warning waypoint",
     "MtlsWatchDown warning night",
+    "MtlsWatchDuplicatePlugins info waypoint",
     "MtlsWorkloadCertificateExpiring critical own workload spiffe://cluster.local/ns/legacy/sa/mainframe",
     "MtlsWorkloadCertificateExpiring critical peer workload spiffe://cluster.local/ns/legacy/sa/pay",
     "MtlsWorkloadCertificateExpiring warning own workload spiffe://cluster.local/ns/legacy/sa/mainframe",

@@ -122,9 +122,11 @@ pub struct Fleet {
     cart: Proxy,
     /// Its own certificate, its CAs, its clients and its server: nothing is as it should be.
     legacy: Proxy,
-    /// Lets clients in without a certificate, and cannot read those that others have.
+    /// Lets clients in without a certificate at one port and refuses them at the other, and cannot read those that others
+    /// have.
     ledger: Proxy,
-    /// The end of a tunnel, which cannot read its own certificates either, and whose configuration has an error.
+    /// The end of a tunnel, which cannot read its own certificates either, and whose configuration has an error; with two
+    /// plugins.
     waypoint: Proxy,
     /// Loses its module, and is the only one of its namespace.
     night: Proxy,
@@ -228,7 +230,8 @@ impl<'a> Plan<'a> {
             .uri("spiffe://two.example/names")
             .lifetime(Lifetime::from_now(-HOUR, 90 * DAY));
         let blind = format!(r#"{{{POLLING}, "certificate_sources": ["filter_state"]}}"#);
-        Ok(self.sidecar(leaf, &blind)?.plaintext("inbound_tcp"))
+        let sample = self.sidecar(leaf, &blind)?.plaintext("inbound_tcp");
+        Ok(sample.inspecting_tls().strict("inbound_http"))
     }
 
     fn waypoint(&mut self) -> Result<Sample> {
@@ -238,7 +241,8 @@ impl<'a> Plan<'a> {
             // With a key that does not exist.
             .configuration(&format!("{{{POLLING}, \"denies\": []}}"))
             .upstream("app", self.servers.http.port())
-            .plaintext("inbound");
+            .plaintext("inbound")
+            .beside_another(None);
         // The sample has no cluster that leads to the admin interface.
         Ok(sample.filter_state("on_new_connection", "io.istio.peer_principal", &principal))
     }
@@ -338,6 +342,7 @@ impl Fleet {
         self.clients
             .sound
             .get(self.ledger.port("inbound_http")?, "/", &[])?;
+        drop(application.get(self.ledger.port("inbound_http")?, "/", &[]));
         application
             .tcp(self.ledger.port("inbound_tcp")?)?
             .echo(b"hello")?;

@@ -262,6 +262,51 @@ impl Sample {
         self
     }
 
+    /// Has the listener of this name take TLS only, as a strict one of Istio: what is no TLS meets no filter chain.
+    /// Its statistics have the name and the label of Istio's. With [`Sample::inspecting_tls`].
+    pub fn strict(mut self, listener: &str) -> Self {
+        // Of Istio's bootstrap. Envoy's own tag is called `envoy.listener_address`.
+        let address = yaml(json!({
+            "tag_name": "listener_address",
+            "regex": r"^listener\.(([_.[:digit:]]*)\.)",
+        }));
+        if let Some(tags) = self.root["stats_config"]["stats_tags"].as_sequence_mut() {
+            tags.push(address);
+        }
+        self.edit_named("listeners", listener, |node| {
+            node["stat_prefix"] = "0.0.0.0_15006".into();
+            for chain in node["filter_chains"]
+                .as_sequence_mut()
+                .into_iter()
+                .flatten()
+            {
+                chain["filter_chain_match"] = yaml(json!({ "transport_protocol": "tls" }));
+            }
+        });
+        self
+    }
+
+    /// A second plugin of the module behind each, of another name: in the same VM, or in one of this id.
+    pub fn beside_another(self, vm_id: Option<&str>) -> Self {
+        let is_ours = |filter: &Value| filter["typed_config"]["config"]["vm_config"].is_mapping();
+        self.edit(|node| {
+            let Some(filters) = node.as_sequence_mut() else {
+                return;
+            };
+            let Some(place) = filters.iter().position(is_ours) else {
+                return;
+            };
+            let mut another = filters[place].clone();
+            let plugin = &mut another["typed_config"]["config"];
+            plugin["name"] = "another".into();
+            plugin["root_id"] = "another".into();
+            if let Some(vm_id) = vm_id {
+                plugin["vm_config"]["vm_id"] = vm_id.into();
+            }
+            filters.insert(place + 1, another);
+        })
+    }
+
     /// Removes every occurrence of the key `key`.
     pub fn remove(self, key: &str) -> Self {
         self.edit_mappings(|node| {
