@@ -7,7 +7,6 @@ use crate::setup::{
     BY_ISSUER, CONNECTIONS, DUPLICATES, FAILURES, INBOUND, INSPECTIONS, Pki, Proxy, REMAINING,
     REQUESTS,
 };
-use crate::variants::Variant;
 
 const COUNTED_FOR_TWO_CLIENTS: [(&str, f64); 5] = [
     (CONNECTIONS, 2.0),

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use testbed::Sample;
-use testbed::sample::{Value, yaml};
+use testbed::sample::yaml;
 
 use crate::setup::Pki;
 
