@@ -9,7 +9,6 @@
 //! part ([`parts`]).
 
 use std::borrow::Cow;
-use std::fmt;
 use std::hash::BuildHasher as _;
 use std::rc::Rc;
 
@@ -21,6 +20,7 @@ use mtls_watch_x509::pem::{self, PemError};
 use super::parts::{self, Body, Wanted, Whole};
 use crate::hash::{HashMap, Keyed};
 
+pub use super::reply::{MAX_REPLY_BYTES, ReplyError};
 pub use super::secret::{CertificateKey, Dates, FullCertificate, OwnCertificate, Role, Secret};
 
 /// Path of the secrets. The mask is that of one kind of config: Envoy leaves out the others.
@@ -34,42 +34,8 @@ pub const CONTEXTS: [&str; 2] = [
     "/config_dump?mask=static_clusters,dynamic_active_clusters",
 ];
 
-/// Longest reply that is read.
-pub const MAX_REPLY_BYTES: usize = 32 * 1024 * 1024;
-
 /// How `/certs` calls what is inline in a TLS context.
 const INLINE: &str = "<inline>";
-
-/// Why a reply says nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ReplyError {
-    /// The reply, or one certificate, secret or TLS context in it, is longer than is read: so many bytes.
-    TooLarge(usize),
-    /// The HTTP status is not 200.
-    Status(String),
-    /// Not the JSON that is expected.
-    Json,
-    /// No reply: time-out, reset, or no such cluster.
-    None,
-}
-
-impl fmt::Display for ReplyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooLarge(bytes) => write!(
-                f,
-                "{bytes} bytes: more than the {MAX_REPLY_BYTES} of a reply, or the {} of one secret",
-                parts::MAX_PART_BYTES
-            ),
-            Self::Status(status) => write!(f, "status {status}"),
-            Self::Json => f.write_str("not the JSON of Envoy's admin interface"),
-            Self::None => f.write_str("no reply"),
-        }
-    }
-}
-
-impl std::error::Error for ReplyError {}
 
 /// A string of a reply. It stays where it is, unless it has escapes.
 #[derive(Deserialize)]

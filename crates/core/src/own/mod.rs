@@ -11,6 +11,7 @@ mod peers;
 mod places;
 mod poller;
 mod public;
+mod reply;
 pub mod secret;
 mod series;
 mod signing;
