@@ -8,16 +8,14 @@
 //! A reply of a large mesh has megabytes, most of which is repeated or not asked for. It is read in ranges, part by
 //! part ([`parts`]).
 
-use std::borrow::Cow;
 use std::hash::BuildHasher as _;
 use std::rc::Rc;
-
-use serde::Deserialize;
 
 use mtls_watch_x509::ParseError;
 use mtls_watch_x509::pem::{self, PemError};
 
 use super::parts::{self, Body, Wanted, Whole};
+use super::value::Value;
 use crate::hash::{HashMap, Keyed};
 
 pub use super::reply::{MAX_REPLY_BYTES, ReplyError};
@@ -36,110 +34,6 @@ pub const CONTEXTS: [&str; 2] = [
 
 /// How `/certs` calls what is inline in a TLS context.
 const INLINE: &str = "<inline>";
-
-/// A string of a reply. It stays where it is, unless it has escapes.
-#[derive(Deserialize)]
-#[serde(transparent)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-/// `envoy.admin.v3.SecretsConfigDump.DynamicSecret`, or `StaticSecret`.
-#[derive(Deserialize)]
-struct ConfiguredSecret<'a> {
-    #[serde(borrow)]
-    name: Option<Text<'a>>,
-    secret: Option<TlsContext<'a>>,
-}
-
-/// `envoy.extensions.transport_sockets.tls.v3.Secret`, or `CommonTlsContext`: as one type they take less of the
-/// module.
-#[derive(Deserialize)]
-struct TlsContext<'a> {
-    #[serde(borrow)]
-    name: Option<Text<'a>>,
-    /// Of a secret.
-    tls_certificate: Option<TlsCertificate<'a>>,
-    /// Of a context.
-    #[serde(default)]
-    tls_certificates: Vec<TlsCertificate<'a>>,
-    validation_context: Option<ValidationContext<'a>>,
-    /// Of a context.
-    combined_validation_context: Option<CombinedValidationContext<'a>>,
-}
-
-#[derive(Deserialize)]
-struct TlsCertificate<'a> {
-    #[serde(borrow)]
-    certificate_chain: Option<DataSource<'a>>,
-}
-
-#[derive(Deserialize)]
-struct ValidationContext<'a> {
-    #[serde(borrow)]
-    trusted_ca: Option<DataSource<'a>>,
-    custom_validator_config: Option<CustomValidator<'a>>,
-}
-
-/// `envoy.config.core.v3.TypedExtensionConfig`.
-#[derive(Deserialize)]
-struct CustomValidator<'a> {
-    #[serde(borrow)]
-    typed_config: Option<SpiffeValidator<'a>>,
-}
-
-/// `envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig`; of any other validator nothing is read.
-#[derive(Deserialize)]
-struct SpiffeValidator<'a> {
-    #[serde(borrow, default)]
-    trust_domains: Vec<TrustDomain<'a>>,
-}
-
-#[derive(Deserialize)]
-struct TrustDomain<'a> {
-    #[serde(borrow)]
-    name: Option<Text<'a>>,
-    trust_bundle: Option<DataSource<'a>>,
-}
-
-#[derive(Deserialize)]
-struct DataSource<'a> {
-    #[serde(borrow)]
-    inline_string: Option<Text<'a>>,
-    inline_bytes: Option<Text<'a>>,
-}
-
-#[derive(Deserialize)]
-struct CombinedValidationContext<'a> {
-    #[serde(borrow)]
-    default_validation_context: Option<ValidationContext<'a>>,
-}
-
-/// The certificates of one TLS context, of `envoy.admin.v3.Certificates`.
-#[derive(Deserialize)]
-struct ContextCertificates<'a> {
-    #[serde(borrow, default)]
-    ca_cert: Vec<CertificateDetails<'a>>,
-    #[serde(default)]
-    cert_chain: Vec<CertificateDetails<'a>>,
-}
-
-/// `envoy.admin.v3.CertificateDetails`.
-#[derive(Deserialize)]
-struct CertificateDetails<'a> {
-    #[serde(borrow)]
-    path: Option<Text<'a>>,
-    serial_number: Option<Text<'a>>,
-    #[serde(default)]
-    subject_alt_names: Vec<AlternativeName<'a>>,
-    valid_from: Option<Text<'a>>,
-    expiration_time: Option<Text<'a>>,
-}
-
-#[derive(Deserialize)]
-struct AlternativeName<'a> {
-    #[serde(borrow)]
-    uri: Option<Text<'a>>,
-    dns: Option<Text<'a>>,
-}
 
 /// Reads the secrets of a `config_dump`.
 ///
@@ -178,8 +72,8 @@ pub fn read_secrets(body: &mut dyn Body) -> Result<Vec<Secret>, ReplyError> {
     };
     let mut found = Found::default();
     parts::parts(body, &WANTED, &mut |list, part| {
-        if let Ok(config) = read::<ConfiguredSecret<'_>>(part) {
-            found.add_secret(config, list == WARMING);
+        if let Some(config) = Value::read(part) {
+            found.add_secret(&config, list == WARMING);
         }
     })?;
     Ok(found.secrets)
@@ -200,18 +94,12 @@ pub fn read_contexts(body: &mut dyn Body) -> Result<Vec<Secret>, ReplyError> {
     let mut seen = Repeated::default();
     parts::parts(body, &WANTED, &mut |_, part| {
         if seen.is_new(part)
-            && let Ok(context) = read::<TlsContext<'_>>(part)
+            && let Some(context) = Value::read(part)
         {
-            found.add_context(context);
+            found.add_context(&context);
         }
     })?;
     Ok(found.secrets)
-}
-
-// Not inlined: the largest function sets the memory that the module takes to compile.
-#[inline(never)]
-fn read<'a, T: Deserialize<'a>>(part: &'a [u8]) -> Result<T, ReplyError> {
-    serde_json::from_slice(part).map_err(|_| ReplyError::Json)
 }
 
 /// Tells what was read before: most clusters of a mesh have one TLS context.
@@ -238,66 +126,68 @@ struct Found {
 }
 
 impl Found {
-    fn add_secret(&mut self, config: ConfiguredSecret<'_>, is_warming: bool) {
-        let Some(secret) = config.secret else { return };
-        let Some(Text(name)) = config.name.or(secret.name) else {
+    /// Adds an `envoy.admin.v3.SecretsConfigDump.DynamicSecret`, or `StaticSecret`.
+    fn add_secret(&mut self, config: &Value<'_>, is_warming: bool) {
+        let Some(secret) = config.object("secret") else {
             return;
         };
-        let (certificate, context) = (secret.tls_certificate, secret.validation_context);
-        if let Some(chain) = certificate.and_then(|certificate| certificate.certificate_chain) {
-            self.add(&name, Role::Chain, None, &chain);
-        } else if let Some(context) = context {
-            self.add_bundles(&name, context);
+        let Some(name) = config.text("name").or_else(|| secret.text("name")) else {
+            return;
+        };
+        let certificate = secret.object("tls_certificate");
+        if let Some(chain) = certificate.and_then(|it| it.object("certificate_chain")) {
+            self.add(name, Role::Chain, None, chain);
+        } else if let Some(context) = secret.object("validation_context") {
+            self.add_bundles(name, context);
         } else if is_warming {
             self.secrets
-                .push(Secret::new(name.into_owned(), Role::Unknown));
+                .push(Secret::new(name.to_owned(), Role::Unknown));
         }
     }
 
-    fn add_context(&mut self, context: TlsContext<'_>) {
-        for certificate in context.tls_certificates {
-            if let Some(chain) = certificate.certificate_chain {
-                self.add(INLINE, Role::Chain, None, &chain);
+    /// Adds an `envoy.extensions.transport_sockets.tls.v3.CommonTlsContext`.
+    fn add_context(&mut self, context: &Value<'_>) {
+        for certificate in context.list("tls_certificates") {
+            if let Some(chain) = certificate.object("certificate_chain") {
+                self.add(INLINE, Role::Chain, None, chain);
             }
         }
-        let combined = context.combined_validation_context;
-        let default = combined.and_then(|combined| combined.default_validation_context);
-        for validation in [context.validation_context, default].into_iter().flatten() {
+        let combined = context.object("combined_validation_context");
+        let default = combined.and_then(|combined| combined.object("default_validation_context"));
+        let validation = context.object("validation_context");
+        for validation in [validation, default].into_iter().flatten() {
             self.add_bundles(INLINE, validation);
         }
     }
 
-    /// Beside a SPIFFE validator Envoy does not ask the other CAs.
-    fn add_bundles(&mut self, name: &str, context: ValidationContext<'_>) {
-        let validator = context.custom_validator_config;
-        let validator = validator.and_then(|validator| validator.typed_config);
-        let domains = validator.map_or_else(Vec::new, |validator| validator.trust_domains);
+    /// Adds a `CertificateValidationContext`. Beside a SPIFFE validator
+    /// (`envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig`) Envoy does not ask the other CAs; of
+    /// any other validator nothing is read.
+    fn add_bundles(&mut self, name: &str, context: &Value<'_>) {
+        let validator = context.object("custom_validator_config");
+        let validator = validator.and_then(|validator| validator.object("typed_config"));
+        let domains = validator.map_or_else(Default::default, |it| it.list("trust_domains"));
         if domains.is_empty() {
-            if let Some(trusted) = context.trusted_ca {
-                self.add(name, Role::Bundle, None, &trusted);
+            if let Some(trusted) = context.object("trusted_ca") {
+                self.add(name, Role::Bundle, None, trusted);
             }
             return;
         }
         for domain in domains {
-            if let (Some(Text(domain)), Some(bundle)) = (domain.name, domain.trust_bundle) {
-                self.add(name, Role::Bundle, Some(domain.into_owned()), &bundle);
+            let bundle = domain.object("trust_bundle");
+            if let (Some(domain), Some(bundle)) = (domain.text("name"), bundle) {
+                self.add(name, Role::Bundle, Some(domain.to_owned()), bundle);
             }
         }
     }
 
     /// Adds what a DataSource has inline. Of one that names a file, `/certs` tells.
     #[inline(never)]
-    fn add(
-        &mut self,
-        name: &str,
-        role: Role,
-        trust_domain: Option<String>,
-        source: &DataSource<'_>,
-    ) {
+    fn add(&mut self, name: &str, role: Role, trust_domain: Option<String>, source: &Value<'_>) {
         let decoded;
-        let text = match (&source.inline_string, &source.inline_bytes) {
-            (Some(Text(text)), _) => text.as_bytes(),
-            (None, Some(Text(base64))) => match pem::decode_base64(base64.as_bytes()) {
+        let text = match (source.text("inline_string"), source.text("inline_bytes")) {
+            (Some(text), _) => text.as_bytes(),
+            (None, Some(base64)) => match pem::decode_base64(base64.as_bytes()) {
                 Ok(bytes) => {
                     decoded = bytes;
                     &decoded
@@ -388,9 +278,9 @@ pub fn read_certificates(body: &mut dyn Body) -> Result<Served, ReplyError> {
     let mut broken = None;
     let lists = parts::parts(body, &WANTED, &mut |_, part| {
         if seen.is_new(part) {
-            match read::<ContextCertificates<'_>>(part) {
-                Ok(context) => served.add(&context),
-                Err(_) => broken = Some(ReplyError::Json),
+            match Value::read(part) {
+                Some(context) => served.add(&context),
+                None => broken = Some(ReplyError::Json),
             }
         }
     })?;
@@ -402,16 +292,17 @@ pub fn read_certificates(body: &mut dyn Body) -> Result<Served, ReplyError> {
 }
 
 impl Served {
-    fn add(&mut self, context: &ContextCertificates<'_>) {
+    /// Adds the certificates of one TLS context, an `envoy.admin.v3.Certificate`.
+    fn add(&mut self, context: &Value<'_>) {
         let mut keys = ServedContext::default();
-        for (role, entries, keys) in [
-            (Role::Bundle, &context.ca_cert, &mut keys.cas),
-            (Role::Chain, &context.cert_chain, &mut keys.leaves),
+        for (role, list, keys) in [
+            (Role::Bundle, "ca_cert", &mut keys.cas),
+            (Role::Chain, "cert_chain", &mut keys.leaves),
         ] {
-            for entry in entries {
+            for entry in context.list(list) {
                 if let Some(dates) = dates(role, entry) {
                     keys.push(dates.key());
-                    let path = entry.path.as_ref().map_or(INLINE, |path| &*path.0);
+                    let path = entry.text("path").unwrap_or(INLINE);
                     self.add_certificate(role, path, OwnCertificate::Dates(dates));
                 }
             }
@@ -463,19 +354,19 @@ pub fn has_inline(secrets: &[Secret]) -> bool {
     secrets.iter().any(|secret| secret.name.ends_with(INLINE))
 }
 
-fn dates(role: Role, entry: &CertificateDetails<'_>) -> Option<Dates> {
-    let names = &entry.subject_alt_names;
-    let uri = names.iter().find_map(|name| name.uri.as_ref());
-    let dns = || names.iter().find_map(|name| name.dns.as_ref());
+/// Reads an `envoy.admin.v3.CertificateDetails`.
+fn dates(role: Role, entry: &Value<'_>) -> Option<Dates> {
+    let names = entry.list("subject_alt_names");
+    let find = |kind| names.iter().find_map(|name| name.text(kind));
     Some(Dates {
-        serial: entry.serial_number.as_ref()?.0.to_ascii_lowercase(),
+        serial: entry.text("serial_number")?.to_ascii_lowercase(),
         // A CA is not called by its SANs: SPIRE's names its trust domain, and there are many of that.
         identity: match role {
-            Role::Chain => uri.or_else(dns).map(|name| name.0.to_string()),
+            Role::Chain => find("uri").or_else(|| find("dns")).map(str::to_owned),
             Role::Bundle | Role::Unknown => None,
         },
-        not_before: entry.valid_from.as_ref()?.0.parse().ok()?,
-        not_after: entry.expiration_time.as_ref()?.0.parse().ok()?,
+        not_before: entry.text("valid_from")?.parse().ok()?,
+        not_after: entry.text("expiration_time")?.parse().ok()?,
     })
 }
 
