@@ -15,7 +15,7 @@ use mtls_watch_x509::ParseError;
 use mtls_watch_x509::pem::{self, PemError};
 
 use super::parts::{self, Body, Wanted, Whole};
-use super::value::Value;
+use super::value::{Unexpected, Value};
 use crate::hash::{HashMap, Keyed};
 
 pub use super::reply::{MAX_REPLY_BYTES, ReplyError};
@@ -72,9 +72,8 @@ pub fn read_secrets(body: &mut dyn Body) -> Result<Vec<Secret>, ReplyError> {
     };
     let mut found = Found::default();
     parts::parts(body, &WANTED, &mut |list, part| {
-        if let Some(config) = Value::read(part) {
-            found.add_secret(&config, list == WARMING);
-        }
+        // One that cannot be read is passed over.
+        let _ = Value::read(part).and_then(|config| found.add_secret(&config, list == WARMING));
     })?;
     Ok(found.secrets)
 }
@@ -93,10 +92,9 @@ pub fn read_contexts(body: &mut dyn Body) -> Result<Vec<Secret>, ReplyError> {
     let mut found = Found::default();
     let mut seen = Repeated::default();
     parts::parts(body, &WANTED, &mut |_, part| {
-        if seen.is_new(part)
-            && let Some(context) = Value::read(part)
-        {
-            found.add_context(&context);
+        if seen.is_new(part) {
+            // As with secrets.
+            let _ = Value::read(part).and_then(|context| found.add_context(&context));
         }
     })?;
     Ok(found.secrets)
@@ -127,74 +125,82 @@ struct Found {
 
 impl Found {
     /// Adds an `envoy.admin.v3.SecretsConfigDump.DynamicSecret`, or `StaticSecret`.
-    fn add_secret(&mut self, config: &Value<'_>, is_warming: bool) {
-        let Some(secret) = config.object("secret") else {
-            return;
+    fn add_secret(&mut self, config: &Value<'_>, is_warming: bool) -> Result<(), Unexpected> {
+        let Some(secret) = config.object("secret")? else {
+            return Ok(());
         };
-        let Some(name) = config.text("name").or_else(|| secret.text("name")) else {
-            return;
+        let Some(name) = config.text("name")?.or(secret.text("name")?) else {
+            return Ok(());
         };
-        let certificate = secret.object("tls_certificate");
-        if let Some(chain) = certificate.and_then(|it| it.object("certificate_chain")) {
-            self.add(name, Role::Chain, None, chain);
-        } else if let Some(context) = secret.object("validation_context") {
-            self.add_bundles(name, context);
+        let certificate = secret.object("tls_certificate")?;
+        let context = secret.object("validation_context")?;
+        if let Some(chain) = chain(certificate)? {
+            self.add(name, Role::Chain, None, chain)?;
+        } else if let Some(context) = context {
+            self.add_bundles(name, context)?;
         } else if is_warming {
             self.secrets
                 .push(Secret::new(name.to_owned(), Role::Unknown));
         }
+        Ok(())
     }
 
     /// Adds an `envoy.extensions.transport_sockets.tls.v3.CommonTlsContext`.
-    fn add_context(&mut self, context: &Value<'_>) {
-        for certificate in context.list("tls_certificates") {
-            if let Some(chain) = certificate.object("certificate_chain") {
-                self.add(INLINE, Role::Chain, None, chain);
+    fn add_context(&mut self, context: &Value<'_>) -> Result<(), Unexpected> {
+        for certificate in context.list("tls_certificates")? {
+            if let Some(chain) = chain(Some(certificate))? {
+                self.add(INLINE, Role::Chain, None, chain)?;
             }
         }
-        let combined = context.object("combined_validation_context");
-        let default = combined.and_then(|combined| combined.object("default_validation_context"));
-        let validation = context.object("validation_context");
+        let default = match context.object("combined_validation_context")? {
+            Some(combined) => combined.object("default_validation_context")?,
+            None => None,
+        };
+        let validation = context.object("validation_context")?;
         for validation in [validation, default].into_iter().flatten() {
-            self.add_bundles(INLINE, validation);
+            self.add_bundles(INLINE, validation)?;
         }
+        Ok(())
     }
 
-    /// Adds a `CertificateValidationContext`. Beside a SPIFFE validator
-    /// (`envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig`) Envoy does not ask the other CAs; of
-    /// any other validator nothing is read.
-    fn add_bundles(&mut self, name: &str, context: &Value<'_>) {
-        let validator = context.object("custom_validator_config");
-        let validator = validator.and_then(|validator| validator.object("typed_config"));
-        let domains = validator.map_or_else(Default::default, |it| it.list("trust_domains"));
+    /// Adds a `CertificateValidationContext`. Beside a SPIFFE validator Envoy does not ask the other CAs.
+    fn add_bundles(&mut self, name: &str, context: &Value<'_>) -> Result<(), Unexpected> {
+        let domains = trust_domains(context)?;
         if domains.is_empty() {
-            if let Some(trusted) = context.object("trusted_ca") {
-                self.add(name, Role::Bundle, None, trusted);
+            if let Some(trusted) = context.object("trusted_ca")? {
+                self.add(name, Role::Bundle, None, trusted)?;
             }
-            return;
+            return Ok(());
         }
         for domain in domains {
-            let bundle = domain.object("trust_bundle");
-            if let (Some(domain), Some(bundle)) = (domain.text("name"), bundle) {
-                self.add(name, Role::Bundle, Some(domain.to_owned()), bundle);
+            let bundle = domain.object("trust_bundle")?;
+            if let (Some(domain), Some(bundle)) = (domain.text("name")?, bundle) {
+                self.add(name, Role::Bundle, Some(domain.to_owned()), bundle)?;
             }
         }
+        Ok(())
     }
 
     /// Adds what a DataSource has inline. Of one that names a file, `/certs` tells.
     #[inline(never)]
-    fn add(&mut self, name: &str, role: Role, trust_domain: Option<String>, source: &Value<'_>) {
+    fn add(
+        &mut self,
+        name: &str,
+        role: Role,
+        trust_domain: Option<String>,
+        source: &Value<'_>,
+    ) -> Result<(), Unexpected> {
         let decoded;
-        let text = match (source.text("inline_string"), source.text("inline_bytes")) {
+        let text = match (source.text("inline_string")?, source.text("inline_bytes")?) {
             (Some(text), _) => text.as_bytes(),
             (None, Some(base64)) => match pem::decode_base64(base64.as_bytes()) {
                 Ok(bytes) => {
                     decoded = bytes;
                     &decoded
                 }
-                Err(_) => return,
+                Err(_) => return Ok(()),
             },
-            (None, None) => return,
+            (None, None) => return Ok(()),
         };
         let mut secret = Secret::new(name.to_owned(), role);
         secret.trust_domain = trust_domain;
@@ -212,6 +218,7 @@ impl Found {
         if !self.secrets.contains(&secret) {
             self.secrets.push(secret);
         }
+        Ok(())
     }
 
     fn parsed(&mut self, text: &[u8]) -> Rc<Vec<Result<OwnCertificate, Unreadable>>> {
@@ -219,6 +226,26 @@ impl Found {
         let known = self.texts.entry(hash);
         let parse = || Rc::new(pem::certificates(text).map(parse).collect());
         Rc::clone(known.or_insert_with(parse))
+    }
+}
+
+/// Where a `TlsCertificate` has its chain.
+fn chain<'a>(certificate: Option<&'a Value<'_>>) -> Result<Option<&'a Value<'a>>, Unexpected> {
+    match certificate {
+        Some(certificate) => certificate.object("certificate_chain"),
+        None => Ok(None),
+    }
+}
+
+/// Those of an `envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig`; of any other validator nothing
+/// is read.
+fn trust_domains<'a>(context: &'a Value<'_>) -> Result<&'a [Value<'a>], Unexpected> {
+    let Some(validator) = context.object("custom_validator_config")? else {
+        return Ok(&[]);
+    };
+    match validator.object("typed_config")? {
+        Some(config) => config.list("trust_domains"),
+        None => Ok(&[]),
     }
 }
 
@@ -275,34 +302,31 @@ pub fn read_certificates(body: &mut dyn Body) -> Result<Served, ReplyError> {
     };
     let mut served = Served::default();
     let mut seen = Repeated::default();
-    let mut broken = None;
+    let mut is_broken = false;
     let lists = parts::parts(body, &WANTED, &mut |_, part| {
         if seen.is_new(part) {
-            match Value::read(part) {
-                Some(context) => served.add(&context),
-                None => broken = Some(ReplyError::Json),
-            }
+            let added = Value::read(part).and_then(|context| served.add(&context));
+            is_broken |= added.is_err();
         }
     })?;
-    match broken {
-        Some(error) => Err(error),
-        None if lists.is_empty() => Err(ReplyError::Json),
-        None => Ok(served),
+    if is_broken || lists.is_empty() {
+        return Err(ReplyError::Json);
     }
+    Ok(served)
 }
 
 impl Served {
     /// Adds the certificates of one TLS context, an `envoy.admin.v3.Certificate`.
-    fn add(&mut self, context: &Value<'_>) {
+    fn add(&mut self, context: &Value<'_>) -> Result<(), Unexpected> {
         let mut keys = ServedContext::default();
         for (role, list, keys) in [
             (Role::Bundle, "ca_cert", &mut keys.cas),
             (Role::Chain, "cert_chain", &mut keys.leaves),
         ] {
-            for entry in context.list(list) {
-                if let Some(dates) = dates(role, entry) {
+            for entry in context.list(list)? {
+                if let Some(dates) = dates(role, entry)? {
                     keys.push(dates.key());
-                    let path = entry.text("path").unwrap_or(INLINE);
+                    let path = entry.text("path")?.unwrap_or(INLINE);
                     self.add_certificate(role, path, OwnCertificate::Dates(dates));
                 }
             }
@@ -310,6 +334,7 @@ impl Served {
         if !self.contexts.contains(&keys) {
             self.contexts.push(keys);
         }
+        Ok(())
     }
 
     fn add_certificate(&mut self, role: Role, path: &str, certificate: OwnCertificate) {
@@ -354,20 +379,41 @@ pub fn has_inline(secrets: &[Secret]) -> bool {
     secrets.iter().any(|secret| secret.name.ends_with(INLINE))
 }
 
-/// Reads an `envoy.admin.v3.CertificateDetails`.
-fn dates(role: Role, entry: &Value<'_>) -> Option<Dates> {
-    let names = entry.list("subject_alt_names");
-    let find = |kind| names.iter().find_map(|name| name.text(kind));
-    Some(Dates {
-        serial: entry.text("serial_number")?.to_ascii_lowercase(),
-        // A CA is not called by its SANs: SPIRE's names its trust domain, and there are many of that.
-        identity: match role {
-            Role::Chain => find("uri").or_else(|| find("dns")).map(str::to_owned),
-            Role::Bundle | Role::Unknown => None,
-        },
-        not_before: entry.text("valid_from")?.parse().ok()?,
-        not_after: entry.text("expiration_time")?.parse().ok()?,
-    })
+/// Reads an `envoy.admin.v3.CertificateDetails`; `None` without serial number or dates.
+fn dates(role: Role, entry: &Value<'_>) -> Result<Option<Dates>, Unexpected> {
+    let (Some(serial), Some(from), Some(to)) = (
+        entry.text("serial_number")?,
+        entry.text("valid_from")?,
+        entry.text("expiration_time")?,
+    ) else {
+        return Ok(None);
+    };
+    let (Ok(not_before), Ok(not_after)) = (from.parse(), to.parse()) else {
+        return Ok(None);
+    };
+    // A CA is not called by its SANs: SPIRE's names its trust domain, and there are many of that.
+    let identity = match role {
+        Role::Chain => name(entry.list("subject_alt_names")?)?,
+        Role::Bundle | Role::Unknown => None,
+    };
+    Ok(Some(Dates {
+        serial: serial.to_ascii_lowercase(),
+        identity: identity.map(str::to_owned),
+        not_before,
+        not_after,
+    }))
+}
+
+/// The first URI, else the first DNS name.
+fn name<'a>(names: &'a [Value<'_>]) -> Result<Option<&'a str>, Unexpected> {
+    for kind in ["uri", "dns"] {
+        for name in names {
+            if let Some(name) = name.text(kind)? {
+                return Ok(Some(name));
+            }
+        }
+    }
+    Ok(None)
 }
 
 #[cfg(test)]
@@ -442,6 +488,19 @@ mod tests {
             assert_eq!(certificates(reply, &[]), Err(ReplyError::Json));
         }
         assert_eq!(certificates(b"{}", &[]), Err(ReplyError::Json));
+    }
+
+    #[test]
+    fn certificates_of_another_shape_are_an_error() {
+        for context in [
+            json!({"ca_cert": 7}),
+            json!({"ca_cert": ["x"]}),
+            json!({"cert_chain": [{"serial_number": 7}]}),
+        ] {
+            let reply = json!({"certificates": [context]}).to_string();
+            let read = certificates(reply.as_bytes(), &[]);
+            assert_eq!(read, Err(ReplyError::Json), "{reply}");
+        }
     }
 
     #[test]
