@@ -19,6 +19,7 @@ mod source;
 mod state;
 mod table;
 mod trust;
+mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;

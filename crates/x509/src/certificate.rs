@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use crate::name;
 use crate::spiffe;
 use crate::time::UnixTime;
+use crate::usage::{ExtendedKeyUsage, KeyUsage};
 
 /// What is known of one certificate, in the terms of RFC 5280.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,32 +145,6 @@ pub struct Links {
     pub subject_key_id: Option<Box<[u8]>>,
     /// Key identifier of the authority key identifier (RFC 5280, section 4.2.1.1).
     pub authority_key_id: Option<Box<[u8]>>,
-}
-
-/// The key usages that matter for mTLS (RFC 5280, section 4.2.1.3).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct KeyUsage {
-    /// May sign handshakes.
-    pub digital_signature: bool,
-    /// May sign certificates.
-    pub cert_sign: bool,
-    /// May sign revocation lists.
-    pub crl_sign: bool,
-    /// Whether the extension is marked critical.
-    pub critical: bool,
-}
-
-/// The extended key usages that matter for mTLS (RFC 5280, section 4.2.1.12).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ExtendedKeyUsage {
-    /// id-kp-serverAuth.
-    pub server_auth: bool,
-    /// id-kp-clientAuth.
-    pub client_auth: bool,
-    /// id-kp-codeSigning.
-    pub code_signing: bool,
-    /// id-kp-OCSPSigning.
-    pub ocsp_signing: bool,
 }
 
 /// The subject's public key.

@@ -36,9 +36,9 @@ pub mod spiffe;
 mod strict;
 mod structure;
 pub mod time;
+mod usage;
 
-pub use certificate::{
-    Certificate, ExtendedKeyUsage, KeyAlgorithm, KeyUsage, Links, PublicKey, SignatureDigest,
-};
+pub use certificate::{Certificate, KeyAlgorithm, Links, PublicKey, SignatureDigest};
 pub use error::{MAX_DER_BYTES, ParseError};
 pub use parse::parse;
+pub use usage::{ExtendedKeyUsage, KeyUsage};

@@ -2,14 +2,13 @@
 
 use std::borrow::Cow;
 
-use crate::certificate::{
-    Certificate, ExtendedKeyUsage, KeyAlgorithm, KeyUsage, Links, PublicKey, SignatureDigest,
-};
+use crate::certificate::{Certificate, KeyAlgorithm, Links, PublicKey, SignatureDigest};
 use crate::error::ParseError;
 use crate::extension::{self, AltNames};
 use crate::name::{self, COMMON_NAME, ORGANIZATION, SERIAL_NUMBER};
 use crate::spiffe;
 use crate::structure::{Extension, structure};
+use crate::usage::{ExtendedKeyUsage, KeyUsage};
 use x509_parser::prelude::{AlgorithmIdentifier, SubjectPublicKeyInfo};
 
 /// Reads the facts of one certificate (RFC 5280, section 4.1).

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::certificate::KeyUsage;
+use crate::usage::KeyUsage;
 
 /// Longest SPIFFE ID in bytes (SPIFFE-ID, section 2.3).
 const MAX_ID_BYTES: usize = 2048;

@@ -6,8 +6,7 @@ use exposition::Sample;
 use mtls_watch_core::metrics::{OWN_NOT_AFTER, OWN_NOT_BEFORE, TRUST_BUNDLE_CA};
 use mtls_watch_x509::time::UnixTime;
 
-use super::proxy::Row;
-use super::series::{FOLDED, Presence, Processes, nameless, of};
+use super::series::{FOLDED, Presence, Processes, Row, nameless, of};
 
 /// The certificates by which a listener or a cluster judges its peers: one secret.
 #[derive(Clone, Debug, Default)]

@@ -7,8 +7,7 @@ use mtls_watch_core::metrics::{OWN_FINDINGS, OWN_ISSUER, OWN_TRUST_ANCHOR};
 use mtls_watch_x509::time::UnixTime;
 
 use super::bundle::Validity;
-use super::proxy::Row;
-use super::series::{Presence, Processes, nameless, of};
+use super::series::{Presence, Processes, Row, nameless, of};
 
 /// Instead of a CA's name: no CA of the proxy's bundles.
 const NONE: &str = "none";

@@ -12,7 +12,7 @@ use mtls_watch_x509::time::{Seconds, UnixTime};
 use super::bundle::{Bundle, bundles};
 use super::chain::{Chain, chains};
 use super::refusals::Refusals;
-use super::series::{FOLDED, Presence, Processes, named, nameless, of, time};
+use super::series::{FOLDED, Presence, Processes, Row, named, nameless, of, time};
 
 /// How old the last good poll of the admin interface is.
 const POLL_AGE: &str = "mtls_watch_hierarchy_poll_age_seconds";
@@ -107,31 +107,6 @@ impl Seen {
     /// The later of the two.
     pub(super) fn latest(self) -> Option<UnixTime> {
         self.inbound.max(self.outbound).map(UnixTime)
-    }
-}
-
-/// The rows of `mtls_own_certificate_present`.
-pub(super) struct Row<'a> {
-    pub(super) layer: &'a str,
-    pub(super) secret: &'a str,
-    pub(super) identity: &'a str,
-    pub(super) certificate: Option<&'a str>,
-    pub(super) presence: Presence,
-}
-
-impl<'a> Row<'a> {
-    fn new(sample: &'a Sample, processes: Processes) -> Option<Self> {
-        Some(Self {
-            layer: sample.find_label("layer")?,
-            secret: sample.find_label("secret")?,
-            identity: sample.find_label("identity")?,
-            certificate: sample.find_label("certificate"),
-            presence: processes.presence(sample.value),
-        })
-    }
-
-    pub(super) fn is_ca(&self) -> bool {
-        self.layer != "workload"
     }
 }
 

@@ -3,8 +3,8 @@
 
 use super::bundle::Bundle;
 use super::fleet::{Fleet, Rotation, Signature, Signed};
-use super::gate::{Reason, Verdict};
 use super::proxy::Proxy;
+use super::verdict::{Reason, Verdict};
 
 /// The bundles of a proxy that do not have the new certificate for sure.
 pub(super) fn lacking<'a>(

@@ -4,11 +4,12 @@ use serde::Serialize;
 
 use super::bundle::Bundle;
 use super::fleet::{Fleet, Signed};
-use super::gate::{Gate, Verdict, gates};
+use super::gate::{Gate, gates};
 use super::proxy::{Proxy, Seen};
 use super::refusals::Refusals;
 use super::state::State;
 use super::trust::Trust;
+use super::verdict::Verdict;
 
 /// The gate that the cardinal rule is.
 const CARDINAL_RULE: u8 = 2;

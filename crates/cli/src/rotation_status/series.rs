@@ -79,3 +79,28 @@ impl Processes {
         })
     }
 }
+
+/// A row of `mtls_own_certificate_present`.
+pub(super) struct Row<'a> {
+    pub(super) layer: &'a str,
+    pub(super) secret: &'a str,
+    pub(super) identity: &'a str,
+    pub(super) certificate: Option<&'a str>,
+    pub(super) presence: Presence,
+}
+
+impl<'a> Row<'a> {
+    pub(super) fn new(sample: &'a Sample, processes: Processes) -> Option<Self> {
+        Some(Self {
+            layer: sample.find_label("layer")?,
+            secret: sample.find_label("secret")?,
+            identity: sample.find_label("identity")?,
+            certificate: sample.find_label("certificate"),
+            presence: processes.presence(sample.value),
+        })
+    }
+
+    pub(super) fn is_ca(&self) -> bool {
+        self.layer != "workload"
+    }
+}

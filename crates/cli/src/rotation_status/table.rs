@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::gate::{Gate, Reason};
+use super::gate::Gate;
 use super::proxy::Seen;
 use super::report::{CaRow, Cell, ProxyRow, Report};
+use super::verdict::Reason;
 
 const NOTHING: &str = "–";
 const UNKNOWN: &str = "?";

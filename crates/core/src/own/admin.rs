@@ -8,19 +8,17 @@
 //! A reply of a large mesh has megabytes, most of which is repeated or not asked for. It is read in ranges, part by
 //! part ([`parts`]).
 
-use std::borrow::Cow;
-use std::fmt;
 use std::hash::BuildHasher as _;
 use std::rc::Rc;
-
-use serde::Deserialize;
 
 use mtls_watch_x509::ParseError;
 use mtls_watch_x509::pem::{self, PemError};
 
 use super::parts::{self, Body, Wanted, Whole};
+use super::value::{Unexpected, Value};
 use crate::hash::{HashMap, Keyed};
 
+pub use super::reply::{MAX_REPLY_BYTES, ReplyError};
 pub use super::secret::{CertificateKey, Dates, FullCertificate, OwnCertificate, Role, Secret};
 
 /// Path of the secrets. The mask is that of one kind of config: Envoy leaves out the others.
@@ -34,146 +32,8 @@ pub const CONTEXTS: [&str; 2] = [
     "/config_dump?mask=static_clusters,dynamic_active_clusters",
 ];
 
-/// Longest reply that is read.
-pub const MAX_REPLY_BYTES: usize = 32 * 1024 * 1024;
-
 /// How `/certs` calls what is inline in a TLS context.
 const INLINE: &str = "<inline>";
-
-/// Why a reply says nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ReplyError {
-    /// The reply, or one certificate, secret or TLS context in it, is longer than is read: so many bytes.
-    TooLarge(usize),
-    /// The HTTP status is not 200.
-    Status(String),
-    /// Not the JSON that is expected.
-    Json,
-    /// No reply: time-out, reset, or no such cluster.
-    None,
-}
-
-impl fmt::Display for ReplyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooLarge(bytes) => write!(
-                f,
-                "{bytes} bytes: more than the {MAX_REPLY_BYTES} of a reply, or the {} of one secret",
-                parts::MAX_PART_BYTES
-            ),
-            Self::Status(status) => write!(f, "status {status}"),
-            Self::Json => f.write_str("not the JSON of Envoy's admin interface"),
-            Self::None => f.write_str("no reply"),
-        }
-    }
-}
-
-impl std::error::Error for ReplyError {}
-
-/// A string of a reply. It stays where it is, unless it has escapes.
-#[derive(Deserialize)]
-#[serde(transparent)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-/// `envoy.admin.v3.SecretsConfigDump.DynamicSecret`, or `StaticSecret`.
-#[derive(Deserialize)]
-struct ConfiguredSecret<'a> {
-    #[serde(borrow)]
-    name: Option<Text<'a>>,
-    secret: Option<TlsContext<'a>>,
-}
-
-/// `envoy.extensions.transport_sockets.tls.v3.Secret`, or `CommonTlsContext`: as one type they take less of the
-/// module.
-#[derive(Deserialize)]
-struct TlsContext<'a> {
-    #[serde(borrow)]
-    name: Option<Text<'a>>,
-    /// Of a secret.
-    tls_certificate: Option<TlsCertificate<'a>>,
-    /// Of a context.
-    #[serde(default)]
-    tls_certificates: Vec<TlsCertificate<'a>>,
-    validation_context: Option<ValidationContext<'a>>,
-    /// Of a context.
-    combined_validation_context: Option<CombinedValidationContext<'a>>,
-}
-
-#[derive(Deserialize)]
-struct TlsCertificate<'a> {
-    #[serde(borrow)]
-    certificate_chain: Option<DataSource<'a>>,
-}
-
-#[derive(Deserialize)]
-struct ValidationContext<'a> {
-    #[serde(borrow)]
-    trusted_ca: Option<DataSource<'a>>,
-    custom_validator_config: Option<CustomValidator<'a>>,
-}
-
-/// `envoy.config.core.v3.TypedExtensionConfig`.
-#[derive(Deserialize)]
-struct CustomValidator<'a> {
-    #[serde(borrow)]
-    typed_config: Option<SpiffeValidator<'a>>,
-}
-
-/// `envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig`; of any other validator nothing is read.
-#[derive(Deserialize)]
-struct SpiffeValidator<'a> {
-    #[serde(borrow, default)]
-    trust_domains: Vec<TrustDomain<'a>>,
-}
-
-#[derive(Deserialize)]
-struct TrustDomain<'a> {
-    #[serde(borrow)]
-    name: Option<Text<'a>>,
-    trust_bundle: Option<DataSource<'a>>,
-}
-
-#[derive(Deserialize)]
-struct DataSource<'a> {
-    #[serde(borrow)]
-    inline_string: Option<Text<'a>>,
-    inline_bytes: Option<Text<'a>>,
-}
-
-#[derive(Deserialize)]
-struct CombinedValidationContext<'a> {
-    #[serde(borrow)]
-    default_validation_context: Option<ValidationContext<'a>>,
-}
-
-/// The certificates of one TLS context, of `envoy.admin.v3.Certificates`.
-#[derive(Deserialize)]
-struct ContextCertificates<'a> {
-    #[serde(borrow, default)]
-    ca_cert: Vec<CertificateDetails<'a>>,
-    #[serde(default)]
-    cert_chain: Vec<CertificateDetails<'a>>,
-}
-
-/// `envoy.admin.v3.CertificateDetails`.
-#[derive(Deserialize)]
-struct CertificateDetails<'a> {
-    #[serde(borrow)]
-    path: Option<Text<'a>>,
-    serial_number: Option<Text<'a>>,
-    #[serde(default)]
-    subject_alt_names: Vec<AlternativeName<'a>>,
-    valid_from: Option<Text<'a>>,
-    expiration_time: Option<Text<'a>>,
-}
-
-#[derive(Deserialize)]
-struct AlternativeName<'a> {
-    #[serde(borrow)]
-    uri: Option<Text<'a>>,
-    dns: Option<Text<'a>>,
-}
 
 /// Reads the secrets of a `config_dump`.
 ///
@@ -212,9 +72,8 @@ pub fn read_secrets(body: &mut dyn Body) -> Result<Vec<Secret>, ReplyError> {
     };
     let mut found = Found::default();
     parts::parts(body, &WANTED, &mut |list, part| {
-        if let Ok(config) = read::<ConfiguredSecret<'_>>(part) {
-            found.add_secret(config, list == WARMING);
-        }
+        // One that cannot be read is passed over.
+        let _ = Value::read(part).and_then(|config| found.add_secret(&config, list == WARMING));
     })?;
     Ok(found.secrets)
 }
@@ -233,19 +92,12 @@ pub fn read_contexts(body: &mut dyn Body) -> Result<Vec<Secret>, ReplyError> {
     let mut found = Found::default();
     let mut seen = Repeated::default();
     parts::parts(body, &WANTED, &mut |_, part| {
-        if seen.is_new(part)
-            && let Ok(context) = read::<TlsContext<'_>>(part)
-        {
-            found.add_context(context);
+        if seen.is_new(part) {
+            // As with secrets.
+            let _ = Value::read(part).and_then(|context| found.add_context(&context));
         }
     })?;
     Ok(found.secrets)
-}
-
-// Not inlined: the largest function sets the memory that the module takes to compile.
-#[inline(never)]
-fn read<'a, T: Deserialize<'a>>(part: &'a [u8]) -> Result<T, ReplyError> {
-    serde_json::from_slice(part).map_err(|_| ReplyError::Json)
 }
 
 /// Tells what was read before: most clusters of a mesh have one TLS context.
@@ -272,51 +124,61 @@ struct Found {
 }
 
 impl Found {
-    fn add_secret(&mut self, config: ConfiguredSecret<'_>, is_warming: bool) {
-        let Some(secret) = config.secret else { return };
-        let Some(Text(name)) = config.name.or(secret.name) else {
-            return;
+    /// Adds an `envoy.admin.v3.SecretsConfigDump.DynamicSecret`, or `StaticSecret`.
+    fn add_secret(&mut self, config: &Value<'_>, is_warming: bool) -> Result<(), Unexpected> {
+        let Some(secret) = config.object("secret")? else {
+            return Ok(());
         };
-        let (certificate, context) = (secret.tls_certificate, secret.validation_context);
-        if let Some(chain) = certificate.and_then(|certificate| certificate.certificate_chain) {
-            self.add(&name, Role::Chain, None, &chain);
+        let Some(name) = config.text("name")?.or(secret.text("name")?) else {
+            return Ok(());
+        };
+        let certificate = secret.object("tls_certificate")?;
+        let context = secret.object("validation_context")?;
+        if let Some(chain) = chain(certificate)? {
+            self.add(name, Role::Chain, None, chain)?;
         } else if let Some(context) = context {
-            self.add_bundles(&name, context);
+            self.add_bundles(name, context)?;
         } else if is_warming {
             self.secrets
-                .push(Secret::new(name.into_owned(), Role::Unknown));
+                .push(Secret::new(name.to_owned(), Role::Unknown));
         }
+        Ok(())
     }
 
-    fn add_context(&mut self, context: TlsContext<'_>) {
-        for certificate in context.tls_certificates {
-            if let Some(chain) = certificate.certificate_chain {
-                self.add(INLINE, Role::Chain, None, &chain);
+    /// Adds an `envoy.extensions.transport_sockets.tls.v3.CommonTlsContext`.
+    fn add_context(&mut self, context: &Value<'_>) -> Result<(), Unexpected> {
+        for certificate in context.list("tls_certificates")? {
+            if let Some(chain) = chain(Some(certificate))? {
+                self.add(INLINE, Role::Chain, None, chain)?;
             }
         }
-        let combined = context.combined_validation_context;
-        let default = combined.and_then(|combined| combined.default_validation_context);
-        for validation in [context.validation_context, default].into_iter().flatten() {
-            self.add_bundles(INLINE, validation);
+        let default = match context.object("combined_validation_context")? {
+            Some(combined) => combined.object("default_validation_context")?,
+            None => None,
+        };
+        let validation = context.object("validation_context")?;
+        for validation in [validation, default].into_iter().flatten() {
+            self.add_bundles(INLINE, validation)?;
         }
+        Ok(())
     }
 
-    /// Beside a SPIFFE validator Envoy does not ask the other CAs.
-    fn add_bundles(&mut self, name: &str, context: ValidationContext<'_>) {
-        let validator = context.custom_validator_config;
-        let validator = validator.and_then(|validator| validator.typed_config);
-        let domains = validator.map_or_else(Vec::new, |validator| validator.trust_domains);
+    /// Adds a `CertificateValidationContext`. Beside a SPIFFE validator Envoy does not ask the other CAs.
+    fn add_bundles(&mut self, name: &str, context: &Value<'_>) -> Result<(), Unexpected> {
+        let domains = trust_domains(context)?;
         if domains.is_empty() {
-            if let Some(trusted) = context.trusted_ca {
-                self.add(name, Role::Bundle, None, &trusted);
+            if let Some(trusted) = context.object("trusted_ca")? {
+                self.add(name, Role::Bundle, None, trusted)?;
             }
-            return;
+            return Ok(());
         }
         for domain in domains {
-            if let (Some(Text(domain)), Some(bundle)) = (domain.name, domain.trust_bundle) {
-                self.add(name, Role::Bundle, Some(domain.into_owned()), &bundle);
+            let bundle = domain.object("trust_bundle")?;
+            if let (Some(domain), Some(bundle)) = (domain.text("name")?, bundle) {
+                self.add(name, Role::Bundle, Some(domain.to_owned()), bundle)?;
             }
         }
+        Ok(())
     }
 
     /// Adds what a DataSource has inline. Of one that names a file, `/certs` tells.
@@ -326,19 +188,19 @@ impl Found {
         name: &str,
         role: Role,
         trust_domain: Option<String>,
-        source: &DataSource<'_>,
-    ) {
+        source: &Value<'_>,
+    ) -> Result<(), Unexpected> {
         let decoded;
-        let text = match (&source.inline_string, &source.inline_bytes) {
-            (Some(Text(text)), _) => text.as_bytes(),
-            (None, Some(Text(base64))) => match pem::decode_base64(base64.as_bytes()) {
+        let text = match (source.text("inline_string")?, source.text("inline_bytes")?) {
+            (Some(text), _) => text.as_bytes(),
+            (None, Some(base64)) => match pem::decode_base64(base64.as_bytes()) {
                 Ok(bytes) => {
                     decoded = bytes;
                     &decoded
                 }
-                Err(_) => return,
+                Err(_) => return Ok(()),
             },
-            (None, None) => return,
+            (None, None) => return Ok(()),
         };
         let mut secret = Secret::new(name.to_owned(), role);
         secret.trust_domain = trust_domain;
@@ -356,6 +218,7 @@ impl Found {
         if !self.secrets.contains(&secret) {
             self.secrets.push(secret);
         }
+        Ok(())
     }
 
     fn parsed(&mut self, text: &[u8]) -> Rc<Vec<Result<OwnCertificate, Unreadable>>> {
@@ -363,6 +226,26 @@ impl Found {
         let known = self.texts.entry(hash);
         let parse = || Rc::new(pem::certificates(text).map(parse).collect());
         Rc::clone(known.or_insert_with(parse))
+    }
+}
+
+/// Where a `TlsCertificate` has its chain.
+fn chain<'a>(certificate: Option<&'a Value<'_>>) -> Result<Option<&'a Value<'a>>, Unexpected> {
+    match certificate {
+        Some(certificate) => certificate.object("certificate_chain"),
+        None => Ok(None),
+    }
+}
+
+/// Those of an `envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig`; of any other validator nothing
+/// is read.
+fn trust_domains<'a>(context: &'a Value<'_>) -> Result<&'a [Value<'a>], Unexpected> {
+    let Some(validator) = context.object("custom_validator_config")? else {
+        return Ok(&[]);
+    };
+    match validator.object("typed_config")? {
+        Some(config) => config.list("trust_domains"),
+        None => Ok(&[]),
     }
 }
 
@@ -419,33 +302,31 @@ pub fn read_certificates(body: &mut dyn Body) -> Result<Served, ReplyError> {
     };
     let mut served = Served::default();
     let mut seen = Repeated::default();
-    let mut broken = None;
+    let mut is_broken = false;
     let lists = parts::parts(body, &WANTED, &mut |_, part| {
         if seen.is_new(part) {
-            match read::<ContextCertificates<'_>>(part) {
-                Ok(context) => served.add(&context),
-                Err(_) => broken = Some(ReplyError::Json),
-            }
+            let added = Value::read(part).and_then(|context| served.add(&context));
+            is_broken |= added.is_err();
         }
     })?;
-    match broken {
-        Some(error) => Err(error),
-        None if lists.is_empty() => Err(ReplyError::Json),
-        None => Ok(served),
+    if is_broken || lists.is_empty() {
+        return Err(ReplyError::Json);
     }
+    Ok(served)
 }
 
 impl Served {
-    fn add(&mut self, context: &ContextCertificates<'_>) {
+    /// Adds the certificates of one TLS context, an `envoy.admin.v3.Certificate`.
+    fn add(&mut self, context: &Value<'_>) -> Result<(), Unexpected> {
         let mut keys = ServedContext::default();
-        for (role, entries, keys) in [
-            (Role::Bundle, &context.ca_cert, &mut keys.cas),
-            (Role::Chain, &context.cert_chain, &mut keys.leaves),
+        for (role, list, keys) in [
+            (Role::Bundle, "ca_cert", &mut keys.cas),
+            (Role::Chain, "cert_chain", &mut keys.leaves),
         ] {
-            for entry in entries {
-                if let Some(dates) = dates(role, entry) {
+            for entry in context.list(list)? {
+                if let Some(dates) = dates(role, entry)? {
                     keys.push(dates.key());
-                    let path = entry.path.as_ref().map_or(INLINE, |path| &*path.0);
+                    let path = entry.text("path")?.unwrap_or(INLINE);
                     self.add_certificate(role, path, OwnCertificate::Dates(dates));
                 }
             }
@@ -453,6 +334,7 @@ impl Served {
         if !self.contexts.contains(&keys) {
             self.contexts.push(keys);
         }
+        Ok(())
     }
 
     fn add_certificate(&mut self, role: Role, path: &str, certificate: OwnCertificate) {
@@ -497,20 +379,41 @@ pub fn has_inline(secrets: &[Secret]) -> bool {
     secrets.iter().any(|secret| secret.name.ends_with(INLINE))
 }
 
-fn dates(role: Role, entry: &CertificateDetails<'_>) -> Option<Dates> {
-    let names = &entry.subject_alt_names;
-    let uri = names.iter().find_map(|name| name.uri.as_ref());
-    let dns = || names.iter().find_map(|name| name.dns.as_ref());
-    Some(Dates {
-        serial: entry.serial_number.as_ref()?.0.to_ascii_lowercase(),
-        // A CA is not called by its SANs: SPIRE's names its trust domain, and there are many of that.
-        identity: match role {
-            Role::Chain => uri.or_else(dns).map(|name| name.0.to_string()),
-            Role::Bundle | Role::Unknown => None,
-        },
-        not_before: entry.valid_from.as_ref()?.0.parse().ok()?,
-        not_after: entry.expiration_time.as_ref()?.0.parse().ok()?,
-    })
+/// Reads an `envoy.admin.v3.CertificateDetails`; `None` without serial number or dates.
+fn dates(role: Role, entry: &Value<'_>) -> Result<Option<Dates>, Unexpected> {
+    let (Some(serial), Some(from), Some(to)) = (
+        entry.text("serial_number")?,
+        entry.text("valid_from")?,
+        entry.text("expiration_time")?,
+    ) else {
+        return Ok(None);
+    };
+    let (Ok(not_before), Ok(not_after)) = (from.parse(), to.parse()) else {
+        return Ok(None);
+    };
+    // A CA is not called by its SANs: SPIRE's names its trust domain, and there are many of that.
+    let identity = match role {
+        Role::Chain => name(entry.list("subject_alt_names")?)?,
+        Role::Bundle | Role::Unknown => None,
+    };
+    Ok(Some(Dates {
+        serial: serial.to_ascii_lowercase(),
+        identity: identity.map(str::to_owned),
+        not_before,
+        not_after,
+    }))
+}
+
+/// The first URI, else the first DNS name.
+fn name<'a>(names: &'a [Value<'_>]) -> Result<Option<&'a str>, Unexpected> {
+    for kind in ["uri", "dns"] {
+        for name in names {
+            if let Some(name) = name.text(kind)? {
+                return Ok(Some(name));
+            }
+        }
+    }
+    Ok(None)
 }
 
 #[cfg(test)]
@@ -585,6 +488,19 @@ mod tests {
             assert_eq!(certificates(reply, &[]), Err(ReplyError::Json));
         }
         assert_eq!(certificates(b"{}", &[]), Err(ReplyError::Json));
+    }
+
+    #[test]
+    fn certificates_of_another_shape_are_an_error() {
+        for context in [
+            json!({"ca_cert": 7}),
+            json!({"ca_cert": ["x"]}),
+            json!({"cert_chain": [{"serial_number": 7}]}),
+        ] {
+            let reply = json!({"certificates": [context]}).to_string();
+            let read = certificates(reply.as_bytes(), &[]);
+            assert_eq!(read, Err(ReplyError::Json), "{reply}");
+        }
     }
 
     #[test]

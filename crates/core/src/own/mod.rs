@@ -11,10 +11,12 @@ mod peers;
 mod places;
 mod poller;
 mod public;
+mod reply;
 pub mod secret;
 mod series;
 mod signing;
 mod succession;
+mod value;
 
 pub use directory::{Directory, DirectoryKeeper};
 pub use poller::{Poller, Reply};

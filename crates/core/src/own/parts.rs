@@ -4,10 +4,7 @@
 //! object with further lists. What is not asked for is passed over byte by byte: it costs neither memory nor a
 //! parser.
 
-use super::admin::ReplyError;
-
-/// Longest part that is kept. A bundle with every public root has a quarter of that.
-pub const MAX_PART_BYTES: usize = 1024 * 1024;
+use super::reply::{MAX_PART_BYTES, ReplyError};
 
 /// Longest key that is told from others.
 const MAX_KEY_BYTES: usize = 32;

@@ -1,0 +1,68 @@
+//! The answer at a gate, and the reason for it.
+
+/// The answer at a gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Verdict {
+    /// Yes.
+    Open,
+    /// It cannot be told, which is no yes.
+    Unknown,
+    /// No.
+    Closed,
+}
+
+impl Verdict {
+    /// As the answer to a gate's question.
+    pub(super) const fn answer(self) -> &'static str {
+        match self {
+            Self::Open => "yes",
+            Self::Unknown => "unknown",
+            Self::Closed => "no",
+        }
+    }
+}
+
+/// What stands in the way of a gate.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub(super) struct Reason {
+    /// Whether it closes the gate, or leaves it unknown.
+    pub(super) verdict: Verdict,
+    /// The proxy it is about.
+    pub(super) proxy: Option<String>,
+    /// The bundle that it is about, where the proxy has several.
+    pub(super) bundle: Option<String>,
+    /// The CA it is about.
+    pub(super) ca: Option<String>,
+    /// What is wrong, in words.
+    pub(super) what: String,
+}
+
+impl Reason {
+    pub(super) fn about(proxy: &str, ca: &str, verdict: Verdict, what: String) -> Self {
+        Self {
+            verdict,
+            proxy: Some(proxy.to_owned()),
+            bundle: None,
+            ca: Some(ca.to_owned()),
+            what,
+        }
+    }
+
+    pub(super) fn blind(proxy: &str, what: &str) -> Self {
+        Self {
+            verdict: Verdict::Unknown,
+            proxy: Some(proxy.to_owned()),
+            bundle: None,
+            ca: None,
+            what: what.to_owned(),
+        }
+    }
+
+    pub(super) fn of_bundle(self, bundle: Option<&str>) -> Self {
+        Self {
+            bundle: bundle.map(str::to_owned),
+            ..self
+        }
+    }
+}
