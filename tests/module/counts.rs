@@ -154,9 +154,9 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "request, connection known, chain in XFCC",
         Cost {
-            instructions: 55_700,
+            instructions: 41_800,
             entries: 4,
-            host_calls: 9,
+            host_calls: 5,
             answers: 2,
         },
         |worker| worker.exchange_with(&with_chain, xfcc()).map(drop),
