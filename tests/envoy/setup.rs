@@ -179,8 +179,10 @@ impl Proxy {
                 total == f64::from(connections) && active == 0.0,
                 "{total} connections, {active} open"
             );
-            Ok(stats)
-        })
+            Ok(())
+        })?;
+        // A scrape reads counters before gauges, so those of that one may be older than the end of a connection.
+        self.stats()
     }
 }
 
