@@ -226,15 +226,12 @@ fn assign<T>(setting: &mut T, read: Option<T>) {
     }
 }
 
-// Not inlined: the largest function sets the memory that the module takes to compile.
-#[inline(never)]
 fn read_thresholds(reader: &mut Reader, field: &Field<'_>, thresholds: &mut Thresholds) {
     for (layer, field) in reader.members(field, Layer::ALL).unwrap_or_default() {
         read_threshold(reader, &field, thresholds.of_mut(layer));
     }
 }
 
-#[inline(never)]
 fn read_threshold(reader: &mut Reader, field: &Field<'_>, threshold: &mut Threshold) {
     let mut written = threshold.clone();
     let mut blamed = None;
@@ -260,7 +257,6 @@ fn read_threshold(reader: &mut Reader, field: &Field<'_>, threshold: &mut Thresh
     }
 }
 
-#[inline(never)]
 fn read_bounds(reader: &mut Reader, field: &Field<'_>) -> Option<Bounds> {
     let mut bounds = Bounds {
         duration: None,
@@ -286,7 +282,6 @@ fn read_bound(reader: &mut Reader, field: &Field<'_>) -> Option<Bound> {
     reader.parsed(field, expected, Bound::parse)
 }
 
-#[inline(never)]
 fn read_sources(reader: &mut Reader, field: &Field<'_>) -> Option<Vec<Source>> {
     let sources = reader.words(field, &Source::CONFIGURABLE)?;
     if sources.is_empty() {
@@ -302,7 +297,6 @@ fn read_name(reader: &mut Reader, field: &Field<'_>) -> Option<String> {
     })
 }
 
-#[inline(never)]
 fn read_hierarchy(reader: &mut Reader, field: &Field<'_>) -> Option<Hierarchy> {
     if field.is_null() {
         return None;
@@ -328,7 +322,6 @@ fn read_interval(reader: &mut Reader, field: &Field<'_>) -> Option<Seconds> {
     })
 }
 
-#[inline(never)]
 fn read_ignore(reader: &mut Reader, field: &Field<'_>) -> Option<Vec<Acceptance>> {
     let items = reader.items(field)?;
     let read = items.iter().map(|item| read_acceptance(reader, item));
@@ -337,7 +330,6 @@ fn read_ignore(reader: &mut Reader, field: &Field<'_>) -> Option<Vec<Acceptance>
     read.into_iter().collect()
 }
 
-#[inline(never)]
 fn read_acceptance(reader: &mut Reader, field: &Field<'_>) -> Option<Acceptance> {
     let members = reader.members(field, IgnoreKey::VARIANTS)?;
     let (mut finding, mut layer) = (None, None);
@@ -370,7 +362,6 @@ fn read_acceptance(reader: &mut Reader, field: &Field<'_>) -> Option<Acceptance>
     })
 }
 
-#[inline(never)]
 fn read_flag(reader: &mut Reader, field: &Field<'_>, flag: &mut Flag) {
     let members = reader.members(field, FlagKey::VARIANTS);
     for (key, field) in members.unwrap_or_default() {

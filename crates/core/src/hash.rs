@@ -30,12 +30,10 @@ impl BuildHasher for Keyed {
 pub struct SipHasher(DefaultHasher);
 
 impl Hasher for SipHasher {
-    #[inline(never)]
     fn write(&mut self, bytes: &[u8]) {
         self.0.write(bytes);
     }
 
-    #[inline(never)]
     fn finish(&self) -> u64 {
         self.0.finish()
     }

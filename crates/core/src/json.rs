@@ -68,8 +68,6 @@ impl<'a> Value<'a> {
 }
 
 impl<'de> Deserialize<'de> for Value<'de> {
-    // Not inlined: it is called for keys, items and members.
-    #[inline(never)]
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(Reader)
     }

@@ -74,7 +74,6 @@ fn other_uris(uris: &[&str]) -> Vec<String> {
     }
 }
 
-#[inline(never)]
 fn rarer_identity(names: &AltNames<'_>, subject: &[u8]) -> Option<String> {
     let attribute = |kind| name::attribute(subject, kind).map(Cow::into_owned);
     let other = names.email.or(names.user_principal_name);

@@ -76,7 +76,6 @@ impl Reader {
 
     /// The members of an object, each with the place of its key among these. A key that is unknown, or given twice,
     /// is an error and not among them.
-    #[inline(never)]
     fn fields<'a>(
         &mut self,
         object: &Field<'a>,
@@ -109,7 +108,6 @@ impl Reader {
     }
 
     /// The items of a list.
-    #[inline(never)]
     pub(super) fn items<'a>(&mut self, list: &Field<'a>) -> Option<Vec<Field<'a>>> {
         let Ok(items) = serde_json::from_slice::<Vec<&RawValue>>(list.json.as_bytes()) else {
             self.expected(list, "a list");
@@ -136,7 +134,6 @@ impl Reader {
         )
     }
 
-    #[inline(never)]
     fn places(&mut self, list: &Field<'_>, words: &[&'static str]) -> Option<Vec<usize>> {
         let mut places = Vec::new();
         for item in self.items(list)? {
@@ -160,7 +157,6 @@ impl Reader {
         words.get(place).copied()
     }
 
-    #[inline(never)]
     fn place(&mut self, field: &Field<'_>, words: &[&'static str]) -> Option<usize> {
         let place = text(field).and_then(|text| words.iter().position(|word| **word == *text));
         if place.is_none() {
@@ -215,7 +211,6 @@ impl Reader {
         self.report(field, Problem::Expected(format!("expected {what}")));
     }
 
-    #[inline(never)]
     pub(super) fn report(&mut self, field: &Field<'_>, problem: Problem) {
         match self.errors.len() < MAX_ERRORS {
             true => {

@@ -92,8 +92,6 @@ impl Inspector {
     }
 
     /// Completes a failure by what this proxy knows beside the text.
-    // Not inlined: the largest function sets the memory that the module takes to compile.
-    #[inline(never)]
     fn complete(
         &self,
         host: &dyn Host,

@@ -375,8 +375,6 @@ impl Inspector {
     }
 
     /// A peer that this worker has not met: judges it, gives it series, reports what is wrong.
-    // Not inlined, as the next two: the largest function sets the memory that the module takes to compile.
-    #[inline(never)]
     fn meet(
         &self,
         host: &dyn Host,
@@ -424,7 +422,6 @@ impl Inspector {
     }
 
     /// Counts what was read and what could not be, and logs the latter.
-    #[inline(never)]
     fn report_reading(
         &self,
         host: &dyn Host,
@@ -444,7 +441,6 @@ impl Inspector {
     }
 
     /// The certificates of a chain with what is wrong with them and with their series.
-    #[inline(never)]
     fn judged(
         &self,
         host: &dyn Host,
@@ -553,7 +549,6 @@ impl Inspector {
 
 /// Who presented a certificate. A client's address without its port, which is another for each connection; a
 /// server's with it.
-#[inline(never)]
 fn presence(host: &dyn Host, direction: Direction, chain: &[Judged]) -> Presence {
     let path = match direction {
         Direction::Inbound => ["source", "address"],

@@ -238,7 +238,6 @@ impl Inspector {
     }
 
     /// A connection that is new here, or on which it has changed who counts its requests.
-    #[inline(never)]
     fn settle(
         &self,
         host: &dyn Host,

@@ -82,7 +82,6 @@ pub fn configured(host: &dyn Host, registry: &Registry, now: UnixTime) {
 }
 
 /// A VM ticks: says so, and how many do.
-#[inline(never)]
 pub fn ticked(host: &dyn Host, registry: &Registry, now: UnixTime) {
     let vms = note(host, registry.vm(), true, now);
     let workers = u64::try_from(workers(&vms, now)).unwrap_or(u64::MAX);
@@ -99,7 +98,6 @@ pub fn ticked(host: &dyn Host, registry: &Registry, now: UnixTime) {
 }
 
 /// The list, with that VM noted.
-#[inline(never)]
 fn note(host: &dyn Host, id: u64, ticks: bool, now: UnixTime) -> Vec<Vm> {
     let mut vms = Vec::new();
     for _ in 0..MAX_ATTEMPTS {

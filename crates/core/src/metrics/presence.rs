@@ -112,7 +112,6 @@ pub struct Record(Vec<Sighting>);
 
 impl Record {
     /// Adds what was seen.
-    #[inline(never)]
     pub fn merge(&mut self, seen: Sighting) {
         match self.0.iter_mut().find(|known| known.is_same(&seen)) {
             Some(known) => {

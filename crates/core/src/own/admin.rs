@@ -57,8 +57,6 @@ pub fn certificates(reply: &[u8], known: &[Secret]) -> Result<Vec<Secret>, Reply
 /// # Errors
 /// [`ReplyError::Json`] and [`ReplyError::TooLarge`]. A secret that cannot be read is passed over; a broken certificate does not hide the
 /// others.
-// Not inlined: the largest function sets the memory that the module takes to compile.
-#[inline(never)]
 pub fn read_secrets(body: &mut dyn Body) -> Result<Vec<Secret>, ReplyError> {
     const WARMING: &str = "dynamic_warming_secrets";
     const WANTED: Wanted = Wanted {
@@ -83,7 +81,6 @@ pub fn read_secrets(body: &mut dyn Body) -> Result<Vec<Secret>, ReplyError> {
 ///
 /// # Errors
 /// [`ReplyError::Json`] and [`ReplyError::TooLarge`].
-#[inline(never)]
 pub fn read_contexts(body: &mut dyn Body) -> Result<Vec<Secret>, ReplyError> {
     const WANTED: Wanted = Wanted {
         lists: &[],
@@ -182,7 +179,6 @@ impl Found {
     }
 
     /// Adds what a DataSource has inline. Of one that names a file, `/certs` tells.
-    #[inline(never)]
     fn add(
         &mut self,
         name: &str,
@@ -293,7 +289,6 @@ pub struct ServedContext {
 ///
 /// # Errors
 /// [`ReplyError::Json`], also if it has no certificates, and [`ReplyError::TooLarge`].
-#[inline(never)]
 pub fn read_certificates(body: &mut dyn Body) -> Result<Served, ReplyError> {
     const LIST: &str = "certificates";
     const WANTED: Wanted = Wanted {

@@ -67,7 +67,6 @@ impl Wanted {
 /// # Errors
 /// [`ReplyError::Json`] if the text is no object, or ends within it; [`ReplyError::TooLarge`] for a part of more
 /// than [`MAX_PART_BYTES`].
-#[inline(never)]
 pub(super) fn parts(
     body: &mut dyn Body,
     wanted: &Wanted,

@@ -244,7 +244,6 @@ impl Poller {
     }
 
     /// All replies have come that will.
-    #[inline(never)]
     fn end(&self, host: &dyn Host, registry: &Registry, now: UnixTime) {
         let Told {
             mut secrets,

@@ -87,8 +87,8 @@ pub(super) fn update(
         let Some(leaf) = chain.leaf() else { continue };
         let label = hierarchy.label(chain);
         let has_place =
-            |row: &&Row<'_>| row.rank.is_leaf() && row.secret == label && !row.is_folded;
-        let shown = match rows.iter().any(|row| has_place(&row)) {
+            |row: &Row<'_>| row.rank.is_leaf() && row.secret == label && !row.is_folded;
+        let shown = match rows.iter().any(has_place) {
             true => &*label,
             false => OTHER,
         };
@@ -100,12 +100,7 @@ pub(super) fn update(
             let key = hierarchy.key(chain, leaf);
             note_rotation(host, registry, (&key, shown), leaf, now);
         }
-        for ca in signing::anchors(chain, &hierarchy.bundles_beside(leaf)) {
-            passing.set(OWN_TRUST_ANCHOR.series((secret, Ca(&ca))), 1);
-        }
-        if let Some(ca) = signing::issuer(&leaf.facts, secrets) {
-            passing.set(OWN_ISSUER.series((secret, Ca(&ca))), 1);
-        }
+        set_signers(&mut passing, &hierarchy, secrets, (chain, leaf), shown);
     }
     let lasting = dates(&rows);
     write(host, registry, &lasting);
@@ -113,6 +108,23 @@ pub(super) fn update(
     let is_whole = found.is_whole && secrets.iter().all(Secret::is_known_in_full);
     let chain: Vec<&[u8]> = hierarchy.cas_of_chains().collect();
     directory::publish(host, &chain, hierarchy.cas_of_bundles(), is_whole);
+}
+
+/// Under which CA of each bundle a leaf stands, and which CA signed it.
+fn set_signers(
+    passing: &mut Values,
+    hierarchy: &Hierarchy<'_>,
+    secrets: &[Secret],
+    (chain, leaf): (&Secret, &FullCertificate),
+    secret: &str,
+) {
+    let secret = metrics::Secret(secret);
+    for ca in signing::anchors(chain, &hierarchy.bundles_beside(leaf)) {
+        passing.set(OWN_TRUST_ANCHOR.series((secret, Ca(&ca))), 1);
+    }
+    if let Some(ca) = signing::issuer(&leaf.facts, secrets) {
+        passing.set(OWN_ISSUER.series((secret, Ca(&ca))), 1);
+    }
 }
 
 /// What a poll has found.
