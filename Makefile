@@ -165,6 +165,11 @@ fuzz: $(CARGO_FUZZ) ## Fuzz each parser for FUZZ_SECONDS=60, against two other X
 	  printf '%-14s %s\n' $$target "$$(grep DONE target/fuzz.log)"; \
 	done
 
+.PHONY: rules-cost
+rules-cost: ## What the alert rules cost a Prometheus with 8,000 proxies: seconds by group, at most ten (six minutes)
+	@$(PYTHON) tools/fetch prometheus
+	$(PYTHON) tools/rules-cost
+
 .PHONY: hostile
 hostile: build envoy ## Hostile peers in full numbers: 50,000 trusted certificates, 10,500 refused ones; prints the figures
 	FULL=1 $(CARGO) test --quiet --test envoy --test failures -- --nocapture --test-threads 1 crowd:: hostile:: strangers::
@@ -185,6 +190,11 @@ target/tools/bin/actionlint:
 lint-workflows: target/tools/bin/actionlint ## GitHub's workflows, by actionlint (needs Go)
 	target/tools/bin/actionlint .github/workflows/*.yml
 
+.PHONY: lint-dashboards
+lint-dashboards: ## The dashboards, by Grafana's own library, which reads them strictly (needs Go)
+	@command -v go >/dev/null || { echo "no Go: https://go.dev/dl" >&2; exit 1; }
+	cd tools/dashboards && go run . ../../envoy-config/grafana/*.json
+
 # Licences, sources and duplicates are in make test, too; advisories need the RustSec database on GitHub.
 target/tools/bin/cargo-deny:
 	$(CARGO) install --quiet --locked --root target/tools cargo-deny
@@ -197,6 +207,7 @@ audit: target/tools/bin/cargo-deny ## Dependencies by deny.toml and the RustSec 
 .PHONY: docs
 docs: ## Rewrite the generated parts of the documentation
 	UPDATE_DOCS=1 $(CARGO) test --test docs -- --test-threads=1
+	$(PYTHON) tools/mixin envoy-config/prometheus
 	UPDATE_DOCS=1 $(CARGO) test --test monitoring the_prometheus_rule
 
 # The dashboard as Grafana's own libraries draw it. What it takes is large, and needed for nothing else.

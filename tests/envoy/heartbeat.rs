@@ -1,13 +1,11 @@
 //! Whether the module is alive: a VM that has trapped is called no more, and with `FAIL_OPEN` its worker's
 //! traffic passes as if nothing were wrong.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use testbed::stats::eventually;
 use testbed::{Server, module};
-use walrus::{FunctionBuilder, Module, ValType};
 
 use crate::setup::{Pki, Proxy};
 
@@ -16,20 +14,6 @@ const LAST_TICK: &str = "mtls_watch_last_tick_timestamp_seconds";
 const INFO: &str = "mtls_watch_info";
 /// A VM counts as dead 20 s after its last tick.
 const DEADLINE: Duration = Duration::from_secs(60);
-
-/// The module, but for a trap at a response's body, at which it is not called otherwise.
-fn trapping_module(folder: &Path) -> Result<std::path::PathBuf> {
-    let mut module = Module::from_file(module::path()?)?;
-    let parameters = [ValType::I32; 3];
-    let mut function = FunctionBuilder::new(&mut module.types, &parameters, &[ValType::I32]);
-    function.func_body().unreachable();
-    let locals = parameters.map(|kind| module.locals.add(kind)).to_vec();
-    let trap = function.finish(locals, &mut module.funcs);
-    module.exports.add("proxy_on_response_body", trap);
-    let path = folder.join("trapping.wasm");
-    module.emit_wasm_file(&path)?;
-    Ok(path)
-}
 
 fn wait_for_workers(proxy: &Proxy, expected: f64) -> Result<()> {
     eventually(DEADLINE, || {
@@ -42,7 +26,7 @@ fn wait_for_workers(proxy: &Proxy, expected: f64) -> Result<()> {
 #[test]
 fn a_vm_that_has_trapped_is_missed() -> Result<()> {
     let pki = Pki::new()?;
-    let module = trapping_module(pki.directory())?;
+    let module = module::trapping(pki.directory())?;
     let sample = pki.sample("both.yaml")?.module(&module);
     let proxy = Proxy::start(sample, ("inbound", "app"), Server::http_echo(None)?, 2)?;
     let client = pki.client()?;

@@ -2,7 +2,10 @@
 //! and against a Prometheus that scrapes real Envoys.
 
 mod dashboard;
+mod dead;
 mod files;
 mod fleet;
+mod mixin;
 mod pages;
 mod rules;
+mod simulation;

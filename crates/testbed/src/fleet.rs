@@ -147,7 +147,7 @@ impl Clients {
     fn of(cas: &Cas) -> Result<Self> {
         let leaf = |ca: &Ca, name: &str| ca.leaf().uri(&spiffe_id("legacy", name));
         let client = |leaf: LeafBuilder| anyhow::Ok(Client::mtls(&leaf.issue()?));
-        let stalled = Lifetime::from_now(-22 * HOUR, 2 * HOUR);
+        let stalled = Lifetime::from_now(-23 * HOUR, HOUR);
         let quarter = Lifetime::from_now(-HOUR, 90 * DAY);
         let strange = leaf(&cas.strange, "search");
         let with_root = leaf(&cas.legacy, "fax").issue()?.with_root();
@@ -217,7 +217,7 @@ impl<'a> Plan<'a> {
     fn legacy(&mut self) -> Result<Sample> {
         let leaf = self.cas.old.leaf().uri(&spiffe_id("legacy", "mainframe"));
         let leaf = leaf
-            .lifetime(Lifetime::from_now(-22 * HOUR, 2 * HOUR))
+            .lifetime(Lifetime::from_now(-23 * HOUR, HOUR))
             .extended_key_usages(&[ExtendedKeyUsage::ServerAuth]);
         let one_name = format!(r#"{{{POLLING}, "identity_series": 1}}"#);
         let sample = self.sidecar(leaf, &one_name)?;
@@ -228,7 +228,7 @@ impl<'a> Plan<'a> {
         let leaf = self.cas.old.leaf().uri(&spiffe_id("bank", "ledger"));
         let leaf = leaf
             .uri("spiffe://two.example/names")
-            .lifetime(Lifetime::from_now(-HOUR, 90 * DAY));
+            .lifetime(Lifetime::from_now(-300 * DAY, 6 * DAY));
         let blind = format!(r#"{{{POLLING}, "certificate_sources": ["filter_state"]}}"#);
         let sample = self.sidecar(leaf, &blind)?.plaintext("inbound_tcp");
         Ok(sample.inspecting_tls().strict("inbound_http"))
@@ -391,7 +391,7 @@ impl Fleet {
     pub fn prometheus(&self) -> Result<Prometheus> {
         let mut rules = self.names()?;
         for file in RULES {
-            rules.push((file, impatient(&rule_file(file)?)));
+            rules.push((file, impatient_rules(file)?));
         }
         let target = |proxy: &&Proxy| {
             let labels = json!({
@@ -441,15 +441,18 @@ fn rule_file(name: &str) -> Result<String> {
     fs::read_to_string(&path).with_context(|| path.display().to_string())
 }
 
-/// The rules, with a second for every `for`.
-fn impatient(rules: &str) -> String {
+/// The rules of a file of `envoy-config/prometheus`, with a second for every `for`.
+///
+/// # Errors
+/// If there is no such file.
+pub fn impatient_rules(file: &str) -> Result<String> {
     let hasty = |line: &str| match line.split_once("for: ") {
         Some((indentation, _)) if indentation.trim().is_empty() => {
             format!("{indentation}for: 1s\n")
         }
         _ => format!("{line}\n"),
     };
-    rules.lines().map(hasty).collect()
+    Ok(rule_file(file)?.lines().map(hasty).collect())
 }
 
 /// V8 compiles the module for each: side by side, that takes half the time.

@@ -1,9 +1,10 @@
 //! The module under test.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
+use walrus::{FunctionBuilder, Module, ValType};
 
 use crate::workspace_root;
 
@@ -21,6 +22,24 @@ pub fn path() -> Result<PathBuf> {
         bail!("{}: no module there; run `make build`", path.display());
     }
     Ok(path.canonicalize()?)
+}
+
+/// Writes the module into the folder, but for a trap at a response's body, at which it is not called otherwise: the first
+/// response in a worker ends that worker's VM.
+///
+/// # Errors
+/// As [`path`], or if it cannot be written.
+pub fn trapping(folder: &Path) -> Result<PathBuf> {
+    let mut module = Module::from_file(path()?)?;
+    let parameters = [ValType::I32; 3];
+    let mut function = FunctionBuilder::new(&mut module.types, &parameters, &[ValType::I32]);
+    function.func_body().unreachable();
+    let locals = parameters.map(|kind| module.locals.add(kind)).to_vec();
+    let trap = function.finish(locals, &mut module.funcs);
+    module.exports.add("proxy_on_response_body", trap);
+    let path = folder.join("trapping.wasm");
+    module.emit_wasm_file(&path)?;
+    Ok(path)
 }
 
 fn target_directory() -> PathBuf {

@@ -27,12 +27,14 @@ fn the_operator_gets_the_rules_that_are_tested() -> Result<()> {
 }
 
 #[test]
-fn grafana_gets_the_dashboard_that_is_tested() -> Result<()> {
+fn grafana_gets_the_dashboards_that_are_tested() -> Result<()> {
     let rendered = object("grafana")?;
     assert_eq!(rendered["kind"], "ConfigMap");
     assert_eq!(rendered["metadata"]["labels"]["grafana_dashboard"], "1");
-    let text = rendered["data"]["mtls-watch.json"].as_str();
-    let dashboard: Value = serde_json::from_str(text.context("no dashboard")?)?;
-    assert_eq!(dashboard, load("grafana/mtls-watch.json")?);
+    for file in ["mtls-watch.json", "mtls-watch-proxy.json"] {
+        let text = rendered["data"][file].as_str();
+        let dashboard: Value = serde_json::from_str(text.context("no dashboard")?)?;
+        assert_eq!(dashboard, load(&format!("grafana/{file}"))?);
+    }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::{Result, ensure};
 use testbed::workspace_root;
 
-const PAGES: [&str; 9] = [
+const PAGES: [&str; 10] = [
     "README.md",
     "CONTRIBUTING.md",
     "SECURITY.md",
@@ -13,6 +13,7 @@ const PAGES: [&str; 9] = [
     "docs/install-envoy.md",
     "docs/install-istio.md",
     "docs/monitoring.md",
+    "docs/operations.md",
     "docs/releasing.md",
     "envoy-config/istio/README.md",
 ];

@@ -72,14 +72,14 @@ impl Alerts {
     ///
     /// # Errors
     /// If it does not.
-    pub fn cardinal_rule(&self, instance: &str) -> Result<String> {
+    pub fn cardinal_rule(&self, sidecar: &str) -> Result<String> {
         let alerts = self.0.api("/api/v1/alerts")?;
         let alerts = alerts["alerts"].as_array().context("no alerts")?;
         let found = alerts.iter().find(|alert| {
             let labels = &alert["labels"];
             alert["state"] == "firing"
                 && labels["alertname"] == CARDINAL_RULE
-                && labels["instance"] == instance
+                && labels["workload"] == sidecar
                 && labels["direction"] == "inbound"
         });
         let found = found.with_context(|| format!("{CARDINAL_RULE} does not fire"))?;

@@ -38,7 +38,7 @@ const { prometheus, from, to, step, range } = window.mtlsWatch; // from main.rs
 
 const interpolated = (query) => query
   .replaceAll('$__rate_interval', '15s').replaceAll('$__range', range)
-  .replaceAll(/\$(cluster|namespace|instance)/g, '.*');
+  .replaceAll(/\$(cluster|namespace|identity)/g, '.*');
 
 async function ask(target) {
   const query = encodeURIComponent(interpolated(target.expr));
