@@ -86,8 +86,7 @@ pub(super) fn update(
     for chain in hierarchy.newest_chains() {
         let Some(leaf) = chain.leaf() else { continue };
         let label = hierarchy.label(chain);
-        let has_place =
-            |row: &Row<'_>| row.rank.is_leaf() && row.secret == label && !row.is_folded;
+        let has_place = |row: &Row<'_>| row.rank.is_leaf() && row.secret == label && !row.is_folded;
         let shown = match rows.iter().any(has_place) {
             true => &*label,
             false => OTHER,
