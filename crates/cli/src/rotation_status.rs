@@ -23,7 +23,7 @@ mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use mtls_watch_core::metrics::name::label_value;
 use mtls_watch_x509::describe::describe;
@@ -37,6 +37,7 @@ use self::proxy::{Proxy, Scrapes};
 use self::refusals::Refusals;
 use self::report::Report;
 use self::source::Source;
+use crate::clock::{duration, now};
 use crate::{Error, FOUND, GOOD, Output, read};
 
 /// Show which CA is trusted and which signs, in a fleet of proxies, and which step of a CA rotation is safe.
@@ -333,32 +334,5 @@ fn ca_of(der: &[u8]) -> Result<Known, String> {
             digits: description.sha256.chars().take(DIGITS).collect(),
         }),
         false => Err("not a CA".to_owned()),
-    }
-}
-
-fn now() -> UnixTime {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
-    let seconds = since_epoch.map_or(0, |since_epoch| since_epoch.as_secs());
-    UnixTime(i64::try_from(seconds).unwrap_or(i64::MAX))
-}
-
-/// `90s`, `30m`, `36h`, `21d`.
-fn duration(text: &str) -> Result<Duration, &'static str> {
-    const EXPECTED: &str = "expected a duration such as 90s, 30m, 36h or 21d";
-    let unit = match text.chars().next_back() {
-        Some('s') => 1,
-        Some('m') => 60,
-        Some('h') => 3600,
-        Some('d') => 86_400,
-        _ => return Err(EXPECTED),
-    };
-    let number = text.get(..text.len().saturating_sub(1)).unwrap_or_default();
-    let seconds = number
-        .parse::<u64>()
-        .ok()
-        .and_then(|number| number.checked_mul(unit));
-    match seconds {
-        None | Some(0) => Err(EXPECTED),
-        Some(seconds) => Ok(Duration::from_secs(seconds)),
     }
 }
