@@ -6,3 +6,4 @@ mod files;
 mod fleet;
 mod pages;
 mod rules;
+mod store;
