@@ -9,3 +9,4 @@ mod mixin;
 mod pages;
 mod rules;
 mod simulation;
+mod store;

@@ -21,10 +21,15 @@
 
 mod ber;
 mod check_config;
+mod clock;
 mod completions;
+mod diagnose;
 mod explain;
+mod http;
 mod input;
 mod inspect;
+mod kubectl;
+mod prometheus;
 mod relabel;
 mod rotation_status;
 mod stats_tags;
@@ -45,7 +50,7 @@ const FOUND: u8 = 1;
 /// The input could not be read. Also clap's code for bad usage.
 const UNREADABLE: u8 = 2;
 
-/// Inspect certificates, explain refused handshakes and check CA rotations, as the mtls-watch module does in Envoy.
+/// Diagnose broken mTLS, inspect certificates, explain refused handshakes and check CA rotations, as the mtls-watch module does in Envoy.
 #[derive(Parser)]
 #[command(version, max_term_width = 100)]
 struct Arguments {
@@ -55,6 +60,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    Diagnose(diagnose::Arguments),
     Inspect(inspect::Arguments),
     Explain(explain::Arguments),
     StatsTags(stats_tags::Arguments),
@@ -125,6 +131,7 @@ pub fn execute(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>)
 
 fn output(command: &Command) -> Output {
     let output = match command {
+        Command::Diagnose(arguments) => diagnose::run(arguments),
         Command::Inspect(arguments) => inspect::run(arguments),
         Command::Explain(arguments) => explain::run(arguments),
         Command::StatsTags(arguments) => Ok(stats_tags::run(arguments)),

@@ -17,13 +17,14 @@ mod report;
 mod series;
 mod source;
 mod state;
+mod store;
 mod table;
 mod trust;
 mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use mtls_watch_core::metrics::name::label_value;
 use mtls_watch_x509::describe::describe;
@@ -37,6 +38,9 @@ use self::proxy::{Proxy, Scrapes};
 use self::refusals::Refusals;
 use self::report::Report;
 use self::source::Source;
+use self::store::Moment;
+use crate::clock::{duration, now};
+use crate::http::{Access, Http};
 use crate::{Error, FOUND, GOOD, Output, read};
 
 /// Show which CA is trusted and which signs, in a fleet of proxies, and which step of a CA rotation is safe.
@@ -116,9 +120,15 @@ pub(super) struct Arguments {
     /// How long to wait for each URL
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     timeout: Duration,
+    /// Take the metrics of all proxies from this Prometheus. Proxies that say the same are shown as one. Refused handshakes
+    /// go on if there were some in the last 5 minutes, or in the time of --observe if that is longer
+    #[arg(long, value_name = "URL", conflicts_with_all = ["sources", "before"])]
+    prometheus: Option<String>,
+    #[command(flatten)]
+    access: Access,
     /// Metrics of one proxy each: a file, - for standard input, or a URL such as http://127.0.0.1:15000
     /// (/stats/prometheus is added where there is no path); NAME= in front names the proxy
-    #[arg(required = true, value_name = "[NAME=]FILE|URL")]
+    #[arg(required_unless_present = "prometheus", value_name = "[NAME=]FILE|URL")]
     sources: Vec<String>,
 }
 
@@ -132,13 +142,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Output, Error> {
     let asked = asked(arguments)?;
     let only: Vec<String> = arguments.only.iter().map(|ca| ca_name(ca)).collect();
     let cas = certificates(&arguments.cas)?;
-    let scrapes = scrapes(arguments)?;
+    let proxies = proxies(arguments)?;
     let now = arguments.at.unwrap_or_else(now);
-    let stale = seconds(arguments.stale);
-    let proxies = scrapes.iter();
-    let proxies: Vec<Proxy> = proxies
-        .map(|(name, scrapes)| Proxy::new(name, scrapes, now, stale))
-        .collect();
     let fleet = Fleet {
         rotation: asked
             .map(|(old, new)| rotation(&old, &new, &proxies, &cas))
@@ -158,6 +163,41 @@ pub(super) fn run(arguments: &Arguments) -> Result<Output, Error> {
     let code = if report.passes { GOOD } else { FOUND };
     Ok(Output::new(&text, code))
 }
+
+fn proxies(arguments: &Arguments) -> Result<Vec<Proxy>, Error> {
+    let stale = seconds(arguments.stale);
+    let Some(url) = &arguments.prometheus else {
+        let scrapes = scrapes(arguments)?;
+        let now = arguments.at.unwrap_or_else(now);
+        let proxies = scrapes.iter();
+        let proxies = proxies.map(|(name, scrapes)| Proxy::new(name, scrapes, now, stale));
+        return Ok(proxies.collect());
+    };
+    let content = |error: &dyn std::fmt::Display| Error::Content(error.to_string());
+    let http = Http::new(&arguments.access, arguments.timeout).map_err(|error| content(&error))?;
+    let moment = Moment {
+        now: arguments.at.unwrap_or_else(now),
+        recent: seconds(arguments.recent),
+        stale,
+    };
+    let observe = arguments.observe.max(OBSERVED);
+    let kinds = store::kinds(&http, url, observe, &moment).map_err(|error| content(&error))?;
+    match kinds.is_empty() {
+        true => Err(Error::Content(format!(
+            "{url}: it has no metrics of mtls-watch"
+        ))),
+        false => Ok(kinds
+            .iter()
+            .map(|kind| Proxy {
+                count: kind.count,
+                ..Proxy::new(&kind.name, &kind.scrapes, moment.now, stale)
+            })
+            .collect()),
+    }
+}
+
+/// Prometheus scrapes a proxy now and then: in less than this there may be one scrape only.
+const OBSERVED: Duration = Duration::from_secs(300);
 
 fn seconds(duration: Duration) -> Seconds {
     Seconds(i64::try_from(duration.as_secs()).unwrap_or(i64::MAX))
@@ -333,32 +373,5 @@ fn ca_of(der: &[u8]) -> Result<Known, String> {
             digits: description.sha256.chars().take(DIGITS).collect(),
         }),
         false => Err("not a CA".to_owned()),
-    }
-}
-
-fn now() -> UnixTime {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
-    let seconds = since_epoch.map_or(0, |since_epoch| since_epoch.as_secs());
-    UnixTime(i64::try_from(seconds).unwrap_or(i64::MAX))
-}
-
-/// `90s`, `30m`, `36h`, `21d`.
-fn duration(text: &str) -> Result<Duration, &'static str> {
-    const EXPECTED: &str = "expected a duration such as 90s, 30m, 36h or 21d";
-    let unit = match text.chars().next_back() {
-        Some('s') => 1,
-        Some('m') => 60,
-        Some('h') => 3600,
-        Some('d') => 86_400,
-        _ => return Err(EXPECTED),
-    };
-    let number = text.get(..text.len().saturating_sub(1)).unwrap_or_default();
-    let seconds = number
-        .parse::<u64>()
-        .ok()
-        .and_then(|number| number.checked_mul(unit));
-    match seconds {
-        None | Some(0) => Err(EXPECTED),
-        Some(seconds) => Ok(Duration::from_secs(seconds)),
     }
 }

@@ -15,15 +15,17 @@ use super::refusals::Refusals;
 use super::series::{FOLDED, Presence, Processes, Row, named, nameless, of, time};
 
 /// How old the last good poll of the admin interface is.
-const POLL_AGE: &str = "mtls_watch_hierarchy_poll_age_seconds";
+pub(super) const POLL_AGE: &str = "mtls_watch_hierarchy_poll_age_seconds";
 /// When the module last ran by itself.
-const LAST_TICK: &str = "mtls_watch_last_tick_timestamp_seconds";
+pub(super) const LAST_TICK: &str = "mtls_watch_last_tick_timestamp_seconds";
 
 /// A proxy, as far as its metrics tell.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Proxy {
     /// As named on the command line.
     pub(super) name: String,
+    /// How many proxies it stands for: of many that say the same, one is judged.
+    pub(super) count: usize,
     /// Why nothing is known of its hierarchy; `None`: it is known.
     pub(super) blind: Option<Blind>,
     /// Its trust bundles.
@@ -121,6 +123,7 @@ impl Proxy {
         let is_gone = |row: &&Row<'_>| row.presence == Presence::Gone;
         let mut proxy = Self {
             name: name.to_owned(),
+            count: 1,
             blind: blind(samples, now, stale),
             bundles: bundles(samples, &rows, now),
             chains: chains(samples, &rows, now),

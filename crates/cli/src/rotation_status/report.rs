@@ -64,6 +64,8 @@ pub(super) struct Warning {
 pub(super) struct ProxyRow {
     /// As named on the command line.
     pub(super) name: String,
+    /// How many proxies it stands for.
+    pub(super) count: usize,
     /// Why nothing is known of its hierarchy.
     pub(super) unknown: Option<&'static str>,
     /// Handshakes refused for `unknown_ca` since the proxy started.
@@ -189,6 +191,7 @@ fn columns(fleet: &Fleet, only: &[String]) -> Vec<String> {
 fn proxy_row(fleet: &Fleet, proxy: &Proxy, cas: &[String]) -> ProxyRow {
     ProxyRow {
         name: proxy.name.clone(),
+        count: proxy.count,
         unknown: proxy.blind.map(|blind| blind.as_str()),
         unknown_ca_failures: proxy.unknown_ca_failures(),
         refusals: proxy.refusals,
@@ -247,7 +250,7 @@ fn ca_row(fleet: &Fleet, ca: &str) -> CaRow {
             .map(str::to_owned)
             .collect(),
         state: State::of(ca, fleet),
-        in_bundles: bundles.count(),
+        in_bundles: bundles.map(|proxy| proxy.count).sum(),
         signs_leaves_of: signs_leaves_of(fleet, ca),
         last_seen: fleet.last_seen(ca).map(|at| at.0),
     }

@@ -129,13 +129,15 @@ fn ca_lines(report: &Report) -> Vec<Line> {
         .proxies
         .iter()
         .filter(|proxy| proxy.unknown.is_none())
-        .count();
+        .map(|proxy| proxy.count)
+        .sum();
     lines.extend(report.cas.iter().map(|ca| ca_line(ca, report, known)));
     lines
 }
 
 fn ca_line(ca: &CaRow, report: &Report, known: usize) -> Line {
-    let of = match report.proxies.len().saturating_sub(known) {
+    let all: usize = report.proxies.iter().map(|proxy| proxy.count).sum();
+    let of = match all.saturating_sub(known) {
         0 => format!("{} of {known}", ca.in_bundles),
         unknown => format!("{} of {known}, {unknown} unknown", ca.in_bundles),
     };

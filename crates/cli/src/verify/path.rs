@@ -192,9 +192,9 @@ impl Path<'_> {
     /// `check_chain_extensions`, which looks at what the peer sent only.
     fn check_extensions(&self, direction: Direction) -> Result<(), Refusal> {
         let is_client = direction == Direction::Inbound;
-        let (purpose, missing) = match is_client {
-            true => (CLIENT_AUTH, Reason::ClientAuthMissing),
-            false => (SERVER_AUTH, Reason::ServerAuthMissing),
+        let (purpose, name, missing) = match is_client {
+            true => (CLIENT_AUTH, "clientAuth", Reason::ClientAuthMissing),
+            false => (SERVER_AUTH, "serverAuth", Reason::ServerAuthMissing),
         };
         let mut below = 0;
         for (depth, certificate) in self.certificates.iter().take(self.untrusted).enumerate() {
@@ -208,10 +208,7 @@ impl Path<'_> {
                 return refuse(Reason::KeyUsage, detail.to_owned());
             }
             if !certificate.allows_purpose(purpose) {
-                return refuse(
-                    missing,
-                    format!("extendedKeyUsage does not allow {purpose}"),
-                );
+                return refuse(missing, format!("extendedKeyUsage does not allow {name}"));
             }
             if depth == 0 && !certificate.allows_handshake(is_client) {
                 let detail = "keyUsage does not allow digitalSignature";
@@ -242,7 +239,8 @@ impl Path<'_> {
                 let detail = format!("not valid before {}", certificate.not_before);
                 return Err(self.refusal(Reason::NotYetValid, depth, detail));
             }
-            if now > certificate.not_after {
+            // BoringSSL's validity ends before that second (`X509_cmp_time_posix`), RFC 5280's with it.
+            if now >= certificate.not_after {
                 let detail = format!("expired at {}", certificate.not_after);
                 return Err(self.refusal(Reason::Expired, depth, detail));
             }

@@ -1,6 +1,7 @@
 //! The commands, run.
 
 mod cli;
+mod diagnose;
 mod inputs;
 mod relabel;
 

@@ -76,6 +76,20 @@ fn label(key: &str, value: &str) -> String {
     format!("{key}=\"{value}\"")
 }
 
+/// The command to try on these sidecars, while they are up, and on one's own.
+pub fn command(mesh: &Mesh, style: Style) -> Result<String> {
+    let mut text = style.bold("To find out why a handshake fails (docs/diagnose.md)") + "\n";
+    let sidecars = mesh.sidecars().into_iter();
+    let urls: Vec<String> = sidecars.map(|it| url(it, "")).collect();
+    writeln!(text, "  make cli; with KEEP=1 these two stay up:")?;
+    writeln!(
+        text,
+        "  target/release/mtls-watch diagnose {}",
+        urls.join(" ")
+    )?;
+    Ok(text)
+}
+
 /// What there is to do while everything stays up, with the certificate of `client` as an example.
 pub fn instructions(mesh: &Mesh, directory: &Path, client: &str, style: Style) -> Result<String> {
     let mut text = style.bold("All is up until Ctrl-C") + "\n";

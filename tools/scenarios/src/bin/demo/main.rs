@@ -65,6 +65,7 @@ fn run() -> Result<bool> {
     let mesh = Mesh::start(servers, directory.path(), &progress)?;
     let peers_are_good = show_peers(&mesh, &pki, &workloads, &progress)?;
     let failures_are_good = show_failures(&mesh, &cases, &progress)?;
+    print(&further::command(&mesh, Style::of_stdout())?)?;
     if env::var_os("KEEP").is_some_and(|keep| !keep.is_empty() && keep != "0") {
         keep_up(&mesh, &workloads, directory.path())?;
     }
