@@ -170,6 +170,11 @@ rules-cost: ## What the alert rules cost a Prometheus with 8,000 proxies: second
 	@$(PYTHON) tools/fetch prometheus
 	$(PYTHON) tools/rules-cost
 
+.PHONY: soak-alerts
+soak-alerts: ## A simulated week of eight issuers under the alert rules: nothing fires, and a stalled rotation is told (four minutes)
+	@$(PYTHON) tools/fetch prometheus
+	FULL=1 $(CARGO) test --quiet --test monitoring simulation
+
 .PHONY: hostile
 hostile: build envoy ## Hostile peers in full numbers: 50,000 trusted certificates, 10,500 refused ones; prints the figures
 	FULL=1 $(CARGO) test --quiet --test envoy --test failures -- --nocapture --test-threads 1 crowd:: hostile:: strangers::
