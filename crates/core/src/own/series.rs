@@ -9,16 +9,16 @@ use super::places::Places;
 use super::public::is_public;
 use super::secret::{Dates, FullCertificate, OwnCertificate, Role, Secret};
 use super::succession::InUse;
-use super::{directory, signing};
+use super::{directory, revocation, signing};
 use crate::hash::HashMap;
 use crate::host::{Host, MetricKind, Version};
 use crate::metrics::admission::OTHER;
 use crate::metrics::counters::{Counter, Registry};
 use crate::metrics::name;
 use crate::metrics::{
-    self, Ca, Certificate, Identity, OWN_FINDINGS, OWN_ISSUER, OWN_NOT_AFTER, OWN_NOT_BEFORE,
-    OWN_PRESENT, OWN_ROTATION_MARGIN, OWN_ROTATIONS, OWN_TRUST_ANCHOR, OwnLabels, ReadResult,
-    TRUST_BUNDLE_CA,
+    self, Ca, Certificate, Identity, OWN_CRL_NEXT_UPDATE, OWN_CRL_NUMBER, OWN_CRL_THIS_UPDATE,
+    OWN_FINDINGS, OWN_ISSUER, OWN_NOT_AFTER, OWN_NOT_BEFORE, OWN_PRESENT, OWN_ROTATION_MARGIN,
+    OWN_ROTATIONS, OWN_TRUST_ANCHOR, OwnLabels, ReadResult, TRUST_BUNDLE_CA,
 };
 use crate::policy::{self, Judgement};
 use crate::terms::Source;
@@ -78,6 +78,7 @@ pub(super) fn update(
     for row in &rows {
         row.write(&mut passing);
     }
+    hierarchy.write_revocation(&rows, thresholds, now, &mut passing);
     for secret in secrets.iter().filter(|it| it.role == Role::Unknown) {
         let label = hierarchy.label(secret);
         let labels = (None, metrics::Secret(&label), Finding::SecretWarming);
@@ -285,8 +286,11 @@ impl<'a> Hierarchy<'a> {
         secret: &'a Secret,
         member: &Member,
         full: &FullCertificate,
-        findings: Findings,
+        mut findings: Findings,
     ) -> Row<'a> {
+        if revocation::is_revoked(&full.facts, &self.bundles) {
+            findings.insert(Finding::RevokedOwn);
+        }
         let (not_before, not_after) = (full.facts.not_before, full.facts.not_after);
         let is_ca = member.layer != Layer::Workload;
         Row {
@@ -397,6 +401,46 @@ impl<'a> Hierarchy<'a> {
             certificate,
         };
         facts(bundle.full()).into_iter().map(member).collect()
+    }
+
+    /// The revocation lists that Envoy goes by.
+    #[inline(never)]
+    fn write_revocation(
+        &self,
+        rows: &[Row<'_>],
+        thresholds: &Thresholds,
+        now: UnixTime,
+        passing: &mut Values,
+    ) {
+        for bundle in &self.bundles {
+            let label = self.label(bundle);
+            let has_place = |row: &Row<'_>| row.secret == label && !row.is_folded;
+            let secret = metrics::Secret(match rows.iter().any(has_place) {
+                true => &label,
+                false => OTHER,
+            });
+            for list in revocation::in_force(&bundle.revocation_lists, now) {
+                if let Some(finding) = revocation::finding(list, thresholds, now) {
+                    passing.add(OWN_FINDINGS.series((None, secret, finding)), 1);
+                }
+                if secret.0 == OTHER {
+                    continue;
+                }
+                let ca = list.issuer_ca();
+                let labels = (secret, Ca(&ca));
+                let next_update = list.next_update.map(UnixTime::gauge);
+                let this_update = Some(list.this_update.gauge());
+                for (metric, value) in [
+                    (&OWN_CRL_NEXT_UPDATE, next_update),
+                    (&OWN_CRL_THIS_UPDATE, this_update),
+                    (&OWN_CRL_NUMBER, list.number),
+                ] {
+                    if let Some(value) = value {
+                        passing.set(metric.series(labels), value);
+                    }
+                }
+            }
+        }
     }
 
     fn rank(&self, secret: &Secret, layer: Layer, certificate: &FullCertificate) -> Rank {
