@@ -154,8 +154,9 @@ fn a_worker_with_traffic_leaves_the_polls_to_one_without() -> Result<()> {
     answer(&mut busy, &json!({}))?;
     proxy.advance(TICK);
     assert_eq!((asks(&mut busy)?, asks(&mut idle)?), (true, false));
+    proxy.advance(TICK / 2);
     busy.exchange(&Attributes::http().client(&Certificate::workload(PROXY)))?;
-    proxy.advance(TICK);
+    proxy.advance(TICK / 2);
     busy.tick()?;
     assert!(asks(&mut idle)?);
     for _ in 0..4 {

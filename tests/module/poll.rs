@@ -1,6 +1,7 @@
 //! What a poll costs in a large mesh. While a reply is read its thread does nothing else.
 
 use mtls_watch_x509::describe::serial_number;
+use mtls_watch_x509::{Certificate, parse};
 use serde_json::json;
 use testbed::Ca;
 use testbed::pki::to_pem;
@@ -20,10 +21,15 @@ const MEGABYTES: usize = 10;
 fn context(ca: &Ca, leaf: &[u8]) -> String {
     let certificate = |der: &[u8], name: &str| {
         let serial = serial_number(der).expect("a serial number");
+        let Certificate {
+            not_before,
+            not_after,
+            ..
+        } = parse(der).expect("a certificate");
         format!(
             "    {{\n     \"path\": \"\\u003cinline\\u003e\",\n     \"serial_number\": \"{serial}\",\n     \
              \"subject_alt_names\": [{name}],\n     \"days_until_expiration\": \"3649\",\n     \
-             \"valid_from\": \"2026-11-20T13:59:57Z\",\n     \"expiration_time\": \"2036-11-17T13:59:57Z\"\n    }}"
+             \"valid_from\": \"{not_before}\",\n     \"expiration_time\": \"{not_after}\"\n    }}"
         )
     };
     let name = format!("\n      {{\n       \"uri\": \"{PROXY}\"\n      }}\n     ");

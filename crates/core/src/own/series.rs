@@ -412,7 +412,8 @@ impl<'a> Hierarchy<'a> {
         now: UnixTime,
         passing: &mut Values,
     ) {
-        for bundle in &self.bundles {
+        let has_lists = |bundle: &&&'a Secret| !bundle.revocation_lists.is_empty();
+        for bundle in self.bundles.iter().filter(has_lists) {
             let label = self.label(bundle);
             let has_place = |row: &Row<'_>| row.secret == label && !row.is_folded;
             let secret = metrics::Secret(match rows.iter().any(has_place) {
