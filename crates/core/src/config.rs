@@ -5,19 +5,37 @@
 
 mod error;
 mod reader;
-mod value;
 
 use mtls_watch_x509::time::Seconds;
-use serde::Deserialize;
+use strum::{IntoStaticStr, VariantArray};
 
-use crate::terms::threshold::{Bound, Bounds};
+use crate::host::TICK;
+use crate::terms::threshold::{Bound, Bounds, parse_duration};
 use crate::terms::{
     Acceptance, Finding, Findings, IdentityForm, Layer, Source, Threshold, Thresholds,
 };
 use reader::{Field, Reader};
-use value::{Count, Duration, HeaderName, Interval, Name, Word};
 
 pub use error::{ConfigError, ConfigErrors, MAX_ERRORS, Problem};
+
+/// Most identities that may be given a series of their own.
+const MAX_COUNT: u32 = 100_000;
+
+const DURATION: &str = "a duration such as \"90s\", \"30m\", \"36h\" or \"21d\"";
+
+/// Headers by which a message finds its way and its end. With a flag in place of one no request gets through.
+const HTTP_HEADERS: [&str; 10] = [
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
 
 /// Everything an operator can set. [`Config::default`] is what an empty configuration means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,8 +111,8 @@ pub struct Flag {
 }
 
 /// The keys of a configuration.
-#[derive(Clone, Copy, PartialEq, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, PartialEq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 enum Setting {
     Thresholds,
     IdentitySeries,
@@ -109,40 +127,30 @@ enum Setting {
     LogRepeat,
 }
 
-/// The keys of `thresholds`: [`Layer`] by name.
-#[derive(Clone, Copy, PartialEq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum LayerKey {
-    Workload,
-    IssuingCa,
-    IntermediateCa,
-    RootCa,
-}
-
-#[derive(Clone, Copy, PartialEq, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, PartialEq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 enum ThresholdKey {
     Warning,
     Critical,
 }
 
-#[derive(Clone, Copy, PartialEq, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, PartialEq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 enum HierarchyKey {
     AdminCluster,
     Interval,
 }
 
-#[derive(Clone, Copy, PartialEq, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, PartialEq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 enum IgnoreKey {
     Finding,
     IdentityPrefix,
     Layer,
 }
 
-#[derive(Clone, Copy, PartialEq, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, PartialEq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 enum FlagKey {
     RequestHeader,
     ResponseHeader,
@@ -173,61 +181,56 @@ impl Config {
     }
 
     fn apply(&mut self, reader: &mut Reader, root: &Field<'_>) {
-        for (key, field) in reader.members(root).unwrap_or_default() {
+        for (key, field) in reader.members(root, Setting::VARIANTS).unwrap_or_default() {
             match key {
                 Setting::Thresholds => read_thresholds(reader, &field, &mut self.thresholds),
                 Setting::IdentitySeries => {
-                    if let Some(Count(count)) = reader.value(&field) {
-                        self.identity_series = count;
-                    }
+                    assign(&mut self.identity_series, reader.count(&field, MAX_COUNT));
                 }
                 Setting::CertificateSources => {
-                    if let Some(sources) = read_sources(reader, &field) {
-                        self.certificate_sources = sources;
-                    }
+                    assign(&mut self.certificate_sources, read_sources(reader, &field));
                 }
                 Setting::FilterStateKey => {
-                    if let Some(Name(name)) = reader.value(&field) {
-                        self.filter_state_key = name;
-                    }
+                    assign(&mut self.filter_state_key, read_name(reader, &field));
                 }
                 Setting::StripXfccCertificates => {
-                    if let Some(strip) = reader.value(&field) {
-                        self.strip_xfcc_certificates = strip;
-                    }
+                    assign(&mut self.strip_xfcc_certificates, reader.boolean(&field));
                 }
                 Setting::Hierarchy => self.hierarchy = read_hierarchy(reader, &field),
                 Setting::Identity => {
-                    if let Some(Word(form)) = reader.value(&field) {
-                        self.identity = form;
-                    }
+                    assign(
+                        &mut self.identity,
+                        reader.word(&field, IdentityForm::VARIANTS),
+                    );
                 }
-                Setting::Ignore => {
-                    if let Some(ignore) = read_ignore(reader, &field) {
-                        self.ignore = ignore;
-                    }
-                }
+                Setting::Ignore => assign(&mut self.ignore, read_ignore(reader, &field)),
                 Setting::Flag => read_flag(reader, &field, &mut self.flag),
                 Setting::Deny => {
-                    if let Some(findings) = reader.words::<Finding>(&field) {
-                        self.deny = findings.into_iter().collect();
-                    }
+                    let findings = reader.words(&field, Finding::ALL);
+                    let findings = findings.map(|findings| findings.into_iter().collect());
+                    assign(&mut self.deny, findings);
                 }
                 Setting::LogRepeat => {
-                    if let Some(Duration(repeat)) = reader.value(&field) {
-                        self.log_repeat = repeat;
-                    }
+                    let repeat = reader.parsed(&field, DURATION, parse_duration);
+                    assign(&mut self.log_repeat, repeat);
                 }
             }
         }
     }
 }
 
+/// What cannot be read keeps its default.
+fn assign<T>(setting: &mut T, read: Option<T>) {
+    if let Some(value) = read {
+        *setting = value;
+    }
+}
+
 // Not inlined: the largest function sets the memory that the module takes to compile.
 #[inline(never)]
 fn read_thresholds(reader: &mut Reader, field: &Field<'_>, thresholds: &mut Thresholds) {
-    for (key, field) in reader.members(field).unwrap_or_default() {
-        read_threshold(reader, &field, thresholds.of_mut(layer_of(key)));
+    for (layer, field) in reader.members(field, Layer::ALL).unwrap_or_default() {
+        read_threshold(reader, &field, thresholds.of_mut(layer));
     }
 }
 
@@ -235,7 +238,8 @@ fn read_thresholds(reader: &mut Reader, field: &Field<'_>, thresholds: &mut Thre
 fn read_threshold(reader: &mut Reader, field: &Field<'_>, threshold: &mut Threshold) {
     let mut written = threshold.clone();
     let mut blamed = None;
-    for (key, field) in reader.members(field).unwrap_or_default() {
+    let members = reader.members(field, ThresholdKey::VARIANTS);
+    for (key, field) in members.unwrap_or_default() {
         let Some(bounds) = read_bounds(reader, &field) else {
             continue;
         };
@@ -258,32 +262,44 @@ fn read_threshold(reader: &mut Reader, field: &Field<'_>, threshold: &mut Thresh
 
 #[inline(never)]
 fn read_bounds(reader: &mut Reader, field: &Field<'_>) -> Option<Bounds> {
-    let list: Vec<Bound> = match field.is_list() {
-        true => reader.list(field)?,
-        false => vec![reader.value(field)?],
-    };
-    if list.is_empty() {
-        reader.report(field, Problem::expected("at least one bound"));
-        return None;
-    }
     let mut bounds = Bounds {
         duration: None,
         share: None,
     };
-    for bound in list {
-        bounds.add(bound);
+    if !field.is_list() {
+        bounds.add(read_bound(reader, field)?);
+        return Some(bounds);
+    }
+    let items = reader.items(field)?;
+    if items.is_empty() {
+        reader.expected(field, "at least one bound");
+        return None;
+    }
+    for item in items {
+        bounds.add(read_bound(reader, &item)?);
     }
     Some(bounds)
 }
 
+fn read_bound(reader: &mut Reader, field: &Field<'_>) -> Option<Bound> {
+    let expected = "a duration such as \"21d\" or a share of the lifetime such as \"25%\"";
+    reader.parsed(field, expected, Bound::parse)
+}
+
 #[inline(never)]
 fn read_sources(reader: &mut Reader, field: &Field<'_>) -> Option<Vec<Source>> {
-    let sources = reader.words(field)?;
+    let sources = reader.words(field, &Source::CONFIGURABLE)?;
     if sources.is_empty() {
-        reader.report(field, Problem::expected("at least one certificate source"));
+        reader.expected(field, "at least one certificate source");
         return None;
     }
     Some(sources)
+}
+
+fn read_name(reader: &mut Reader, field: &Field<'_>) -> Option<String> {
+    reader.parsed(field, "a name that is not empty", |text| {
+        (!text.is_empty()).then(|| text.to_owned())
+    })
 }
 
 #[inline(never)]
@@ -292,21 +308,24 @@ fn read_hierarchy(reader: &mut Reader, field: &Field<'_>) -> Option<Hierarchy> {
         return None;
     }
     let mut hierarchy = Hierarchy::default();
-    for (key, field) in reader.members(field)? {
+    for (key, field) in reader.members(field, HierarchyKey::VARIANTS)? {
         match key {
             HierarchyKey::AdminCluster => {
-                if let Some(Name(name)) = reader.value(&field) {
-                    hierarchy.admin_cluster = name;
-                }
+                assign(&mut hierarchy.admin_cluster, read_name(reader, &field));
             }
             HierarchyKey::Interval => {
-                if let Some(Interval(interval)) = reader.value(&field) {
-                    hierarchy.interval = interval;
-                }
+                assign(&mut hierarchy.interval, read_interval(reader, &field));
             }
         }
     }
     Some(hierarchy)
+}
+
+/// Polls are made at a tick.
+fn read_interval(reader: &mut Reader, field: &Field<'_>) -> Option<Seconds> {
+    reader.parsed(field, "a duration of at least \"5s\"", |text| {
+        parse_duration(text).filter(|interval| *interval >= TICK)
+    })
 }
 
 #[inline(never)]
@@ -320,59 +339,56 @@ fn read_ignore(reader: &mut Reader, field: &Field<'_>) -> Option<Vec<Acceptance>
 
 #[inline(never)]
 fn read_acceptance(reader: &mut Reader, field: &Field<'_>) -> Option<Acceptance> {
-    let members = reader.members(field)?;
+    let members = reader.members(field, IgnoreKey::VARIANTS)?;
     let (mut finding, mut layer) = (None, None);
-    let mut identity_prefix = String::new();
+    let mut identity_prefix = Some(String::new());
     let mut is_whole = true;
     for (key, field) in members {
-        let read = match key {
+        is_whole &= match key {
             IgnoreKey::Finding => {
-                finding = reader.value(&field).map(|Word(finding)| finding);
+                finding = reader.word(&field, Finding::ALL);
                 finding.is_some()
             }
             IgnoreKey::IdentityPrefix => {
-                let prefix = reader.value(&field);
-                let read = prefix.is_some();
-                identity_prefix = prefix.unwrap_or_default();
-                read
+                identity_prefix = reader.parsed(&field, "a text", |text| Some(text.to_owned()));
+                identity_prefix.is_some()
             }
             IgnoreKey::Layer => {
-                let key = reader.value(&field).map(|Word(key)| layer_of(key));
-                layer = key;
-                key.is_some()
+                layer = reader.word(&field, Layer::ALL);
+                layer.is_some()
             }
         };
-        is_whole &= read;
     }
     if is_whole && finding.is_none() {
-        reader.report(field, Problem::expected("the key finding"));
+        reader.expected(field, "the key finding");
     }
     // Without what is wrong it would accept more than is meant.
     is_whole.then_some(Acceptance {
         finding: finding?,
-        identity_prefix,
+        identity_prefix: identity_prefix?,
         layer,
     })
 }
 
-const fn layer_of(key: LayerKey) -> Layer {
-    match key {
-        LayerKey::Workload => Layer::Workload,
-        LayerKey::IssuingCa => Layer::IssuingCa,
-        LayerKey::IntermediateCa => Layer::IntermediateCa,
-        LayerKey::RootCa => Layer::RootCa,
-    }
-}
-
 #[inline(never)]
 fn read_flag(reader: &mut Reader, field: &Field<'_>, flag: &mut Flag) {
-    for (key, field) in reader.members(field).unwrap_or_default() {
+    let members = reader.members(field, FlagKey::VARIANTS);
+    for (key, field) in members.unwrap_or_default() {
         let header = match key {
             FlagKey::RequestHeader => &mut flag.request_header,
             FlagKey::ResponseHeader => &mut flag.response_header,
         };
-        if let Some(HeaderName(name)) = reader.value(&field) {
-            *header = name;
-        }
+        assign(header, read_header(reader, &field));
     }
+}
+
+/// A header's name (RFC 9110, section 5.1), in the lower case of HTTP/2; empty: none.
+fn read_header(reader: &mut Reader, field: &Field<'_>) -> Option<Option<String>> {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    let expected = "a header name that is not HTTP's own, or \"\" for none";
+    reader.parsed(field, expected, |text| {
+        let name = text.to_ascii_lowercase();
+        let is_free = name.bytes().all(is_token) && !HTTP_HEADERS.contains(&&*name);
+        is_free.then(|| Some(name).filter(|name| !name.is_empty()))
+    })
 }

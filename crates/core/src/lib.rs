@@ -30,6 +30,7 @@ pub mod handshake;
 pub mod hash;
 pub mod host;
 pub mod inspector;
+mod json;
 pub mod metrics;
 pub mod own;
 pub mod policy;

@@ -39,12 +39,6 @@ pub enum Problem {
     More(usize),
 }
 
-impl Problem {
-    pub(super) fn expected(what: &str) -> Self {
-        Self::Expected(format!("expected {what}"))
-    }
-}
-
 impl ConfigError {
     pub(super) fn new(path: &str, value: &str, problem: Problem) -> Self {
         Self {

@@ -3,16 +3,14 @@
 //! A value stays the text that it is until its type is known. So it is quoted as it was written, and a
 //! key that is given twice is seen.
 
+use std::borrow::Cow;
 use std::fmt;
 
-use serde::Deserialize;
-use serde::de::value::{Error as KeyError, StrDeserializer};
-use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
-use serde_path_to_error::{Path, Segment};
 
 use super::error::{ConfigError, MAX_ERRORS, Problem, quote};
-use super::value::Word;
+use crate::json::Value;
 
 /// A value, and the way to it.
 pub(super) struct Field<'a> {
@@ -34,26 +32,6 @@ impl<'a> Field<'a> {
         Self {
             path: format!("{}{separator}{}", self.path, quote(key)),
             json: json.get(),
-        }
-    }
-
-    fn item(&self, index: usize) -> Self {
-        let items: Vec<&RawValue> =
-            serde_json::from_slice(self.json.as_bytes()).unwrap_or_default();
-        Self {
-            path: format!("{}[{index}]", self.path),
-            json: items.get(index).map_or("", |item| item.get()),
-        }
-    }
-
-    /// The item of a list that a path in the list leads to.
-    fn at(&self, path: &Path) -> Self {
-        match path.iter().next() {
-            Some(Segment::Seq { index }) => self.item(*index),
-            _ => Self {
-                path: self.path.clone(),
-                json: self.json,
-            },
         }
     }
 }
@@ -85,87 +63,156 @@ impl Reader {
         }
     }
 
-    /// The members of an object. A key that is unknown, or given twice, is an error and not among them.
-    // Not inlined: the largest function sets the memory that the module takes to compile.
-    #[inline(never)]
-    pub(super) fn members<'a, K: DeserializeOwned + PartialEq>(
+    /// The members of an object, each of which has one of these keys.
+    pub(super) fn members<'a, K: Copy + Into<&'static str>>(
         &mut self,
         object: &Field<'a>,
+        keys: &[K],
     ) -> Option<Vec<(K, Field<'a>)>> {
+        let fields = self.fields(object, &names(keys))?.into_iter();
+        let of_key = |(place, field)| Some((*keys.get(place)?, field));
+        Some(fields.filter_map(of_key).collect())
+    }
+
+    /// The members of an object, each with the place of its key among these. A key that is unknown, or given twice,
+    /// is an error and not among them.
+    #[inline(never)]
+    fn fields<'a>(
+        &mut self,
+        object: &Field<'a>,
+        keys: &[&'static str],
+    ) -> Option<Vec<(usize, Field<'a>)>> {
+        let Ok(Members(written)) = serde_json::from_slice(object.json.as_bytes()) else {
+            self.expected(object, "an object");
+            return None;
+        };
         // Of a key that is given twice no field is left: neither is known to be the one that is meant.
-        let mut members: Vec<(K, Option<Field<'a>>)> = Vec::new();
-        for (key, json) in self.value::<Members<'_>>(object)?.0 {
+        let mut fields: Vec<(usize, Option<Field<'a>>)> = Vec::new();
+        for (key, json) in written {
             let field = object.member(&key, json);
-            let key: Result<K, KeyError> = K::deserialize(StrDeserializer::new(&key));
-            match key {
-                Err(error) => self.report(&field, Problem::UnknownKey(expectation(&error))),
-                Ok(key) => match members.iter_mut().find(|(known, _)| *known == key) {
-                    Some((_, first)) => {
-                        *first = None;
-                        self.report(&field, Problem::KeyRepeated);
-                    }
-                    None => members.push((key, Some(field))),
-                },
+            let Some(place) = keys.iter().position(|known| **known == *key) else {
+                self.report(&field, Problem::UnknownKey(one_of(keys)));
+                continue;
+            };
+            match fields.iter_mut().find(|(known, _)| *known == place) {
+                Some((_, first)) => {
+                    *first = None;
+                    self.report(&field, Problem::KeyRepeated);
+                }
+                None => fields.push((place, Some(field))),
             }
         }
-        let members = members.into_iter();
+        let once = fields
+            .into_iter()
+            .filter_map(|(place, field)| Some((place, field?)));
+        Some(once.collect())
+    }
+
+    /// The items of a list.
+    #[inline(never)]
+    pub(super) fn items<'a>(&mut self, list: &Field<'a>) -> Option<Vec<Field<'a>>> {
+        let Ok(items) = serde_json::from_slice::<Vec<&RawValue>>(list.json.as_bytes()) else {
+            self.expected(list, "a list");
+            return None;
+        };
+        let at = |(index, item): (usize, &'a RawValue)| Field {
+            path: format!("{}[{index}]", list.path),
+            json: item.get(),
+        };
+        Some(items.into_iter().enumerate().map(at).collect())
+    }
+
+    /// Some of these words, each at most once.
+    pub(super) fn words<T: Copy + Into<&'static str>>(
+        &mut self,
+        list: &Field<'_>,
+        words: &[T],
+    ) -> Option<Vec<T>> {
+        let places = self.places(list, &names(words))?.into_iter();
         Some(
-            members
-                .filter_map(|(key, field)| Some((key, field?)))
+            places
+                .filter_map(|place| words.get(place).copied())
                 .collect(),
         )
     }
 
-    /// Words, each at most once.
     #[inline(never)]
-    pub(super) fn words<T: DeserializeOwned + PartialEq>(
-        &mut self,
-        field: &Field<'_>,
-    ) -> Option<Vec<T>> {
-        let mut words = Vec::new();
-        for (index, Word(word)) in self.list(field)?.into_iter().enumerate() {
-            if words.contains(&word) {
-                self.report(&field.item(index), Problem::WordRepeated);
+    fn places(&mut self, list: &Field<'_>, words: &[&'static str]) -> Option<Vec<usize>> {
+        let mut places = Vec::new();
+        for item in self.items(list)? {
+            let place = self.place(&item, words)?;
+            if places.contains(&place) {
+                self.report(&item, Problem::WordRepeated);
                 return None;
             }
-            words.push(word);
+            places.push(place);
         }
-        Some(words)
+        Some(places)
+    }
+
+    /// One of these words.
+    pub(super) fn word<T: Copy + Into<&'static str>>(
+        &mut self,
+        field: &Field<'_>,
+        words: &[T],
+    ) -> Option<T> {
+        let place = self.place(field, &names(words))?;
+        words.get(place).copied()
     }
 
     #[inline(never)]
-    pub(super) fn list<'a, T: Deserialize<'a>>(&mut self, field: &Field<'a>) -> Option<Vec<T>> {
-        if !field.is_list() {
-            self.report(field, Problem::expected("a list"));
-            return None;
+    fn place(&mut self, field: &Field<'_>, words: &[&'static str]) -> Option<usize> {
+        let place = text(field).and_then(|text| words.iter().position(|word| **word == *text));
+        if place.is_none() {
+            self.report(field, Problem::Expected(one_of(words)));
         }
-        let mut json = serde_json::Deserializer::from_slice(field.json.as_bytes());
-        let list = serde_path_to_error::deserialize(&mut json);
-        list.map_err(|error| self.wrong(&field.at(error.path()), error.inner()))
-            .ok()
+        place
     }
 
-    /// The items of a list, each still a text.
-    #[inline(never)]
-    pub(super) fn items<'a>(&mut self, field: &Field<'a>) -> Option<Vec<Field<'a>>> {
-        let items: Vec<&'a RawValue> = self.list(field)?;
-        let items = items.into_iter().enumerate();
-        let at = |(index, item): (usize, &'a RawValue)| Field {
-            path: format!("{}[{index}]", field.path),
-            json: item.get(),
-        };
-        Some(items.map(at).collect())
+    /// A text that is read in this way; what is expected, if it cannot be.
+    pub(super) fn parsed<T>(
+        &mut self,
+        field: &Field<'_>,
+        expected: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Option<T> {
+        let value = text(field).and_then(|text| parse(&text));
+        if value.is_none() {
+            self.expected(field, expected);
+        }
+        value
     }
 
-    #[inline(never)]
-    pub(super) fn value<'a, T: Deserialize<'a>>(&mut self, field: &Field<'a>) -> Option<T> {
-        let value = serde_json::from_slice(field.json.as_bytes());
-        value.map_err(|error| self.wrong(field, &error)).ok()
+    pub(super) fn boolean(&mut self, field: &Field<'_>) -> Option<bool> {
+        match field.json {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => {
+                self.expected(field, "true or false");
+                None
+            }
+        }
     }
 
-    #[inline(never)]
-    fn wrong(&mut self, field: &Field<'_>, error: &serde_json::Error) {
-        self.report(field, Problem::Expected(expectation(error)));
+    /// A whole number up to `maximum`.
+    #[expect(clippy::as_conversions, reason = "it is within the range")]
+    pub(super) fn count(&mut self, field: &Field<'_>, maximum: u32) -> Option<usize> {
+        // A configuration that came through a protobuf Struct has only doubles.
+        match Value::read(field.json.as_bytes()) {
+            Ok(Value::Number(number))
+                if (0.0..=f64::from(maximum)).contains(&number) && number.fract() == 0.0 =>
+            {
+                Some(number as usize)
+            }
+            _ => {
+                self.expected(field, &format!("a whole number from 0 to {maximum}"));
+                None
+            }
+        }
+    }
+
+    pub(super) fn expected(&mut self, field: &Field<'_>, what: &str) {
+        self.report(field, Problem::Expected(format!("expected {what}")));
     }
 
     #[inline(never)]
@@ -188,20 +235,22 @@ impl Reader {
     }
 }
 
-/// What the parser expected. It quotes the value before that, and says the place in it after that: the
-/// error has both already.
-fn expectation(error: &dyn fmt::Display) -> String {
-    let text = error.to_string();
-    let (_, expected) = cut_at_last(&text, "expected ").unwrap_or(("", &text));
-    let (expectation, _) = cut_at_last(expected, " at line ").unwrap_or((expected, ""));
-    expectation.to_owned()
+fn names<T: Copy + Into<&'static str>>(words: &[T]) -> Vec<&'static str> {
+    words.iter().map(|word| (*word).into()).collect()
 }
 
-/// Cuts before the last `word`. The standard library's search for a word has places that could panic.
-fn cut_at_last<'a>(text: &'a str, word: &str) -> Option<(&'a str, &'a str)> {
-    let cuts = text.char_indices().rev();
-    let mut cuts = cuts.filter_map(|(index, _)| text.split_at_checked(index));
-    cuts.find(|(_, rest)| rest.starts_with(word))
+fn text<'a>(field: &Field<'a>) -> Option<Cow<'a, str>> {
+    match Value::read(field.json.as_bytes()) {
+        Ok(Value::Text(text)) => Some(text),
+        _ => None,
+    }
+}
+
+fn one_of(words: &[&str]) -> String {
+    match words {
+        [first, second] => format!("expected `{first}` or `{second}`"),
+        _ => format!("expected one of `{}`", words.join("`, `")),
+    }
 }
 
 /// An object as it is written.

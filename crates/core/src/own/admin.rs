@@ -17,8 +17,8 @@ use mtls_watch_x509::crl::RevocationList;
 use mtls_watch_x509::pem::{self, PemError};
 
 use super::parts::{self, Body, Wanted, Whole};
-use super::value::{Unexpected, Value};
 use crate::hash::{HashMap, Keyed};
+use crate::json::{Unexpected, Value};
 
 pub use super::reply::{MAX_REPLY_BYTES, ReplyError};
 pub use super::secret::{CertificateKey, Dates, FullCertificate, OwnCertificate, Role, Secret};

@@ -17,7 +17,6 @@ pub mod secret;
 mod series;
 mod signing;
 mod succession;
-mod value;
 
 pub use directory::{Directory, DirectoryKeeper};
 pub use poller::{Poller, Reply};

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use mtls_watch_x509::chain::Member;
 use mtls_watch_x509::{hex, spiffe};
-use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
+use strum::{IntoStaticStr, VariantArray};
 
 use super::{Finding, Findings, Layer};
 
@@ -47,8 +47,8 @@ impl Acceptance {
 }
 
 /// How much of the identities of peers is shown: e-mail addresses and names are personal data.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum IdentityForm {
     /// They are shown.
     #[default]

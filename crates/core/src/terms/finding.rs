@@ -1,12 +1,10 @@
 //! What can be wrong with a certificate.
 
 use enumset::{EnumSet, EnumSetType};
-use serde::Deserialize;
 use strum::{IntoStaticStr, VariantArray};
 
 /// What is wrong, or soon will be, with one certificate.
-#[derive(Debug, Deserialize, EnumSetType, Hash, IntoStaticStr, VariantArray)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, EnumSetType, Hash, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 #[enumset(repr = "u64")]
 pub enum Finding {
@@ -53,7 +51,6 @@ pub enum Finding {
     /// A leaf without subject alternative names.
     SubjectAltNameMissing,
     /// X.509 version 1, which has no extensions. Of a root it does not matter.
-    #[serde(rename = "version_1")]
     #[strum(serialize = "version_1")]
     Version1,
     /// A client's leaf with a wildcard in a DNS SAN.

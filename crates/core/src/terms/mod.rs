@@ -7,7 +7,6 @@ mod finding;
 mod status;
 pub(crate) mod threshold;
 
-use serde::Deserialize;
 use strum::{IntoStaticStr, VariantArray};
 
 pub use acceptance::{Acceptance, IdentityForm};
@@ -63,8 +62,7 @@ impl Security {
 }
 
 /// Where a certificate was read.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Source {
     /// Envoy's own attribute (`connection.peer_certificate`, `upstream.peer_certificate`; Envoy 1.38
@@ -75,7 +73,6 @@ pub enum Source {
     /// The header `x-forwarded-client-cert`, of which only the last element is this hop's.
     Xfcc,
     /// The admin interface: this proxy's own certificates.
-    #[serde(skip_deserializing)]
     Hierarchy,
 }
 

@@ -511,6 +511,27 @@ fn a_poll_at_every_tick_is_the_shortest() {
     );
 }
 
+/// A flag in the place of one would fail every request.
+#[test]
+fn a_flag_takes_no_header_by_which_http_works() {
+    for name in [
+        "host",
+        "Content-Length",
+        "transfer-encoding",
+        "TE",
+        "upgrade",
+    ] {
+        for key in ["request_header", "response_header"] {
+            let message = complaint(json!({"flag": {key: name}}).to_string().as_bytes());
+            let start = format!("flag.{key}: {}: expected a header name", json!(name));
+            assert!(message.starts_with(&start), "{message}");
+        }
+    }
+    for name in ["hosts", "x-host", "content-length-", ""] {
+        read(&json!({"flag": {"request_header": name}}));
+    }
+}
+
 #[test]
 fn a_hierarchy_of_null_is_none() {
     assert_eq!(read(&json!({"hierarchy": null})), Config::default());

@@ -105,6 +105,10 @@ fn scalar() -> BoxedStrategy<Value> {
         "x peer",
         "X-Peer_~|",
         "x:peer",
+        "host",
+        "hosts",
+        "Content-Length",
+        "te",
         "é",
     ];
     prop_oneof![

@@ -1,4 +1,4 @@
-//! A JSON value of which texts, lists and objects matter.
+//! A JSON value.
 //!
 //! One type for all that is read: a derived `Deserialize` for each message of Envoy's takes 32 KB more of the module.
 
@@ -8,22 +8,23 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 /// A value. Texts stay where they are, unless they have escapes.
-pub(super) enum Value<'a> {
+pub(crate) enum Value<'a> {
     Text(Cow<'a, str>),
     List(Vec<Self>),
     Object(Vec<(Self, Self)>),
+    /// A whole number beyond 32 bits is infinite.
+    Number(f64),
+    Boolean,
     Null,
-    /// A number or a boolean.
-    Other,
 }
 
 /// Not JSON, or a value is of another kind than Envoy's message has there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Unexpected;
+pub(crate) struct Unexpected;
 
 impl<'a> Value<'a> {
     /// Reads a text of JSON.
-    pub(super) fn read(json: &'a [u8]) -> Result<Self, Unexpected> {
+    pub(crate) fn read(json: &'a [u8]) -> Result<Self, Unexpected> {
         serde_json::from_slice(json).map_err(|_| Unexpected)
     }
 
@@ -39,7 +40,7 @@ impl<'a> Value<'a> {
     }
 
     /// The member that is an object.
-    pub(super) fn object(&self, key: &str) -> Result<Option<&Self>, Unexpected> {
+    pub(crate) fn object(&self, key: &str) -> Result<Option<&Self>, Unexpected> {
         match self.member(key)? {
             None => Ok(None),
             Some(object @ Self::Object(_)) => Ok(Some(object)),
@@ -48,7 +49,7 @@ impl<'a> Value<'a> {
     }
 
     /// The member that is a text.
-    pub(super) fn text(&self, key: &str) -> Result<Option<&str>, Unexpected> {
+    pub(crate) fn text(&self, key: &str) -> Result<Option<&str>, Unexpected> {
         match self.member(key)? {
             None => Ok(None),
             Some(Self::Text(text)) => Ok(Some(text)),
@@ -57,7 +58,7 @@ impl<'a> Value<'a> {
     }
 
     /// The items of the member that is a list; none if there is no such member.
-    pub(super) fn list(&self, key: &str) -> Result<&[Self], Unexpected> {
+    pub(crate) fn list(&self, key: &str) -> Result<&[Self], Unexpected> {
         match self.member(key)? {
             None => Ok(&[]),
             Some(Self::List(items)) => Ok(items),
@@ -96,19 +97,21 @@ impl<'de> Visitor<'de> for Reader {
     }
 
     fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(Value::Other)
+        Ok(Value::Boolean)
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
-        Ok(Value::Other)
+    fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
+        let number = u32::try_from(number).map_or(f64::INFINITY, f64::from);
+        Ok(Value::Number(number))
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
-        Ok(Value::Other)
+    fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
+        let number = i32::try_from(number).map_or(f64::NEG_INFINITY, f64::from);
+        Ok(Value::Number(number))
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
-        Ok(Value::Other)
+    fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
+        Ok(Value::Number(number))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
