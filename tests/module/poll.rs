@@ -2,7 +2,6 @@
 
 use mtls_watch_x509::describe::serial_number;
 use mtls_watch_x509::{Certificate, parse};
-use serde_json::json;
 use testbed::Ca;
 use testbed::pki::to_pem;
 use wasmtime::Result;
@@ -10,9 +9,9 @@ use wasmtime::Result;
 use crate::hierarchy::{CONFIGURATION, PROXY, root, secrets};
 use crate::host::{Proxy, Reply, Worker};
 
-/// WebAssembly instructions for a byte of a reply: as measured, and a tenth on top. An Envoy (V8) executes 2 to 3 of
-/// them in a nanosecond: 10 MB in less than 100 ms.
-const INSTRUCTIONS: u64 = 12;
+/// WebAssembly instructions for a byte of a reply, reads and writes of local variables included: as measured, and a tenth
+/// on top. What that is in time on a real Envoy: tests/hierarchy/speed.rs.
+const INSTRUCTIONS: u64 = 43;
 /// Linear memory that a poll may add.
 const MEMORY: usize = 4 << 20;
 const MEGABYTES: usize = 10;
@@ -78,36 +77,5 @@ fn a_poll_of_ten_megabytes_costs_little() -> Result<()> {
     );
     assert!(instructions <= INSTRUCTIONS);
     assert!(memory <= MEMORY);
-    Ok(())
-}
-
-/// Bundles of many gateways, each with a root of its own: what a part that is new costs.
-#[test]
-fn a_poll_with_many_bundles_costs_little_once_they_are_known() -> Result<()> {
-    let roots: Vec<Ca> = (0..50).map(|_| root()).collect();
-    let configs = (0..1000usize).map(|number| {
-        let ca = &roots[number % roots.len()];
-        json!({"name": format!("kubernetes://gateway-{number}-cacert"), "secret": {
-            "name": format!("kubernetes://gateway-{number}-cacert"),
-            "validation_context": {"trusted_ca": {"inline_string": ca.pem()}},
-        }})
-    });
-    let configs: Vec<_> = configs.collect();
-    let text = serde_json::to_string_pretty(&json!({"configs": configs}))?;
-    let proxy = Proxy::new();
-    let mut worker = proxy.worker(CONFIGURATION)?;
-    for _ in 0..2 {
-        worker.tick()?;
-        let (before, memory) = (worker.instructions()?, worker.memory());
-        let bytes = text.len() as u64;
-        reply(&mut worker, text.clone())?;
-        let instructions = (worker.instructions()? - before) / bytes;
-        println!(
-            "{bytes} bytes of secrets: {instructions} a byte, {} bytes",
-            worker.memory() - memory
-        );
-        reply(&mut worker, certs("{}", 2))?;
-        proxy.advance(crate::hierarchy::TICK);
-    }
     Ok(())
 }

@@ -3,12 +3,10 @@
 
 use std::rc::Rc;
 
-use mtls_watch_x509::Certificate;
 use mtls_watch_x509::chain::Layer;
 use mtls_watch_x509::crl::RevocationList;
 use mtls_watch_x509::time::UnixTime;
 
-use super::secret::Secret;
 use crate::policy::Judgement;
 use crate::terms::{Finding, Thresholds};
 
@@ -46,10 +44,4 @@ pub(super) fn finding(
             Finding::NotYetValid => finding,
             _ => Finding::CrlExpiring,
         })
-}
-
-/// Whether a certificate is on a list of these bundles. Peers have the same lists.
-pub(super) fn is_revoked(certificate: &Certificate, bundles: &[&Secret]) -> bool {
-    let mut lists = bundles.iter().flat_map(|bundle| &bundle.revocation_lists);
-    lists.any(|list| list.revokes(certificate))
 }

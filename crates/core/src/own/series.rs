@@ -25,6 +25,7 @@ use crate::terms::Source;
 use crate::terms::Thresholds;
 use crate::terms::{Finding, Findings};
 use mtls_watch_x509::chain::{self, Layer, Member};
+use mtls_watch_x509::crl::RevocationList;
 use mtls_watch_x509::hex;
 use mtls_watch_x509::time::UnixTime;
 
@@ -132,6 +133,8 @@ struct Hierarchy<'a> {
     chains: Vec<Chain<'a>>,
     /// Public ones are left out.
     bundles: Vec<&'a Secret>,
+    /// The revocation lists of bundles. Peers have the same.
+    lists: Vec<&'a RevocationList>,
     domains: Vec<&'a str>,
     contexts: &'a [ServedContext],
 }
@@ -150,9 +153,11 @@ impl<'a> Hierarchy<'a> {
             links: signing::links(secret),
         });
         let bundles = secrets.iter().filter(|secret| secret.role == Role::Bundle);
+        let lists = secrets.iter().flat_map(|secret| &secret.revocation_lists);
         Self {
             chains: chains.collect(),
             bundles: bundles.filter(|secret| !is_public(secret)).collect(),
+            lists: lists.map(AsRef::as_ref).collect(),
             domains: secrets
                 .iter()
                 .filter_map(Secret::own_trust_domain)
@@ -288,7 +293,7 @@ impl<'a> Hierarchy<'a> {
         full: &FullCertificate,
         mut findings: Findings,
     ) -> Row<'a> {
-        if revocation::is_revoked(&full.facts, &self.bundles) {
+        if self.lists.iter().any(|list| list.revokes(&full.facts)) {
             findings.insert(Finding::RevokedOwn);
         }
         let (not_before, not_after) = (full.facts.not_before, full.facts.not_after);
