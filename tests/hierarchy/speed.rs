@@ -98,7 +98,7 @@ fn a_poll_of_ten_megabytes_is_cheap_and_keeps_no_request_waiting() -> Result<()>
         }
     });
     let proxy = start(sample, 1)?;
-    proxy.open(&pki.client()?)?.get("/")?;
+    proxy.open(&pki.client()?)?.get("/", &[])?;
     let wait_for = |number: f64| {
         soon(|| {
             let polls = polls(&proxy.stats()?, "ok");
