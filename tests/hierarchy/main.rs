@@ -16,7 +16,6 @@ mod refused;
 mod revocation;
 mod shapes;
 mod sidecar;
-mod speed;
 mod updates;
 
 #[allow(dead_code, reason = "shared with tests/envoy, which uses the rest")]

@@ -10,7 +10,7 @@ use crate::hierarchy::{CONFIGURATION, PROXY, root, secrets};
 use crate::host::{Proxy, Reply, Worker};
 
 /// WebAssembly instructions for a byte of a reply, reads and writes of local variables included: as measured, and a tenth
-/// on top. What that is in time on a real Envoy: tests/hierarchy/speed.rs.
+/// on top.
 const INSTRUCTIONS: u64 = 43;
 /// Linear memory that a poll may add.
 const MEMORY: usize = 4 << 20;
