@@ -143,6 +143,35 @@ fn another_takes_over_once_the_lease_has_run_out() -> Result<()> {
     Ok(())
 }
 
+/// A thread that reads a reply lets requests wait: that of a VM without traffic has none, such as Envoy's main thread.
+#[test]
+fn a_worker_with_traffic_leaves_the_polls_to_one_without() -> Result<()> {
+    let proxy = Proxy::new();
+    let (mut busy, mut idle) = (proxy.worker(CONFIGURATION)?, proxy.worker(CONFIGURATION)?);
+    assert_eq!((asks(&mut busy)?, asks(&mut idle)?), (true, false));
+    proxy.advance(TICK);
+    // A poll is no traffic.
+    answer(&mut busy, &json!({}))?;
+    proxy.advance(TICK);
+    assert_eq!((asks(&mut busy)?, asks(&mut idle)?), (true, false));
+    proxy.advance(TICK / 2);
+    busy.exchange(&Attributes::http().client(&Certificate::workload(PROXY)))?;
+    proxy.advance(TICK / 2);
+    busy.tick()?;
+    assert!(asks(&mut idle)?);
+    for _ in 0..4 {
+        proxy.advance(TICK);
+        assert_eq!((asks(&mut busy)?, asks(&mut idle)?), (false, true));
+    }
+    // Where all have traffic, one goes on.
+    idle.exchange(&Attributes::http().client(&Certificate::workload(PROXY)))?;
+    for _ in 0..4 {
+        proxy.advance(TICK);
+        assert_eq!((asks(&mut busy)?, asks(&mut idle)?), (false, true));
+    }
+    Ok(())
+}
+
 /// Whoever ticks first, and whether or not the holder lives.
 #[test]
 fn polls_go_on_when_the_clock_is_set_back() -> Result<()> {

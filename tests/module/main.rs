@@ -23,5 +23,6 @@ mod memory;
 mod metrics;
 mod panics;
 mod pki;
+mod poll;
 mod unfinished;
 mod workers;

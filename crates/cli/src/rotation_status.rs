@@ -3,15 +3,17 @@
 //! Text becomes samples ([`exposition`], [`series`]), samples the facts of a proxy ([`proxy`], with its
 //! [`bundle`]s, [`chain`]s and [`refusals`]), proxies a fleet with its hierarchy ([`fleet`], [`ancestry`]), of
 //! which each leaf and each bundle is asked ([`trust`]), and that gives the states of the CAs ([`state`]) and the
-//! gates ([`gate`], [`reissue`]). Only [`source`] reads anything.
+//! gates ([`gate`], with [`cardinal`], [`reissue`], and what is [`refused`]). Only [`source`] reads anything.
 
 mod ancestry;
 mod bundle;
+mod cardinal;
 mod chain;
 mod fleet;
 mod gate;
 mod proxy;
 mod refusals;
+mod refused;
 mod reissue;
 mod report;
 mod series;
@@ -347,6 +349,7 @@ fn certificates(files: &[String]) -> Result<Vec<Known>, Error> {
         let found = found.map_err(|reason| Error::Content(format!("{file}: {reason}")))?;
         certificates.extend(found);
     }
+    Known::check_signatures(&certificates).map_err(Error::Content)?;
     Ok(certificates)
 }
 
@@ -370,6 +373,7 @@ fn ca_of(der: &[u8]) -> Result<Known, String> {
     match certificate.is_ca {
         true => Ok(Known {
             certificate,
+            der: der.to_vec(),
             digits: description.sha256.chars().take(DIGITS).collect(),
         }),
         false => Err("not a CA".to_owned()),

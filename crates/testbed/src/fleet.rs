@@ -27,9 +27,10 @@ pub const SOUND_NAMESPACE: &str = "shop";
 const STRICT_NAMESPACE: &str = "bank";
 
 /// The rule files that operators load as they are.
-pub const RULES: [&str; 4] = [
+pub const RULES: [&str; 5] = [
     "certificates.rules.yaml",
     "handshake.rules.yaml",
+    "revocation.rules.yaml",
     "rotation.rules.yaml",
     "watch.rules.yaml",
 ];

@@ -25,6 +25,7 @@
 
 mod certificate;
 pub mod chain;
+pub mod crl;
 pub mod describe;
 mod error;
 mod extension;

@@ -84,10 +84,35 @@ pub fn percent_decode(text: &[u8]) -> Result<Cow<'_, [u8]>, PemError> {
 /// Other blocks (keys) and text between blocks are passed over; a broken block does not hide the
 /// ones after it.
 pub fn certificates(text: &[u8]) -> impl Iterator<Item = Result<Vec<u8>, PemError>> {
-    Blocks { rest: text }.take(MAX_CERTIFICATES)
+    let kind = Kind::Certificate;
+    Blocks { kind, rest: text }.take(MAX_CERTIFICATES)
+}
+
+/// The certificate revocation lists of a PEM text in their order, each as DER; broken ones are passed over.
+pub fn revocation_lists(text: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    let kind = Kind::RevocationList;
+    let blocks = Blocks { kind, rest: text };
+    blocks.take(MAX_CERTIFICATES).flatten()
+}
+
+/// What is in a block, as its label says (RFC 7468, sections 5 and 6).
+#[derive(Clone, Copy)]
+enum Kind {
+    Certificate,
+    RevocationList,
+}
+
+impl Kind {
+    fn has(self, label: &[u8]) -> bool {
+        match self {
+            Self::Certificate => matches!(label, b"CERTIFICATE" | b"X509 CERTIFICATE"),
+            Self::RevocationList => label == b"X509 CRL",
+        }
+    }
 }
 
 struct Blocks<'a> {
+    kind: Kind,
     rest: &'a [u8],
 }
 
@@ -101,14 +126,14 @@ impl Iterator for Blocks<'_> {
                 self.rest = &[];
                 return Some(Err(PemError::Unterminated));
             };
-            let is_certificate = matches!(label, b"CERTIFICATE" | b"X509 CERTIFICATE");
-            if is_certificate && let Some((der, after)) = undisturbed(body) {
+            let is_wanted = self.kind.has(label);
+            if is_wanted && let Some((der, after)) = undisturbed(body) {
                 self.rest = after;
                 return Some(Ok(der));
             }
             let (block, after) = split_at_end(body);
             self.rest = after;
-            if is_certificate {
+            if is_wanted {
                 return Some(block.ok_or(PemError::Unterminated).and_then(decode_base64));
             }
         }

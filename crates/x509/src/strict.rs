@@ -19,8 +19,8 @@ pub(crate) const BIT_STRING: u8 = 0x03;
 pub(crate) const OCTET_STRING: u8 = 0x04;
 pub(crate) const OBJECT_IDENTIFIER: u8 = 0x06;
 pub(crate) const UTF8_STRING: u8 = 0x0c;
-const UTC_TIME: u8 = 0x17;
-const GENERALIZED_TIME: u8 = 0x18;
+pub(crate) const UTC_TIME: u8 = 0x17;
+pub(crate) const GENERALIZED_TIME: u8 = 0x18;
 pub(crate) const UNIVERSAL_STRING: u8 = 0x1c;
 pub(crate) const BMP_STRING: u8 = 0x1e;
 pub(crate) const SEQUENCE: u8 = 0x30;
@@ -57,7 +57,7 @@ fn check_to(mut input: &[u8], depth: usize) -> Result<(), ParseError> {
 }
 
 /// Whether a time has seconds and is in UTC (RFC 5280, section 4.1.2.5), and a text or an object identifier is
-/// one. The digits of a time are x509-parser's to check.
+/// one. The digits of a time are checked where it is read.
 fn is_valid(element: &Tlv<'_>) -> bool {
     let content = element.content;
     match element.identifier {
@@ -138,7 +138,11 @@ fn long_length(bytes: u8, input: &[u8]) -> Option<(usize, &[u8])> {
     let length = match *digits {
         [low @ 0x80..=0xff] => usize::from(low),
         [high @ 1..=0xff, low] => usize::from(u16::from_be_bytes([high, low])),
-        // Three bytes are more than MAX_DER_BYTES.
+        // More than a certificate may have, but not a revocation list. Four bytes are more than any text here.
+        [high @ 1..=0xff, middle, low] => {
+            let length = u32::from_be_bytes([0, high, middle, low]);
+            usize::try_from(length).ok()?
+        }
         _ => return None,
     };
     Some((length, rest))

@@ -4,14 +4,12 @@
 //! rarely asked for: with it a new certificate is above its budget (figures in docs/architecture.md).
 
 use x509_parser::asn1_rs::BitString;
-use x509_parser::prelude::{
-    ASN1Time, AlgorithmIdentifier, FromDer, SubjectPublicKeyInfo, X509Error,
-};
+use x509_parser::prelude::{AlgorithmIdentifier, FromDer, SubjectPublicKeyInfo, X509Error};
 
 use crate::error::{MAX_DER_BYTES, ParseError};
 use crate::strict::{
-    self, BIT_STRING, BOOLEAN, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, SEQUENCE, SET, any,
-    element, only,
+    self, BIT_STRING, BOOLEAN, GENERALIZED_TIME, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING,
+    SEQUENCE, SET, UTC_TIME, any, element, only,
 };
 use crate::time::UnixTime;
 
@@ -78,8 +76,8 @@ fn to_be_signed<'a>(
     let (rest, _) = algorithm(rest)?;
     let (rest, issuer) = name(rest)?;
     let (rest, validity) = element(rest, SEQUENCE)?;
-    let (after_start, not_before) = part::<ASN1Time>(validity)?;
-    let (after_end, not_after) = part::<ASN1Time>(after_start)?;
+    let (after_start, not_before) = time(validity)?;
+    let (after_end, not_after) = time(after_start)?;
     let (rest, subject) = name(rest)?;
     let (rest, public_key) = public_key(rest)?;
     if !after_end.is_empty() {
@@ -89,13 +87,58 @@ fn to_be_signed<'a>(
         version,
         raw_serial,
         issuer,
-        not_before: UnixTime(not_before.timestamp()),
-        not_after: UnixTime(not_after.timestamp()),
+        not_before,
+        not_after,
         subject,
         public_key,
         extensions: extensions(rest, version)?,
         signature_algorithm: signature,
     })
+}
+
+/// A time, and what follows it: `YYMMDDhhmmssZ`, whose years are 1950 to 2049, or `YYYYMMDDhhmmssZ` (RFC 5280, section
+/// 4.1.2.5). x509-parser's reader takes 6 KB of the module.
+pub(crate) fn time(input: &[u8]) -> Result<(&[u8], UnixTime), ParseError> {
+    let (rest, element) = any(input)?;
+    let time = match (element.identifier, element.content) {
+        (UTC_TIME, [digits @ .., b'Z']) => utc_time(digits),
+        (GENERALIZED_TIME, [digits @ .., b'Z']) => generalized_time(digits),
+        _ => None,
+    };
+    Ok((rest, time.ok_or(ParseError::Der)?))
+}
+
+fn utc_time(digits: &[u8]) -> Option<UnixTime> {
+    let [year, rest @ ..] = pairs::<6>(digits)?;
+    let century = if year < 50 { 2000 } else { 1900 };
+    moment(year.saturating_add(century), rest)
+}
+
+fn generalized_time(digits: &[u8]) -> Option<UnixTime> {
+    let [century, year, rest @ ..] = pairs::<7>(digits)?;
+    moment(century.saturating_mul(100).saturating_add(year), rest)
+}
+
+fn moment(year: i64, [month, day, hour, minute, second]: [i64; 5]) -> Option<UnixTime> {
+    // BoringSSL knows no leap seconds.
+    let time = UnixTime::of([year, month, day], [hour, minute, second]);
+    time.filter(|_| second < 60)
+}
+
+/// The numbers of two digits each.
+fn pairs<const N: usize>(digits: &[u8]) -> Option<[i64; N]> {
+    let mut numbers = [0; N];
+    let (pairs, []) = digits.as_chunks() else {
+        return None;
+    };
+    if pairs.len() != N || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    for (number, [tens, ones]) in numbers.iter_mut().zip(pairs) {
+        let digit = |byte: &u8| i64::from(byte.wrapping_sub(b'0'));
+        *number = digit(tens).saturating_mul(10).saturating_add(digit(ones));
+    }
+    Some(numbers)
 }
 
 /// `[0] EXPLICIT Version DEFAULT v1`, and what follows it.
@@ -139,7 +182,7 @@ fn public_key(input: &[u8]) -> Result<(&[u8], SubjectPublicKeyInfo<'_>), ParseEr
 }
 
 /// A name with its header, and what follows it. Its texts are read when they are asked for: mostly never.
-fn name(input: &[u8]) -> Result<(&[u8], &[u8]), ParseError> {
+pub(crate) fn name(input: &[u8]) -> Result<(&[u8], &[u8]), ParseError> {
     let (rest, mut content) = element(input, SEQUENCE)?;
     while !content.is_empty() {
         let (after, attributes) = element(content, SET)?;
@@ -190,8 +233,16 @@ fn extensions(mut rest: &[u8], version: u32) -> Result<Vec<Extension<'_>>, Parse
     if version < 3 {
         return Err(ParseError::Der);
     }
+    extension_list(rest, EXTENSIONS)
+}
+
+/// The extensions in an element with that identifier, which nothing follows.
+pub(crate) fn extension_list(
+    rest: &[u8],
+    identifier: u8,
+) -> Result<Vec<Extension<'_>>, ParseError> {
     let mut found = Vec::with_capacity(TYPICAL_EXTENSIONS);
-    let mut list = only(only(rest, EXTENSIONS)?, SEQUENCE)?;
+    let mut list = only(only(rest, identifier)?, SEQUENCE)?;
     while !list.is_empty() {
         let (after, extension) = element(list, SEQUENCE)?;
         list = after;

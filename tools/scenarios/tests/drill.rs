@@ -1,4 +1,4 @@
-//! `make drill`, run to its end; and the transcript of it in docs/ca-rotation.md.
+//! `make drill`, run to its end; and the transcript of it in docs/ca-rotation-drill.md.
 
 use std::env;
 use std::fs;
@@ -12,7 +12,7 @@ use testbed::{tool, workspace_root};
 /// does.
 const COMMAND: &str = "mtls-watch";
 
-const RUNBOOK: &str = "docs/ca-rotation.md";
+const RUNBOOK: &str = "docs/ca-rotation-drill.md";
 const BEGIN: &str = "<!-- drill:begin -->\n";
 const END: &str = "<!-- drill:end -->";
 

@@ -10,6 +10,7 @@ use mtls_watch_x509::Certificate;
 
 use super::chain::Carried;
 use super::proxy::Proxy;
+use crate::verify;
 
 /// What is known of the hierarchy above each CA.
 #[derive(Clone, Debug, Default)]
@@ -47,6 +48,8 @@ pub(super) struct Link {
 pub(super) struct Known {
     /// Its facts.
     pub(super) certificate: Certificate,
+    /// Its DER.
+    pub(super) der: Vec<u8>,
     /// The first [`DIGITS`] of its SHA-256.
     pub(super) digits: String,
 }
@@ -121,15 +124,15 @@ impl Ancestry {
         let Known {
             certificate,
             digits,
+            ..
         } = ca;
         let name = ca.ca();
         self.certified.insert(name.clone());
         self.certificates.insert(digits.clone(), name.clone());
         // A certificate need not have the key identifier of its issuer; a root may leave it out.
-        let mut above = all.iter().map(|known| &known.certificate);
-        let issuer = above.find(|above| certificate.names_as_issuer(above));
+        let issuer = ca.issuers(all).find(|issuer| issuer.has_signed(ca));
         let parent = match issuer.filter(|_| !certificate.is_self_issued()) {
-            Some(above) => label_value(&above.subject_ca()).into_owned(),
+            Some(issuer) => issuer.ca(),
             None => label_value(&certificate.issuer_ca()).into_owned(),
         };
         // A root may sign another of its own name, and another key: that one is no root by this certificate.
@@ -223,6 +226,38 @@ impl Ancestry {
 }
 
 impl Known {
+    /// Those of `all` that it names as its issuer.
+    fn issuers<'a>(&'a self, all: &'a [Self]) -> impl Iterator<Item = &'a Self> {
+        let names = |other: &&Self| self.certificate.names_as_issuer(&other.certificate);
+        all.iter().filter(names)
+    }
+
+    /// Whether its key has signed another. Of what cannot be read for that, names must do.
+    fn has_signed(&self, other: &Self) -> bool {
+        verify::has_signed(&self.der, &other.der) != Some(false)
+    }
+
+    /// Checks that each certificate is signed by one that it names, where one of those is given.
+    ///
+    /// # Errors
+    /// Which one is not, in words.
+    pub(super) fn check_signatures(all: &[Self]) -> Result<(), String> {
+        // Nobody verifies the signature of a root.
+        for known in all.iter().filter(|it| !it.certificate.is_self_issued()) {
+            let mut issuers = known.issuers(all).peekable();
+            let Some(named) = issuers.peek().map(|issuer| issuer.ca()) else {
+                continue;
+            };
+            if !issuers.any(|issuer| issuer.has_signed(known)) {
+                let (ca, digits) = (known.ca(), &known.digits);
+                return Err(format!(
+                    "--cas: {ca} (certificate {digits}) names {named} as its issuer, but the key of that one has not signed it"
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// The name of the CA as in labels.
     pub(super) fn ca(&self) -> String {
         label_value(&self.certificate.subject_ca()).into_owned()

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use exposition::Sample;
-use mtls_watch_core::metrics::{OWN_NOT_AFTER, OWN_NOT_BEFORE, TRUST_BUNDLE_CA};
+use mtls_watch_core::metrics::{
+    OWN_CRL_NEXT_UPDATE, OWN_CRL_THIS_UPDATE, OWN_NOT_AFTER, OWN_NOT_BEFORE, TRUST_BUNDLE_CA,
+};
 use mtls_watch_x509::time::UnixTime;
 
 use super::series::{FOLDED, Presence, Processes, Row, nameless, of};
@@ -17,6 +19,8 @@ pub(super) struct Bundle {
     anchors: BTreeMap<String, Vec<Anchor>>,
     /// Not every certificate in it is known by name, so that none can be said to be missing.
     pub(super) is_partial: bool,
+    /// The CAs of which it has a revocation list, and whether that one is valid.
+    lists: BTreeMap<String, bool>,
 }
 
 /// A certificate of a bundle.
@@ -92,6 +96,11 @@ impl Bundle {
             .any(|anchor| anchor.presence == Presence::Here && anchor.is_valid)
     }
 
+    /// Whether Envoy refuses what a CA has signed because it has revocation lists, but no valid one of this CA.
+    pub(super) fn lacks_list(&self, ca: &str) -> bool {
+        !self.lists.is_empty() && self.lists.get(ca) != Some(&true)
+    }
+
     /// Whether it has the CA, valid or not, now.
     pub(super) fn has(&self, ca: &str) -> bool {
         matches!(
@@ -165,7 +174,28 @@ pub(super) fn bundles(samples: &[Sample], rows: &[Row<'_>], now: UnixTime) -> Ve
                 .push(anchor);
         }
     }
+    for bundle in bundles.values_mut() {
+        bundle.lists = lists(samples, &bundle.name, now);
+    }
     bundles.into_values().collect()
+}
+
+/// The CAs of which a bundle has a revocation list, and whether that one is valid.
+fn lists(samples: &[Sample], secret: &str, now: UnixTime) -> BTreeMap<String, bool> {
+    let processes = Processes::of(samples);
+    let dates = |metric| {
+        let of_it = of(samples, metric)
+            .filter(|sample| sample.find_label("secret") == Some(secret) && sample.value > 0.0);
+        of_it.filter_map(|sample| Some((sample.find_label("ca")?, processes.date(sample, now)?)))
+    };
+    let ended: BTreeSet<&str> = dates(&OWN_CRL_NEXT_UPDATE)
+        .filter(|(_, end)| *end < now)
+        .map(|(ca, _)| ca)
+        .collect();
+    let begun = dates(&OWN_CRL_THIS_UPDATE);
+    begun
+        .map(|(ca, begin)| (ca.to_owned(), begin <= now && !ended.contains(ca)))
+        .collect()
 }
 
 /// Where a CA of the bundle is, by metrics of 0.1: in the secrets that have no leaf.

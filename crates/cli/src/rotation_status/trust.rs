@@ -39,6 +39,8 @@ pub(super) enum Doubt {
     Ancestry,
     /// A certificate of this CA on the way is not valid, and another may be.
     Validity(String),
+    /// The bundle has revocation lists, but no valid one of this CA.
+    Revocation(String),
     /// The way leads through this CA, of which it is not known whether peers send the certificate.
     Carried(String),
 }
@@ -86,6 +88,10 @@ impl Bundle {
             .iter()
             .find(|ca| self.hold(ca, without) == Hold::Firm)
         {
+            let mut asked = [leaf.signer(), *anchor].into_iter();
+            if let Some(ca) = asked.find(|ca| self.lacks_list(ca)) {
+                return Trust::Unknown(Doubt::Revocation(ca.to_owned()));
+            }
             return match self.obstacle(leaf, &path, anchor, without) {
                 Some(doubt) => Trust::Unknown(doubt),
                 None if *anchor == leaf.signer() => Trust::Direct,

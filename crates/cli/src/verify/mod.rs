@@ -74,6 +74,12 @@ pub(crate) fn verify(
     Ok(path)
 }
 
+/// Whether the key of one certificate has signed another, both as DER; `None` if one of them cannot be read.
+pub(crate) fn has_signed(issuer: &[u8], certificate: &[u8]) -> Option<bool> {
+    let [issuer, certificate] = [issuer, certificate].map(|der| Certificate::read(der).ok());
+    Some(signature::verify(&certificate?, &issuer?).is_ok())
+}
+
 /// The layer at a depth of a path, as the module tells it from Envoy's words.
 fn layer(depth: usize, certificate: Option<&Certificate>) -> Layer {
     match depth {

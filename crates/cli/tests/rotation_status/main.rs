@@ -7,6 +7,7 @@ mod model;
 mod observed;
 mod paths;
 mod reissue;
+mod revocation;
 mod rules;
 mod run;
 mod shapes;

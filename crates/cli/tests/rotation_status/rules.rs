@@ -32,7 +32,7 @@ fn the_json_of_the_pages_is_what_the_command_and_the_module_know() {
     for block in blocks(&text, "json") {
         Config::parse(block.as_bytes()).unwrap();
     }
-    let text = page("docs/ca-rotation.md");
+    let text = page("docs/rotation-status.md");
     let documented: Value = serde_json::from_str(blocks(&text, "json")[0]).unwrap();
     let sidecar = Sidecar::trusting(&[OLD_ROOT])
         .signed_under(OLD, OLD_ROOT)

@@ -155,6 +155,8 @@ pub struct Inspector {
     last_tick: Cell<UnixTime>,
     /// The same as the clock, in nanoseconds.
     moment: Cell<Moment>,
+    /// When it was last asked for otherwise than for a stream.
+    own_moment: Cell<Moment>,
     chain_hasher: Keyed,
     trust_domains: TrustDomains,
     fingerprints: Fingerprints,
@@ -228,6 +230,7 @@ impl Inspector {
             clock: Cell::default(),
             last_tick: Cell::default(),
             moment: Cell::default(),
+            own_moment: Cell::default(),
             chain_hasher: Keyed::default(),
             config,
             registry,
@@ -241,6 +244,7 @@ impl Inspector {
         admission::prepare(host);
         self.plugin.start(host);
         heartbeat::configured(host, &self.registry, self.now(host));
+        self.own_moment.set(self.moment.get());
         let mut names = [place::REQUESTS]
             .into_iter()
             .chain(shown::PEER)
@@ -251,8 +255,13 @@ impl Inspector {
 
     /// Every [`TICK`](crate::host::TICK): the gauges learn who was there.
     pub fn tick(&self, host: &dyn Host) {
+        // Each stream asks for the time.
+        if self.moment.get() != self.own_moment.get() {
+            self.registry.has_traffic.set(true);
+        }
         let since = self.last_tick.replace(self.now(host));
         let now = self.clock.get();
+        self.own_moment.set(self.moment.get());
         let peers: Vec<_> = self.peers.borrow().values().cloned().collect();
         for peer in &peers {
             peer.tell_gauges(since, now);
@@ -275,6 +284,7 @@ impl Inspector {
     pub fn on_reply(&self, host: &dyn Host, token: u32, reply: Result<Reply<'_>, ReplyError>) {
         if let Some(poller) = &self.poller {
             poller.on_reply(host, &self.registry, self.now(host), token, reply);
+            self.own_moment.set(self.moment.get());
         }
         self.directory.refresh(host);
     }

@@ -198,6 +198,8 @@ pub struct Registry {
     inspectors: Cell<u64>,
     /// Tells this VM from the others of the proxy.
     vm: u64,
+    /// Whether a filter of this VM has ever seen a connection or a request. That of Envoy's main thread never does.
+    pub has_traffic: Cell<bool>,
     pub(super) heartbeat: Heartbeat,
 }
 
@@ -219,6 +221,7 @@ impl Default for Registry {
             duplicates: Duplicates::default(),
             inspectors: Cell::default(),
             vm: Keyed::default().hash_one(0u8),
+            has_traffic: Cell::default(),
             heartbeat: Heartbeat::default(),
         }
     }

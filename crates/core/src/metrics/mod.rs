@@ -262,6 +262,21 @@ pub const OWN_ISSUER: Metric<(Secret<'static>, Ca<'static>)> = Metric::gauge(
     "mtls_own_issuer",
     "1 for the CA that signed this own leaf, by authority key identifier and issuer name, 0 once another did; absent where several may have (needs hierarchy)",
 );
+/// Until when a revocation list serves.
+pub const OWN_CRL_NEXT_UPDATE: Metric<(Secret<'static>, Ca<'static>)> = Metric::gauge(
+    "mtls_own_crl_next_update_timestamp_seconds",
+    "Next update (Unix time) of the CA's revocation list in that trust bundle: once it has passed, Envoy refuses every peer under this CA; 0 once the list has left, absent if it has none (needs hierarchy)",
+);
+/// When a revocation list was issued.
+pub const OWN_CRL_THIS_UPDATE: Metric<(Secret<'static>, Ca<'static>)> = Metric::gauge(
+    "mtls_own_crl_this_update_timestamp_seconds",
+    "Time (Unix) at which the same list was issued",
+);
+/// Which revocation list it is.
+pub const OWN_CRL_NUMBER: Metric<(Secret<'static>, Ca<'static>)> = Metric::gauge(
+    "mtls_own_crl_number",
+    "CRL number of the same list, by which a proxy with an older one is found; absent above 64 bits",
+);
 /// CAs of this proxy's trust bundles.
 pub const TRUST_BUNDLE_CA: Metric<(Secret<'static>, Ca<'static>, Option<Certificate<'static>>)> =
     Metric::gauge(
@@ -320,7 +335,7 @@ pub const SERIES_OVERFLOW: Metric<()> = Metric::counter(
 );
 
 /// Every metric of this version.
-pub const CATALOGUE: [Description; 32] = [
+pub const CATALOGUE: [Description; 35] = [
     CONNECTIONS.description,
     REQUESTS.description,
     CONNECTION_FINDINGS.description,
@@ -342,6 +357,9 @@ pub const CATALOGUE: [Description; 32] = [
     OWN_ROTATION_MARGIN.description,
     OWN_TRUST_ANCHOR.description,
     OWN_ISSUER.description,
+    OWN_CRL_NEXT_UPDATE.description,
+    OWN_CRL_THIS_UPDATE.description,
+    OWN_CRL_NUMBER.description,
     TRUST_BUNDLE_CA.description,
     INFO.description,
     LAST_TICK.description,

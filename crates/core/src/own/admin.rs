@@ -8,10 +8,12 @@
 //! A reply of a large mesh has megabytes, most of which is repeated or not asked for. It is read in ranges, part by
 //! part ([`parts`]).
 
+use std::borrow::Cow;
 use std::hash::BuildHasher as _;
 use std::rc::Rc;
 
 use mtls_watch_x509::ParseError;
+use mtls_watch_x509::crl::RevocationList;
 use mtls_watch_x509::pem::{self, PemError};
 
 use super::parts::{self, Body, Wanted, Whole};
@@ -118,6 +120,8 @@ struct Found {
     hasher: Keyed,
     /// Texts with certificates, by hash: many secrets have one bundle.
     texts: HashMap<u64, Rc<Vec<Result<OwnCertificate, Unreadable>>>>,
+    /// Each once.
+    revocation_lists: Vec<Rc<RevocationList>>,
 }
 
 impl Found {
@@ -132,7 +136,7 @@ impl Found {
         let certificate = secret.object("tls_certificate")?;
         let context = secret.object("validation_context")?;
         if let Some(chain) = chain(certificate)? {
-            self.add(name, Role::Chain, None, chain)?;
+            self.add(Secret::new(name.to_owned(), Role::Chain), chain)?;
         } else if let Some(context) = context {
             self.add_bundles(name, context)?;
         } else if is_warming {
@@ -146,7 +150,7 @@ impl Found {
     fn add_context(&mut self, context: &Value<'_>) -> Result<(), Unexpected> {
         for certificate in context.list("tls_certificates")? {
             if let Some(chain) = chain(Some(certificate))? {
-                self.add(INLINE, Role::Chain, None, chain)?;
+                self.add(Secret::new(INLINE.to_owned(), Role::Chain), chain)?;
             }
         }
         let default = match context.object("combined_validation_context")? {
@@ -160,47 +164,61 @@ impl Found {
         Ok(())
     }
 
-    /// Adds a `CertificateValidationContext`. Beside a SPIFFE validator Envoy does not ask the other CAs.
+    /// Adds a `CertificateValidationContext`. Beside a SPIFFE validator Envoy asks neither other CAs nor
+    /// revocation lists.
     fn add_bundles(&mut self, name: &str, context: &Value<'_>) -> Result<(), Unexpected> {
         let domains = trust_domains(context)?;
         if domains.is_empty() {
             if let Some(trusted) = context.object("trusted_ca")? {
-                self.add(name, Role::Bundle, None, trusted)?;
+                let mut bundle = Secret::new(name.to_owned(), Role::Bundle);
+                if let Some(lists) = context.object("crl")? {
+                    bundle.revocation_lists = self.revocation_lists(lists)?;
+                }
+                self.add(bundle, trusted)?;
             }
             return Ok(());
         }
         for domain in domains {
-            let bundle = domain.object("trust_bundle")?;
-            if let (Some(domain), Some(bundle)) = (domain.text("name")?, bundle) {
-                self.add(name, Role::Bundle, Some(domain.to_owned()), bundle)?;
+            let trusted = domain.object("trust_bundle")?;
+            if let (Some(domain), Some(trusted)) = (domain.text("name")?, trusted) {
+                let mut bundle = Secret::new(name.to_owned(), Role::Bundle);
+                bundle.trust_domain = Some(domain.to_owned());
+                self.add(bundle, trusted)?;
             }
         }
         Ok(())
     }
 
-    /// Adds what a DataSource has inline. Of one that names a file, `/certs` tells.
-    fn add(
+    /// Reads the revocation lists that a DataSource has inline. One that names a file says nothing.
+    fn revocation_lists(
         &mut self,
-        name: &str,
-        role: Role,
-        trust_domain: Option<String>,
         source: &Value<'_>,
-    ) -> Result<(), Unexpected> {
-        let decoded;
-        let text = match (source.text("inline_string")?, source.text("inline_bytes")?) {
-            (Some(text), _) => text.as_bytes(),
-            (None, Some(base64)) => match pem::decode_base64(base64.as_bytes()) {
-                Ok(bytes) => {
-                    decoded = bytes;
-                    &decoded
+    ) -> Result<Vec<Rc<RevocationList>>, Unexpected> {
+        let mut lists = Vec::new();
+        let text = inline(source)?.unwrap_or_default();
+        for list in pem::revocation_lists(&text).flat_map(|der| RevocationList::read(&der)) {
+            let mut known = self.revocation_lists.iter();
+            let list = match known.find(|known| ***known == list) {
+                Some(known) => Rc::clone(known),
+                None => {
+                    let list = Rc::new(list);
+                    self.revocation_lists.push(Rc::clone(&list));
+                    list
                 }
-                Err(_) => return Ok(()),
-            },
-            (None, None) => return Ok(()),
+            };
+            lists.push(list);
+        }
+        Ok(lists)
+    }
+
+    /// Adds a secret with the certificates that a DataSource has inline. Of one that names a file, `/certs` tells.
+    #[inline(never)]
+    fn add(&mut self, mut secret: Secret, source: &Value<'_>) -> Result<(), Unexpected> {
+        let Some(text) = inline(source)? else {
+            return Ok(());
         };
-        let mut secret = Secret::new(name.to_owned(), role);
-        secret.trust_domain = trust_domain;
-        for (position, certificate) in self.parsed(text).iter().enumerate() {
+        let role = secret.role;
+        for (position, certificate) in self.parsed(&text).iter().enumerate() {
             match certificate {
                 // Twice in a bundle is once.
                 Ok(known) if role == Role::Bundle && secret.certificates.contains(known) => {}
@@ -223,6 +241,16 @@ impl Found {
         let parse = || Rc::new(pem::certificates(text).map(parse).collect());
         Rc::clone(known.or_insert_with(parse))
     }
+}
+
+/// What a DataSource has inline.
+fn inline<'a>(source: &'a Value<'_>) -> Result<Option<Cow<'a, [u8]>>, Unexpected> {
+    let text = match (source.text("inline_string")?, source.text("inline_bytes")?) {
+        (Some(text), _) => Some(Cow::Borrowed(text.as_bytes())),
+        (None, Some(base64)) => pem::decode_base64(base64.as_bytes()).ok().map(Cow::Owned),
+        (None, None) => None,
+    };
+    Ok(text)
 }
 
 /// Where a `TlsCertificate` has its chain.

@@ -12,6 +12,7 @@ mod places;
 mod poller;
 mod public;
 mod reply;
+mod revocation;
 pub mod secret;
 mod series;
 mod signing;

@@ -33,6 +33,17 @@ fn is_structure(byte: &u8) -> bool {
     STRUCTURE.get(usize::from(*byte)) == Some(&true)
 }
 
+/// How many bytes come before the next with a meaning. Envoy indents what it writes: most are blanks.
+fn without_meaning(bytes: &[u8]) -> usize {
+    let mut rest = bytes;
+    while let Some((b"    ", after)) = rest.split_first_chunk() {
+        rest = after;
+    }
+    let others = rest.iter().position(is_structure).unwrap_or(rest.len());
+    let blanks = bytes.len().saturating_sub(rest.len());
+    blanks.saturating_add(others)
+}
+
 /// A reply, range by range.
 pub trait Body {
     /// The next range; `None` at the end.
@@ -78,6 +89,7 @@ pub(super) fn parts(
         state: State::Value,
         key: Vec::new(),
         part: None,
+        deep: 0,
         lists: Vec::new(),
         is_over: false,
     };
@@ -125,6 +137,8 @@ struct Reader<'a> {
     /// The key before the value, or as much of it as has been read.
     key: Vec<u8>,
     part: Option<Part>,
+    /// How many levels are open below `levels`, where no key matters.
+    deep: usize,
     lists: Vec<&'static str>,
     is_over: bool,
 }
@@ -145,7 +159,7 @@ impl Reader<'_> {
             }
             if !is_structure(byte) {
                 let rest = range.get(at..).unwrap_or_default();
-                let between = rest.iter().position(is_structure).unwrap_or(rest.len());
+                let between = without_meaning(rest);
                 let is_blank = |rest: &[u8]| rest.trim_ascii().is_empty();
                 if self.levels.is_empty() && !rest.get(..between).is_some_and(is_blank) {
                     return Err(ReplyError::Json);
@@ -164,6 +178,14 @@ impl Reader<'_> {
                         escaped: false,
                     };
                 }
+                b'{' | b'[' if self.is_below_keys() => {
+                    self.deep = self.deep.saturating_add(1);
+                    if self.deep > MAX_DEPTH {
+                        return Err(ReplyError::Json);
+                    }
+                }
+                b'}' | b']' if self.deep > 0 => self.deep = self.deep.saturating_sub(1),
+                b',' if self.deep > 0 => {}
                 b'{' | b'[' => {
                     let is_object = *byte == b'{';
                     if self.open(is_object)? {
@@ -195,6 +217,15 @@ impl Reader<'_> {
             Some(part) => part.keep(range.get(kept..).unwrap_or_default()),
             None => Ok(()),
         }
+    }
+
+    /// Whether a part is open, and so deep that it cannot have lists that are asked for. What is in it is checked
+    /// by whoever reads it.
+    fn is_below_keys(&self) -> bool {
+        self.part.as_ref().is_some_and(|part| {
+            let keyed = part.depth.saturating_add(usize::from(part.is_item));
+            self.levels.len() > keyed
+        })
     }
 
     /// Goes on in a text, to its end or that of the range.

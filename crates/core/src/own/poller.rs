@@ -1,7 +1,8 @@
 //! Who asks the admin interface, and when.
 //!
 //! The tick runs in every VM of the proxy, the main thread's included. They share a lease: its holder
-//! asks, renews it at every tick, and loses it a few ticks after it has died.
+//! asks, renews it at every tick, and loses it a few ticks after it has died. While a reply is read, the thread does
+//! nothing else: so a VM that has no traffic takes the lease from one that has. The main thread's never has.
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::hash::BuildHasher as _;
@@ -112,7 +113,7 @@ impl Poller {
         // A due time further ahead than one interval is of a clock that has been set back.
         let due = self.due.get();
         let is_due = due <= now || due > now.plus(self.config.interval);
-        if !self.holds_lease(host, now) {
+        if !self.holds_lease(host, now, !registry.has_traffic.get()) {
             return;
         }
         tell_age(host, registry, now);
@@ -208,14 +209,12 @@ impl Poller {
             *inline = Inline::default();
             return None;
         }
-        // The TLS contexts are large, and they are as they were.
-        if inline.asked_for == unknown {
+        // The TLS contexts are large, and they are as they were. But of revocation lists `/certs` does not tell.
+        let has_lists = |secret: &Secret| !secret.revocation_lists.is_empty();
+        if inline.asked_for == unknown && !inline.secrets.iter().any(has_lists) {
             return None;
         }
-        *inline = Inline {
-            asked_for: unknown,
-            secrets: Vec::new(),
-        };
+        inline.asked_for = unknown;
         Some(Question::Contexts(0))
     }
 
@@ -227,17 +226,16 @@ impl Poller {
         let mut inline = self.inline();
         match reply.and_then(|reply| admin::read_contexts(reply.body)) {
             Ok(found) => {
+                if number == 0 {
+                    inline.secrets.clear();
+                }
                 for secret in found {
                     if !inline.secrets.contains(&secret) {
                         inline.secrets.push(secret);
                     }
                 }
             }
-            Err(error) => {
-                // To be asked again.
-                inline.asked_for.clear();
-                self.told().error = Some(error);
-            }
+            Err(error) => self.told().error = Some(error),
         }
         let next = number.saturating_add(1);
         (next < admin::CONTEXTS.len()).then_some(Question::Contexts(next))
@@ -254,8 +252,12 @@ impl Poller {
             Some(error) => self.fail(host, registry, error),
             None => self.succeed(host, registry, now, bytes),
         }
-        let inline = self.inline();
+        let mut inline = self.inline();
         secrets.extend(inline.secrets.iter().cloned());
+        if error.is_some() {
+            // To be asked again.
+            inline.asked_for.clear();
+        }
         let served = self.served.borrow();
         secrets.extend(served.unknown(&secrets));
         let is_whole = error.is_none();
@@ -288,18 +290,22 @@ impl Poller {
         }
     }
 
-    /// Whether this poller is the elected one: takes over a lease that has run out, renews its own.
-    fn holds_lease(&self, host: &dyn Host, now: UnixTime) -> bool {
+    /// Whether this poller is the elected one: takes over a lease that has run out, or that of a VM with traffic;
+    /// renews its own.
+    fn holds_lease(&self, host: &dyn Host, now: UnixTime, is_idle: bool) -> bool {
         let (lease, version) = host.shared(LEASE);
-        let (holder, until) = lease.as_deref().and_then(decode_lease).unwrap_or_default();
+        let lease = lease.as_deref().and_then(Lease::decode).unwrap_or_default();
         // A lease beyond what any holder takes is of a clock that has been set back.
-        let valid = now <= until && until <= now.plus(LEASE_DURATION);
-        if holder != self.id && valid {
+        let is_valid = now <= lease.until && lease.until <= now.plus(LEASE_DURATION);
+        if lease.holder != self.id && is_valid && (lease.is_idle || !is_idle) {
             return false;
         }
-        let until = now.plus(LEASE_DURATION);
-        let lease = [self.id.to_le_bytes(), until.0.to_le_bytes()].concat();
-        host.share(LEASE, &lease, version) == Shared::Stored
+        let lease = Lease {
+            holder: self.id,
+            until: now.plus(LEASE_DURATION),
+            is_idle,
+        };
+        host.share(LEASE, &lease.encode(), version) == Shared::Stored
     }
 }
 
@@ -325,8 +331,30 @@ fn set(host: &dyn Host, registry: &Registry, series: String, value: u64) {
     }
 }
 
-fn decode_lease(bytes: &[u8]) -> Option<(u64, UnixTime)> {
-    let (holder, until) = bytes.split_first_chunk()?;
-    let until = i64::from_le_bytes(until.try_into().ok()?);
-    Some((u64::from_le_bytes(*holder), UnixTime(until)))
+/// Whose turn it is to ask.
+#[derive(Default)]
+struct Lease {
+    holder: u64,
+    until: UnixTime,
+    /// Whether the holder's VM has never had traffic.
+    is_idle: bool,
+}
+
+impl Lease {
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = vec![u8::from(self.is_idle)];
+        bytes.extend_from_slice(&self.holder.to_le_bytes());
+        bytes.extend_from_slice(&self.until.0.to_le_bytes());
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let ([is_idle], rest) = bytes.split_first_chunk()?;
+        let (holder, until) = rest.split_first_chunk()?;
+        Some(Self {
+            holder: u64::from_le_bytes(*holder),
+            until: UnixTime(i64::from_le_bytes(until.try_into().ok()?)),
+            is_idle: *is_idle != 0,
+        })
+    }
 }

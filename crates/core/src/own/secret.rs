@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
+use mtls_watch_x509::crl::RevocationList;
 use mtls_watch_x509::time::UnixTime;
 use mtls_watch_x509::{self as x509, Certificate, ParseError, spiffe};
 
@@ -34,6 +35,8 @@ pub struct Secret {
     pub unreadable: usize,
     /// Whether the first of them, of a chain the leaf, could not.
     pub leaf_unreadable: bool,
+    /// Of a bundle: what Envoy looks the certificates of peers up in.
+    pub revocation_lists: Vec<Rc<RevocationList>>,
 }
 
 /// A certificate of this proxy.
@@ -149,6 +152,7 @@ impl Secret {
             certificates: Vec::new(),
             unreadable: 0,
             leaf_unreadable: false,
+            revocation_lists: Vec::new(),
         }
     }
 

@@ -9,22 +9,23 @@ use super::places::Places;
 use super::public::is_public;
 use super::secret::{Dates, FullCertificate, OwnCertificate, Role, Secret};
 use super::succession::InUse;
-use super::{directory, signing};
+use super::{directory, revocation, signing};
 use crate::hash::HashMap;
 use crate::host::{Host, MetricKind, Version};
 use crate::metrics::admission::OTHER;
 use crate::metrics::counters::{Counter, Registry};
 use crate::metrics::name;
 use crate::metrics::{
-    self, Ca, Certificate, Identity, OWN_FINDINGS, OWN_ISSUER, OWN_NOT_AFTER, OWN_NOT_BEFORE,
-    OWN_PRESENT, OWN_ROTATION_MARGIN, OWN_ROTATIONS, OWN_TRUST_ANCHOR, OwnLabels, ReadResult,
-    TRUST_BUNDLE_CA,
+    self, Ca, Certificate, Identity, OWN_CRL_NEXT_UPDATE, OWN_CRL_NUMBER, OWN_CRL_THIS_UPDATE,
+    OWN_FINDINGS, OWN_ISSUER, OWN_NOT_AFTER, OWN_NOT_BEFORE, OWN_PRESENT, OWN_ROTATION_MARGIN,
+    OWN_ROTATIONS, OWN_TRUST_ANCHOR, OwnLabels, ReadResult, TRUST_BUNDLE_CA,
 };
 use crate::policy::{self, Judgement};
 use crate::terms::Source;
 use crate::terms::Thresholds;
 use crate::terms::{Finding, Findings};
 use mtls_watch_x509::chain::{self, Layer, Member};
+use mtls_watch_x509::crl::RevocationList;
 use mtls_watch_x509::hex;
 use mtls_watch_x509::time::UnixTime;
 
@@ -78,6 +79,7 @@ pub(super) fn update(
     for row in &rows {
         row.write(&mut passing);
     }
+    hierarchy.write_revocation(&rows, thresholds, now, &mut passing);
     for secret in secrets.iter().filter(|it| it.role == Role::Unknown) {
         let label = hierarchy.label(secret);
         let labels = (None, metrics::Secret(&label), Finding::SecretWarming);
@@ -142,6 +144,8 @@ struct Hierarchy<'a> {
     chains: Vec<Chain<'a>>,
     /// Public ones are left out.
     bundles: Vec<&'a Secret>,
+    /// The revocation lists of bundles. Peers have the same.
+    lists: Vec<&'a RevocationList>,
     domains: Vec<&'a str>,
     contexts: &'a [ServedContext],
 }
@@ -160,9 +164,11 @@ impl<'a> Hierarchy<'a> {
             links: signing::links(secret),
         });
         let bundles = secrets.iter().filter(|secret| secret.role == Role::Bundle);
+        let lists = secrets.iter().flat_map(|secret| &secret.revocation_lists);
         Self {
             chains: chains.collect(),
             bundles: bundles.filter(|secret| !is_public(secret)).collect(),
+            lists: lists.map(AsRef::as_ref).collect(),
             domains: secrets
                 .iter()
                 .filter_map(Secret::own_trust_domain)
@@ -296,8 +302,11 @@ impl<'a> Hierarchy<'a> {
         secret: &'a Secret,
         member: &Member,
         full: &FullCertificate,
-        findings: Findings,
+        mut findings: Findings,
     ) -> Row<'a> {
+        if self.lists.iter().any(|list| list.revokes(&full.facts)) {
+            findings.insert(Finding::RevokedOwn);
+        }
         let (not_before, not_after) = (full.facts.not_before, full.facts.not_after);
         let is_ca = member.layer != Layer::Workload;
         Row {
@@ -408,6 +417,47 @@ impl<'a> Hierarchy<'a> {
             certificate,
         };
         facts(bundle.full()).into_iter().map(member).collect()
+    }
+
+    /// The revocation lists that Envoy goes by.
+    #[inline(never)]
+    fn write_revocation(
+        &self,
+        rows: &[Row<'_>],
+        thresholds: &Thresholds,
+        now: UnixTime,
+        passing: &mut Values,
+    ) {
+        let has_lists = |bundle: &&&'a Secret| !bundle.revocation_lists.is_empty();
+        for bundle in self.bundles.iter().filter(has_lists) {
+            let label = self.label(bundle);
+            let has_place = |row: &Row<'_>| row.secret == label && !row.is_folded;
+            let secret = metrics::Secret(match rows.iter().any(has_place) {
+                true => &label,
+                false => OTHER,
+            });
+            for list in revocation::in_force(&bundle.revocation_lists, now) {
+                if let Some(finding) = revocation::finding(list, thresholds, now) {
+                    passing.add(OWN_FINDINGS.series((None, secret, finding)), 1);
+                }
+                if secret.0 == OTHER {
+                    continue;
+                }
+                let ca = list.issuer_ca();
+                let labels = (secret, Ca(&ca));
+                let next_update = list.next_update.map(UnixTime::gauge);
+                let this_update = Some(list.this_update.gauge());
+                for (metric, value) in [
+                    (&OWN_CRL_NEXT_UPDATE, next_update),
+                    (&OWN_CRL_THIS_UPDATE, this_update),
+                    (&OWN_CRL_NUMBER, list.number),
+                ] {
+                    if let Some(value) = value {
+                        passing.set(metric.series(labels), value);
+                    }
+                }
+            }
+        }
     }
 
     fn rank(&self, secret: &Secret, layer: Layer, certificate: &FullCertificate) -> Rank {

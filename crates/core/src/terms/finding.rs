@@ -65,6 +65,10 @@ pub enum Finding {
     RotationRejected,
     /// A secret that nobody has supplied yet: its listeners and clusters wait for it.
     SecretWarming,
+    /// A revocation list of the trust bundle that is about to reach its next update, or is past it.
+    CrlExpiring,
+    /// A certificate of this proxy that is on a revocation list of its own trust bundle.
+    RevokedOwn,
 }
 
 impl Finding {
@@ -149,6 +153,12 @@ impl Finding {
             }
             Self::SecretWarming => {
                 "find out why the control plane does not supply the secret: listeners and clusters wait for it"
+            }
+            Self::CrlExpiring => {
+                "publish a new CRL: past its nextUpdate Envoy refuses every peer under its CA"
+            }
+            Self::RevokedOwn => {
+                "issue a new certificate, or correct the CRL: whoever has this list refuses the certificate"
             }
         }
     }

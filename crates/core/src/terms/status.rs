@@ -88,7 +88,9 @@ impl Status {
             | Finding::CriticalExtensionUnknown
             | Finding::UsageExcessive
             | Finding::RotationRejected
-            | Finding::SecretWarming => Self::Warning,
+            | Finding::SecretWarming
+            | Finding::CrlExpiring
+            | Finding::RevokedOwn => Self::Warning,
             Finding::ExtendedKeyUsageAbsent | Finding::ConnectionOutlivesCertificate => Self::Ok,
         }
     }

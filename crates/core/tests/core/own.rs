@@ -1,5 +1,7 @@
 //! This proxy's own certificates, as control planes send them: who signed whom, what is trusted, what it comes to.
 
+mod revocation;
+
 use std::rc::Rc;
 
 use pki::fixtures::{NOW, lasting};

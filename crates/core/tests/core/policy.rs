@@ -450,6 +450,8 @@ fn the_worst_finding_makes_the_status() {
                 UsageExcessive,
                 Finding::RotationRejected,
                 Finding::SecretWarming,
+                Finding::CrlExpiring,
+                Finding::RevokedOwn,
             ],
         ),
         (

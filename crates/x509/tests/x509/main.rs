@@ -2,6 +2,7 @@
 
 mod certificate;
 mod chain;
+mod crl;
 mod oddities;
 mod openssl;
 mod properties;
