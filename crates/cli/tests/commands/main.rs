@@ -1,6 +1,7 @@
 //! The commands, run.
 
 mod cli;
+mod explain;
 mod inputs;
 mod relabel;
 
