@@ -3,7 +3,7 @@
 //!
 //! `refusals VERSION…` runs all on each, prints the table and fails if a cell is wrong. Each version must have been
 //! fetched (`make envoy ENVOY_VERSION=…`), and the stacks (`tools/fetch stacks`). `--anywhere` runs what takes no stack
-//! but those that `make test` has; `--only=TEXT` those with this text in their names. `--page` prints the table as the
+//! but those that `make test` has, on the usual proxies; `--only=TEXT` those with this text in their names. `--page` prints the table as the
 //! documentation has it, `--limits` that of what Envoy does not tell; both run nothing.
 
 mod cases;
@@ -22,6 +22,7 @@ use anyhow::{Context, Result, ensure};
 use testbed::Envoy;
 
 use materials::Materials;
+use programs::Stack;
 use scenario::{Release, Scenario};
 use stage::{Outcome, Stage};
 use table::Cell;
@@ -33,8 +34,9 @@ const ONLY: &str = "--only=";
 const PAGE: &str = "--page";
 const LIMITS: &str = "--limits";
 
-/// Scenarios of one proxy: it has a listener or two for each, and a worker logs 60 lines a minute.
-const MOST: usize = 25;
+/// Most scenarios of one proxy: a worker logs 60 lines a minute, and a server is tried twice.
+const MOST_CLIENTS: usize = 50;
+const MOST_SERVERS: usize = 25;
 
 fn main() -> ExitCode {
     match run() {
@@ -97,11 +99,13 @@ fn chosen(options: &[String]) -> Vec<Scenario> {
         .find_map(|it| it.strip_prefix(ONLY))
         .unwrap_or_default();
     let is_chosen = |scenario: &Scenario| {
-        let is_to_be_had = !anywhere
-            || scenario
-                .stacks()
-                .into_iter()
-                .all(programs::Stack::is_everywhere);
+        let is_usual = || {
+            setups::USUAL
+                .iter()
+                .any(|it| it.key() == scenario.setup.key())
+        };
+        let has_stacks = || scenario.stacks().into_iter().all(Stack::is_everywhere);
+        let is_to_be_had = !anywhere || is_usual() && has_stacks();
         is_to_be_had && scenario.key().contains(text)
     };
     cases::all().into_iter().filter(is_chosen).collect()
@@ -114,7 +118,11 @@ fn play(scenarios: &[Scenario]) -> Result<()> {
     for setup in setups {
         let of_setup = scenarios.iter().filter(|it| it.setup.key() == setup);
         let of_setup: Vec<&Scenario> = of_setup.collect();
-        for some in of_setup.chunks(MOST) {
+        let most = match of_setup.first() {
+            Some(scenario) if scenario.setup.is_inbound => MOST_CLIENTS,
+            _ => MOST_SERVERS,
+        };
+        for some in of_setup.chunks(most) {
             play_some(some, &materials, release)?;
         }
     }

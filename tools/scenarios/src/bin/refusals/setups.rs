@@ -171,6 +171,9 @@ pub const NO_SECRET: Setup = outbound("mTLS, secret missing", |materials| {
     ))
 });
 
+/// Those that take few Envoys for many scenarios.
+pub const USUAL: [Setup; 4] = [STRICT, PERMISSIVE_RBAC, UPSTREAM, WITHOUT];
+
 fn strict(materials: &Materials) -> Result<Sample> {
     let sample = Sample::local("both.yaml", &materials.proxy())?;
     Ok(sample.configuration(REPEATED))
