@@ -11,7 +11,7 @@ use testbed::{Ca, Identity, Stats};
 use crate::setup::{Pki, ca_label};
 use crate::sidecar::{
     FINDINGS, PRESENT, PROXY, Rows, TRUSTED, certificates, findings, polling, rows, soon, start,
-    trust, wait_for_polls,
+    trust, wait_for_polls, waiting_for,
 };
 
 const ISSUER: &str = "mtls_own_issuer";
