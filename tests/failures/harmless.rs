@@ -95,8 +95,8 @@ fn clients_that_reset_before_and_after_the_handshake() -> Result<()> {
 fn clients_without_tls_on_a_permissive_listener() -> Result<()> {
     let pki = Pki::new()?;
     for file in ["network.yaml", "both.yaml"] {
-        let permissive = pki.sample(file)?.permissive("inbound");
-        let proxy = Proxy::http(permissive.clone())?;
+        let permissive = || Ok::<_, anyhow::Error>(pki.sample(file)?.permissive("inbound"));
+        let proxy = Proxy::http(permissive()?)?;
         proxy.get(&Client::plaintext())?;
         proxy.get(&pki.client()?)?;
         let stats = proxy.wait_until_closed(2)?;
@@ -107,7 +107,7 @@ fn clients_without_tls_on_a_permissive_listener() -> Result<()> {
         Watch::new(&proxy.envoy).nothing_else()?;
 
         // By an authorization filter, before this module's has seen a byte.
-        let proxy = Proxy::http(permissive.refusing_plaintext("inbound"))?;
+        let proxy = Proxy::http(permissive()?.refusing_plaintext("inbound"))?;
         let refused = Client::plaintext().get(proxy.port, "/", &[]);
         ensure!(refused.is_err(), "not refused");
         proxy.wait_until_closed(1)?;
