@@ -33,6 +33,14 @@ fn sound(setup: Setup, name: impl Into<String>, peer: Peer) -> Scenario {
     }
 }
 
+/// The proxy, what clients of these stacks do, and how.
+type Visit = (
+    Setup,
+    &'static str,
+    &'static [Stack],
+    fn(u16, &Materials) -> Result<()>,
+);
+
 /// Requests, health checks, port scans, plaintext where it is allowed.
 pub fn clients() -> Vec<Scenario> {
     let mut all = Vec::new();
@@ -66,7 +74,7 @@ pub fn clients() -> Vec<Scenario> {
         all.push(sound(setups::OPTIONAL, name, Peer::Client(without)));
     }
     #[rustfmt::skip]
-    let visits: &[(Setup, &str, &'static [Stack], fn(u16, &Materials) -> Result<()>)] = &[
+    let visits: &[Visit] = &[
         (setups::STRICT, "health check of HAProxy, TLS 1.2", &[Stack::HaProxy], |port, materials| check_tls(port, materials, V1_2)),
         (setups::STRICT, "health check of HAProxy, TLS 1.3", &[Stack::HaProxy], |port, materials| check_tls(port, materials, V1_3)),
         (setups::INSPECTING, "health check of HAProxy, TLS 1.3, to a tls_inspector", &[Stack::HaProxy], |port, materials| check_tls(port, materials, V1_3)),

@@ -16,7 +16,9 @@ use tempfile::TempDir;
 use testbed::stats::eventually;
 use testbed::{tool, workspace_root};
 
-pub use client::{Client, answer};
+use crate::materials::Materials;
+
+pub use client::{Answer, Client, answer};
 pub use configured::{haproxy_checks, haproxy_port_checks};
 pub use server::{Served, Server};
 
@@ -129,6 +131,28 @@ impl Drop for Running {
         // Both fail only if it has ended already.
         let _ = self.process.kill();
         let _ = self.process.wait();
+    }
+}
+
+impl Client {
+    /// Makes the request.
+    pub fn request(&self, port: u16, materials: &Materials) -> Result<Answer> {
+        match self.stack {
+            Stack::Nginx => configured::through_nginx(self, port, materials),
+            Stack::HaProxy => configured::through_haproxy(self, port, materials),
+            _ => self.run(port, materials),
+        }
+    }
+}
+
+impl Server {
+    /// Starts it on this port.
+    pub fn start(&self, port: u16, materials: &Materials) -> Result<Served> {
+        match self.stack {
+            Stack::Nginx => configured::nginx(self, port, materials).map(Served::Program),
+            Stack::HaProxy => configured::haproxy(self, port, materials).map(Served::Program),
+            _ => self.run(port, materials),
+        }
     }
 }
 

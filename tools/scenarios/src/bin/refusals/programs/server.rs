@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use testbed::tool;
 
 use super::client::{is_empty, priority};
-use super::{Running, Stack, Version, configured, scripted};
+use super::{Running, Stack, Version, scripted};
 use crate::materials::{Materials, Shown, Trust};
 
 /// A server that answers requests with 200.
@@ -44,22 +44,18 @@ impl Server {
         }
     }
 
-    /// Starts it on this port. One within this process has a port of its own.
-    pub fn start(&self, port: u16, materials: &Materials) -> Result<Served> {
+    /// Starts it on this port as a program of its own, or within this process.
+    pub(super) fn run(&self, port: u16, materials: &Materials) -> Result<Served> {
         let mut command = match self.stack {
             Stack::OpenSsl => self.openssl(port, materials)?,
             Stack::GnuTls => self.gnutls(port, materials)?,
-            Stack::Nginx => {
-                return configured::nginx(self, port, materials).map(Served::Program);
-            }
-            Stack::HaProxy => {
-                return configured::haproxy(self, port, materials).map(Served::Program);
+            Stack::Nginx | Stack::HaProxy | Stack::Curl => {
+                bail!("{}: no such program", self.stack.name())
             }
             Stack::Python | Stack::Node | Stack::Java | Stack::Go => {
                 self.scripted(port, materials)?
             }
             Stack::Rustls => return self.rustls(port, materials).map(Served::Here),
-            Stack::Curl => bail!("curl is no server"),
         };
         Running::start(&mut command, port, None).map(Served::Program)
     }
