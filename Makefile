@@ -130,6 +130,14 @@ $(BEFORE):
 	git -C target/before/$(BEFORE_COMMIT) checkout --quiet $(BEFORE_COMMIT)
 	$(MAKE) --no-print-directory -C target/before/$(BEFORE_COMMIT) build CARGO_TARGET_DIR=target
 
+.PHONY: refusals
+refusals: build ## Refused and sound handshakes with ten TLS stacks, on five releases: who is named, and why, as a table
+	@$(PYTHON) tools/fetch openssl stacks
+	@set -e; for version in $(MATRIX_VERSIONS); do \
+	  $(MAKE) --no-print-directory envoy ENVOY_VERSION=$$version; \
+	done
+	$(CARGO) run --quiet -p scenarios --bin refusals -- $(MATRIX_VERSIONS)
+
 .PHONY: bench
 bench: build envoy $(if $(QUICK),,$(BEFORE)) ## What it costs in a real Envoy, side by side with other filters (QUICK=1: only whether this works)
 	$(CARGO) build --quiet --release -p empty-filter -p bare-filter --target $(WASM_TARGET)
@@ -214,6 +222,7 @@ docs: ## Rewrite the generated parts of the documentation
 	UPDATE_DOCS=1 $(CARGO) test --test docs -- --test-threads=1
 	$(PYTHON) tools/mixin envoy-config/prometheus
 	UPDATE_DOCS=1 $(CARGO) test --test monitoring the_prometheus_rule
+	UPDATE_DOCS=1 $(CARGO) test -p scenarios --test refusals the_documentation
 
 # The dashboard as Grafana's own libraries draw it. What it takes is large, and needed for nothing else.
 SCREENSHOT_DIR := target/screenshot

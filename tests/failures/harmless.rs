@@ -90,6 +90,34 @@ fn clients_that_reset_before_and_after_the_handshake() -> Result<()> {
     Ok(())
 }
 
+/// `tls_inspector` leaves a reason on a connection without TLS, also where the filter chain takes it.
+#[test]
+fn clients_without_tls_on_a_permissive_listener() -> Result<()> {
+    let pki = Pki::new()?;
+    for file in ["network.yaml", "both.yaml"] {
+        let permissive = || Ok::<_, anyhow::Error>(pki.sample(file)?.permissive("inbound"));
+        let proxy = Proxy::http(permissive()?)?;
+        proxy.get(&Client::plaintext())?;
+        proxy.get(&pki.client()?)?;
+        let stats = proxy.wait_until_closed(2)?;
+        for security in ["plaintext", "mtls"] {
+            let labels = [INBOUND, ("security", security)];
+            assert_eq!(stats.value(CONNECTIONS, &labels), Some(1.0), "{security}");
+        }
+        Watch::new(&proxy.envoy).nothing_else()?;
+
+        // By an authorization filter, before this module's has seen a byte.
+        let proxy = Proxy::http(permissive()?.refusing_plaintext("inbound"))?;
+        let refused = Client::plaintext().get(proxy.port, "/", &[]);
+        ensure!(refused.is_err(), "not refused");
+        proxy.wait_until_closed(1)?;
+        Watch::new(&proxy.envoy).nothing_else()?;
+        // TLS is none of its business.
+        proxy.get(&pki.client()?)?;
+    }
+    Ok(())
+}
+
 /// Not the server, but this proxy closes: by `deny`, or by a limit of its own.
 #[test]
 fn connections_that_this_proxy_closes() -> Result<()> {

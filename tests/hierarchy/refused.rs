@@ -5,7 +5,7 @@ use testbed::pki::Lifetime;
 use testbed::{Ca, Client};
 
 use crate::setup::{FAILURES, Pki};
-use crate::sidecar::{polling, soon, start, trust, wait_for_polls};
+use crate::sidecar::{polling, soon, start, trust, wait_for_polls, waiting_for};
 
 /// An expired copy of the root stands before the valid one: it is the bundle of this proxy, and not the client, that
 /// must be changed.
@@ -38,4 +38,27 @@ fn an_expired_copy_of_a_root_is_this_proxy_s() -> Result<()> {
         ensure!(log.contains("remove the expired copy"), "no hint");
         Ok(())
     })
+}
+
+/// Envoy does not tell which secret a connection waits for; its admin interface does.
+#[test]
+fn the_secret_that_was_never_supplied_is_named() -> Result<()> {
+    let pki = Pki::new()?;
+    let proxy = start(waiting_for(&pki, "never")?, 1)?;
+    wait_for_polls(&proxy.envoy, 2.0)?;
+    let port = proxy.envoy.listener_port("inbound_tcp")?;
+    ensure!(pki.client()?.tcp(port).is_err(), "it has no certificate");
+    let labels = [("reason", "secret_missing"), ("holder", "own")];
+    soon(|| {
+        let stats = proxy.stats()?;
+        ensure!(
+            stats.sum(FAILURES, &labels) >= 1.0,
+            "{:?}",
+            stats.series(FAILURES)
+        );
+        Ok(())
+    })?;
+    let line = proxy.envoy.wait_for_log("handshake refused")?;
+    ensure!(line.contains("waits for 'never'"), "{line}");
+    Ok(())
 }

@@ -11,7 +11,7 @@ use testbed::{Ca, Identity, Stats};
 use crate::setup::{Pki, ca_label};
 use crate::sidecar::{
     FINDINGS, PRESENT, PROXY, Rows, TRUSTED, certificates, findings, polling, rows, soon, start,
-    trust, wait_for_polls,
+    trust, wait_for_polls, waiting_for,
 };
 
 const ISSUER: &str = "mtls_own_issuer";
@@ -208,19 +208,7 @@ fn a_static_secret_is_known_in_full() -> Result<()> {
 #[test]
 fn a_secret_that_never_comes_is_found() -> Result<()> {
     let pki = Pki::new()?;
-    let empty = pki.directory().join("never.yaml");
-    fs::write(&empty, "resources: []\n")?;
-    let context = yaml(json!([{
-        "name": "never",
-        "sds_config": {"path_config_source": {"path": empty}, "initial_fetch_timeout": "1s"},
-    }]));
-    let sample = polling(&pki)?.edit(|node| {
-        if node.get("filter_chains").is_some() && node["name"] == "inbound_tcp" {
-            let socket = &mut node["filter_chains"][0]["transport_socket"];
-            socket["typed_config"]["common_tls_context"]["tls_certificate_sds_secret_configs"] =
-                context.clone();
-        }
-    });
+    let sample = waiting_for(&pki, "never")?;
     let proxy = start(sample, 1)?;
     soon(|| {
         let stats = proxy.stats()?;

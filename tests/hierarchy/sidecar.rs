@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::fs;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use testbed::sample::yaml;
 use testbed::stats::{Series, eventually};
 use testbed::{Ca, Envoy, Sample, Server, Stats, TrustBundle};
 
@@ -36,6 +39,23 @@ pub fn soon<T>(attempt: impl FnMut() -> Result<T>) -> Result<T> {
 /// The sidecar of the samples, which polls.
 pub fn polling(pki: &Pki) -> Result<Sample> {
     Ok(pki.sample("sidecar.yaml")?.configuration(POLLING))
+}
+
+/// A sidecar whose listener `inbound_tcp` waits for an own certificate of this name, which nobody supplies.
+pub fn waiting_for(pki: &Pki, secret: &str) -> Result<Sample> {
+    let empty = pki.directory().join("never.yaml");
+    fs::write(&empty, "resources: []\n")?;
+    let context = yaml(json!([{
+        "name": secret,
+        "sds_config": {"path_config_source": {"path": empty}, "initial_fetch_timeout": "1s"},
+    }]));
+    Ok(polling(pki)?.edit(|node| {
+        if node.get("filter_chains").is_some() && node["name"] == "inbound_tcp" {
+            let socket = &mut node["filter_chains"][0]["transport_socket"];
+            socket["typed_config"]["common_tls_context"]["tls_certificate_sds_secret_configs"] =
+                context.clone();
+        }
+    }))
 }
 
 /// Starts a sidecar before an HTTP service.

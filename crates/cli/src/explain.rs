@@ -1,8 +1,10 @@
 //! `mtls-watch explain`.
 
+use std::ffi::{OsStr, OsString};
+
 use mtls_watch_core::handshake;
 
-use crate::{Error, GOOD, Output, Side, read};
+use crate::{Error, GOOD, Output, Side, input, read};
 
 /// Explain why a handshake failed, from the text that says so: reason, layer, holder, meaning, what to do.
 ///
@@ -13,16 +15,14 @@ pub(super) struct Arguments {
     /// On which side of the proxy the peer is: decides whether a refused purpose is clientAuth or serverAuth
     #[arg(long, value_enum, default_value = "inbound")]
     direction: Side,
-    /// The text; - for standard input
-    #[arg(value_name = "TRANSPORT FAILURE REASON")]
-    text: String,
+    /// The text, in any encoding; - for standard input
+    // mbedTLS begins with `-0x7780`.
+    #[arg(value_name = "TRANSPORT FAILURE REASON", allow_hyphen_values = true)]
+    text: OsString,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Output, Error> {
-    let text = match arguments.text.as_str() {
-        "-" => String::from_utf8_lossy(&read("-")?).into_owned(),
-        text => text.to_owned(),
-    };
+    let text = text(&arguments.text)?;
     let failure = handshake::explain(&text, arguments.direction.into())
         .ok_or_else(|| Error::Content("the text is not about a TLS handshake".to_owned()))?;
     let reason = failure.reason;
@@ -38,4 +38,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<Output, Error> {
         ),
         GOOD,
     ))
+}
+
+/// The text that is meant. What is in no encoding that is known is replaced.
+fn text(argument: &OsStr) -> Result<String, Error> {
+    if argument != "-" {
+        return Ok(argument.to_string_lossy().into_owned());
+    }
+    let bytes = read("-")?;
+    Ok(String::from_utf8_lossy(&input::decode(&bytes)).into_owned())
 }

@@ -286,6 +286,52 @@ impl Sample {
         self
     }
 
+    /// Has the listener of this name take plaintext beside TLS, as a permissive one of Istio: in a filter chain of its
+    /// own, which a listener filter chooses.
+    pub fn permissive(self, listener: &str) -> Self {
+        let mut sample = self.inspecting_tls();
+        sample.edit_named("listeners", listener, |node| {
+            let Some(chains) = node["filter_chains"].as_sequence_mut() else {
+                return;
+            };
+            let mut plaintext = chains.clone();
+            for chain in chains.iter_mut() {
+                chain["filter_chain_match"] = yaml(json!({ "transport_protocol": "tls" }));
+            }
+            for chain in &mut plaintext {
+                chain["filter_chain_match"] = yaml(json!({ "transport_protocol": "raw_buffer" }));
+                if let Value::Mapping(chain) = chain {
+                    chain.remove("transport_socket");
+                }
+            }
+            chains.extend(plaintext);
+        });
+        sample
+    }
+
+    /// Has an authorization filter in front of all others refuse whoever comes without TLS, as a policy does that
+    /// wants to see an identity. After [`Sample::permissive`].
+    pub fn refusing_plaintext(mut self, listener: &str) -> Self {
+        let nobody = yaml(json!({
+            "name": "envoy.filters.network.rbac",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.network.rbac.v3.RBAC",
+                "stat_prefix": "plaintext",
+                "rules": { "action": "ALLOW", "policies": {} },
+            },
+        }));
+        self.edit_named("listeners", listener, |node| {
+            let chains = node["filter_chains"].as_sequence_mut();
+            for chain in chains.into_iter().flatten() {
+                let is_plaintext = chain.get("transport_socket").is_none();
+                if let (true, Some(filters)) = (is_plaintext, chain["filters"].as_sequence_mut()) {
+                    filters.insert(0, nobody.clone());
+                }
+            }
+        });
+        self
+    }
+
     /// A second plugin of the module behind each, of another name: in the same VM, or in one of this id.
     pub fn beside_another(self, vm_id: Option<&str>) -> Self {
         let is_ours = |filter: &Value| filter["typed_config"]["config"]["vm_config"].is_mapping();

@@ -123,6 +123,14 @@ impl Server {
         Self::start(Protocol::HttpEcho, tls)
     }
 
+    /// The same on this port of 127.0.0.1.
+    ///
+    /// # Errors
+    /// As [`Server::http_echo`], and if the port is taken.
+    pub fn http_echo_at(port: u16, tls: Option<ServerTls>) -> Result<Self> {
+        Self::start_at(port, Protocol::HttpEcho, tls)
+    }
+
     /// A TCP server that sends back whatever it gets.
     ///
     /// # Errors
@@ -148,6 +156,14 @@ impl Server {
         Self::start(Protocol::Script(steps.into()), tls)
     }
 
+    /// The same on this port of 127.0.0.1.
+    ///
+    /// # Errors
+    /// As [`Server::http_echo_at`].
+    pub fn script_at(port: u16, steps: &[Step], tls: Option<ServerTls>) -> Result<Self> {
+        Self::start_at(port, Protocol::Script(steps.into()), tls)
+    }
+
     /// The port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
@@ -169,11 +185,15 @@ impl Server {
     }
 
     fn start(protocol: Protocol, tls: Option<ServerTls>) -> Result<Self> {
+        Self::start_at(0, protocol, tls)
+    }
+
+    fn start_at(port: u16, protocol: Protocol, tls: Option<ServerTls>) -> Result<Self> {
         let config = tls.map(|tls| tls.config()).transpose()?;
         let tls = Arc::new(Mutex::new(config.map(Arc::new)));
         let protocol = Arc::new(Mutex::new(protocol));
         let listener = block_on("listen", async {
-            Ok(TcpListener::bind(("127.0.0.1", 0)).await?)
+            Ok(TcpListener::bind(("127.0.0.1", port)).await?)
         })?;
         Ok(Self {
             port: listener.local_addr()?.port(),

@@ -15,6 +15,8 @@ use thiserror::Error;
 
 use mtls_watch_x509::pem::PemError;
 
+pub(crate) use text::decode;
+
 /// Certificates that stand together: a chain or a trust bundle.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Group {
@@ -95,7 +97,7 @@ pub(crate) fn read(input: &[u8], password: &str) -> Result<Vec<Group>, InputErro
     if let Some(certificates) = der::read(input, password)? {
         return Ok(alone(certificates));
     }
-    text::read(&text::decode(input), password)
+    text::read(&decode(input), password)
 }
 
 /// One group that is all there is.

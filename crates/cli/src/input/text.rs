@@ -22,7 +22,7 @@ const MAX_WRAPPINGS: usize = 4;
 
 /// The text of a file, whatever Windows made of it: UTF-16, or with a byte order mark. PEM does not mind a few bytes
 /// in another encoding around it.
-pub(super) fn decode(input: &[u8]) -> Cow<'_, [u8]> {
+pub(crate) fn decode(input: &[u8]) -> Cow<'_, [u8]> {
     let units = |bytes: &[u8], unit: fn([u8; 2]) -> u16| {
         let units = bytes.as_chunks::<2>().0.iter().copied().map(unit);
         Cow::Owned(String::from_utf16_lossy(&units.collect::<Vec<_>>()).into_bytes())

@@ -2,6 +2,7 @@
 
 mod cli;
 mod diagnose;
+mod explain;
 mod inputs;
 mod relabel;
 

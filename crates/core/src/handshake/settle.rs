@@ -23,6 +23,8 @@ pub struct Known<'a> {
     pub accepted: &'a [String],
     /// The trust domain of this proxy's own certificate.
     pub trust_domain: Option<&'a str>,
+    /// Names of the secrets that this proxy waits for, `', '` between them.
+    pub missing_secrets: Option<&'a str>,
 }
 
 impl Known<'_> {
@@ -37,6 +39,7 @@ pub fn settle(failure: Failure, known: &Known<'_>, direction: Direction, now: Un
     let Some(leaf) = known.leaf else {
         return match failure.reason {
             Reason::Expired | Reason::NotYetValid => dates_of_ca(failure, known, now),
+            Reason::SecretMissing => missing_secret(failure, known),
             _ => failure,
         };
     };
@@ -362,6 +365,21 @@ fn trust_domain(failure: Failure, leaf: &Certificate, known: &Known<'_>) -> Fail
     Failure {
         hint: Cow::Owned(format!(
             "no trust bundle for trust domain '{theirs}' (this proxy is of '{ours}'): check its spelling; if it is meant to be trusted, federate it: add its bundle to trust_domains"
+        )),
+        ..failure
+    }
+}
+
+/// Envoy does not tell which secret a connection waits for; its admin interface tells which were never supplied.
+fn missing_secret(failure: Failure, known: &Known<'_>) -> Failure {
+    const MAX_BYTES: usize = 160;
+    let Some(names) = known.missing_secrets else {
+        return failure;
+    };
+    Failure {
+        hint: Cow::Owned(format!(
+            "this proxy waits for '{}', which was never supplied: check the name, and the SDS server or the files that it reads",
+            limited(names, MAX_BYTES)
         )),
         ..failure
     }

@@ -11,9 +11,12 @@ use mtls_watch_x509::time::{Seconds, UnixTime};
 /// Servers that are remembered (at most twice as many, see [`Cache`]).
 const MAX_SERVERS: usize = 256;
 
-/// How long an answer counts. When this proxy's certificate has been replaced, refusals of the new one go uncounted for
-/// as long at most.
+/// How long an answer to this proxy's certificate counts. When the certificate has been replaced, refusals of the new
+/// one go uncounted for as long at most.
 const LATELY: Seconds = Seconds(120);
+
+/// How long one counts that was given without a certificate. Only the server can change its mind about that.
+const LATELY_WITHOUT: Seconds = Seconds(3600);
 
 /// The answers of servers by their address.
 pub(super) struct Answers {
@@ -38,11 +41,15 @@ impl Answers {
         }
     }
 
-    /// Whether it has lately.
-    pub(super) fn lately(&self, host: &dyn Host, now: UnixTime) -> bool {
+    /// Whether it has lately, `to_certificate` of this proxy or to none.
+    pub(super) fn lately(&self, host: &dyn Host, now: UnixTime, to_certificate: bool) -> bool {
+        let lately = match to_certificate {
+            true => LATELY,
+            false => LATELY_WITHOUT,
+        };
         let server = self.server(host);
         let answered = server.and_then(|server| self.servers.borrow_mut().get(&server));
-        answered.is_some_and(|answered| now.since(answered) < LATELY)
+        answered.is_some_and(|answered| now.since(answered) < lately)
     }
 
     fn server(&self, host: &dyn Host) -> Option<u64> {

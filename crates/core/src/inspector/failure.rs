@@ -1,10 +1,13 @@
 //! Handshakes that did not complete.
 
+use std::borrow::Cow;
+
 use super::{Inspector, Peer};
 use crate::handshake::{self, Failure, Known, Reason};
 use crate::host::{self, Host};
 use crate::metrics::counters::Counter;
 use crate::metrics::issuers::known_cas;
+use crate::own;
 use crate::report::Refused;
 use crate::source::read::{Fingerprint, fingerprint_of};
 use crate::terms::Direction;
@@ -27,6 +30,9 @@ const AT_ONCE: u64 = 1_000_000_000;
 /// The same of a TCP connection, which Envoy also closes by its own short timeouts, without a flag that says so. Twice
 /// the time that connecting took comes on top.
 const AT_ONCE_TCP: u64 = 400_000_000;
+
+const REFUSED_OR_DEAD: &str = "the server closed right after the handshake: it refused this proxy's certificate, or it died; look at the other side's log for the cause, and check this proxy's own certificate and chain";
+const REQUIRED_OR_DEAD: &str = "the server closed right after the handshake: it requires a client certificate, which this proxy does not have for it, or it died; look at its log, and give this proxy a certificate if it is required: tls_certificates of the cluster, in Istio mode MUTUAL or ISTIO_MUTUAL";
 
 impl Inspector {
     /// Envoy refused the client, or the client refused Envoy. On Envoy 1.38 and later the certificate
@@ -58,19 +64,20 @@ impl Inspector {
     /// In TLS 1.3 a client's handshake is over before the server has judged its certificate, or missed it. A server
     /// that refuses it hangs up on a connection that looks established: nothing was ever received on
     /// it, and no reason is given. Whether this was such a refusal: a server that has lately answered on a new
-    /// connection has another reason.
+    /// connection has another reason. One that has not may have died: the hint says both.
     pub(super) fn hung_up(&self, host: &dyn Host) -> bool {
-        let now = self.now(host);
-        if !is_tls13(host) || self.answers.lately(host, now) {
+        let shown = presented_certificate(host);
+        if !is_tls13(host) || self.answers.lately(host, self.now(host), shown) {
             return false;
         }
-        let failure = Failure::new(
-            match presented_certificate(host) {
-                true => Reason::RejectedByPeer,
-                false => Reason::CertificateRequired,
-            },
-            None,
-        );
+        let (reason, hint) = match shown {
+            true => (Reason::RejectedByPeer, REFUSED_OR_DEAD),
+            false => (Reason::CertificateRequired, REQUIRED_OR_DEAD),
+        };
+        let failure = Failure {
+            hint: Cow::Borrowed(hint),
+            ..Failure::new(reason, None)
+        };
         self.count_failure(host, Direction::Outbound, &failure, None);
         true
     }
@@ -101,12 +108,17 @@ impl Inspector {
     ) -> Failure {
         let directory = self.directory.current();
         let trust_domain = own_trust_domain(host, direction);
+        let missing = match failure.reason {
+            Reason::SecretMissing => own::missing_secrets(host),
+            _ => None,
+        };
         let known = Known {
             leaf,
             bundle: directory.bundle(),
             others: directory.others(),
             accepted: &known_cas(host),
             trust_domain: trust_domain.as_deref(),
+            missing_secrets: missing.as_deref(),
         };
         handshake::settle(failure, &known, direction, self.now(host))
     }

@@ -6,6 +6,7 @@
 pub mod admin;
 mod der_list;
 mod directory;
+mod missing;
 pub mod parts;
 mod peers;
 mod places;
@@ -19,4 +20,5 @@ mod signing;
 mod succession;
 
 pub use directory::{Directory, DirectoryKeeper};
+pub use missing::missing_secrets;
 pub use poller::{Poller, Reply};

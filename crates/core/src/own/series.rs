@@ -9,7 +9,7 @@ use super::places::Places;
 use super::public::is_public;
 use super::secret::{Dates, FullCertificate, OwnCertificate, Role, Secret};
 use super::succession::InUse;
-use super::{directory, revocation, signing};
+use super::{directory, missing, revocation, signing};
 use crate::hash::HashMap;
 use crate::host::{Host, MetricKind, Version};
 use crate::metrics::admission::OTHER;
@@ -109,6 +109,7 @@ pub(super) fn update(
     let is_whole = found.is_whole && secrets.iter().all(Secret::is_known_in_full);
     let chain: Vec<&[u8]> = hierarchy.cas_of_chains().collect();
     directory::publish(host, &chain, hierarchy.cas_of_bundles(), is_whole);
+    missing::publish(host, secrets);
 }
 
 /// Under which CA of each bundle a leaf stands, and which CA signed it.

@@ -275,6 +275,29 @@ fn a_server_that_wants_a_certificate_where_this_proxy_has_none() {
     assert_eq!(counted, Some(1), "{:?}", proxy.series());
 }
 
+/// One that has answered without a certificate requires none: that it dies later is no refusal.
+#[test]
+fn a_server_that_has_answered_without_a_certificate_requires_none() {
+    const ANSWERED: i64 = 0;
+    let proxy = Proxy::new();
+    let worker = Worker::new(&proxy);
+    let without = |flags, at| {
+        proxy.set_clock(at);
+        worker.tick();
+        let started = ((NOW + at) * 1000 - 2) * 1_000_000;
+        on_new_connection(&proxy, "192.0.2.1:443", flags)
+            .with("upstream.uri_san_local_certificate", "")
+            .with("request.time", started.to_le_bytes())
+    };
+    worker.request(&without(0, ANSWERED));
+    for minutes in [1, 10, 59] {
+        worker.request(&without(TERMINATED, minutes * 60));
+        assert_eq!(proxy.total("mtls_handshake_failures_total"), 0, "{minutes}");
+    }
+    worker.request(&without(TERMINATED, 61 * 60));
+    assert_eq!(proxy.total("mtls_handshake_failures_total"), 1);
+}
+
 /// How old the server's connection was when it was closed, as Envoy and the clock tell, in milliseconds; how old
 /// the tick is; whether that is a server that hung up on a new connection.
 const HANG_UPS: [(i64, i64, bool); 6] = [

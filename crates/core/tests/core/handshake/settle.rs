@@ -263,3 +263,28 @@ fn the_name_of_an_organization_is_no_name_of_a_ca() {
     let hint = hint_of_unknown_ca(&known);
     assert!(!hint.contains("new key"), "{hint}");
 }
+
+/// Envoy does not tell which secret it is. The admin interface tells which were never supplied.
+#[test]
+fn a_secret_that_is_missing_is_named() {
+    let known = Known {
+        missing_secrets: Some("default', 'spiffe://far.example-cacert"),
+        ..Known::default()
+    };
+    let failure = settle(
+        Failure::new(Reason::SecretMissing, None),
+        &known,
+        Outbound,
+        at(0),
+    );
+    assert_eq!(verdict(&failure), "secret_missing none own");
+    let names = "waits for 'default', 'spiffe://far.example-cacert'";
+    assert!(failure.hint.contains(names), "{}", failure.hint);
+    let unknown = settle(
+        Failure::new(Reason::SecretMissing, None),
+        &Known::default(),
+        Outbound,
+        at(0),
+    );
+    assert!(unknown.hint.contains("own certificate or the CA bundle"));
+}
