@@ -3,7 +3,7 @@
 //! Envoy takes a configuration of before back without telling the module, while connections are open that have it. So of
 //! the configurations of a plugin the one that has met the latest connection is in force.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 
 use mtls_watch_x509::time::{Seconds, UnixTime};
 
@@ -14,7 +14,7 @@ const GONE: Seconds = Seconds(60);
 #[derive(Default)]
 pub struct InForce {
     /// Each with the time of its latest tick.
-    configurations: RefCell<Vec<(Configuration, UnixTime)>>,
+    configurations: Cell<Vec<(Configuration, UnixTime)>>,
     told: Cell<usize>,
 }
 
@@ -37,7 +37,7 @@ impl InForce {
 
     /// A configuration ticks. The most errors that one in force has, if that was not told before.
     pub fn ticked(&self, ticking: Configuration, now: UnixTime) -> Option<usize> {
-        let mut configurations = self.configurations.borrow_mut();
+        let mut configurations = self.configurations.take();
         configurations.retain(|(known, ticked)| {
             // A clock that was ahead does not make it later than now.
             let is_later = known.met.min(now) > ticking.met;
@@ -49,6 +49,7 @@ impl InForce {
         }
         let errors = configurations.iter().map(|(known, _)| known.errors);
         let most = errors.max().unwrap_or_default();
+        self.configurations.set(configurations);
         (self.told.replace(most) != most).then_some(most)
     }
 }
