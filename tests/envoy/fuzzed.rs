@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use base64::Engine as _;
@@ -16,11 +17,14 @@ use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 use testbed::envoy::free_port;
 use testbed::sample::yaml;
-use testbed::stats::{DEADLINE, eventually};
+use testbed::stats::eventually;
 use testbed::{Client, Sample, Server};
 
 use crate::delivery::Delivery;
 use crate::setup::{CONFIGURATION_ERRORS, CONNECTIONS, INBOUND, Pki, Proxy, REQUESTS};
+
+/// Other tests run at the same time.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Keys of all levels, and words of all lists, right and wrong.
 const WORDS: [&str; 48] = [
@@ -222,7 +226,7 @@ fn configurations_load_from_the_bootstrap() -> Result<()> {
         }
         // The module was there, and not only let pass.
         let expected = (EACH * configurations.len()) as f64;
-        eventually(DEADLINE, || {
+        eventually(PATIENCE, || {
             let counted = envoy.stats()?.sum(counter, &[INBOUND]);
             ensure!(counted == expected, "{counted} of {expected}");
             Ok(())
@@ -275,7 +279,7 @@ fn replace_all(delivery: Delivery) -> Result<()> {
         replaced
     })?;
     let sent = f64::from(sent.into_inner());
-    eventually(DEADLINE, || {
+    eventually(PATIENCE, || {
         let stats = proxy.stats()?;
         let counted = [REQUESTS, CONNECTIONS].map(|counter| stats.sum(counter, &[INBOUND]));
         ensure!(counted == [sent, sent], "{counted:?} of {sent}");
@@ -305,7 +309,7 @@ fn is_in_force(
     sent: &AtomicU32,
 ) -> Result<()> {
     const REQUESTS_BETWEEN: u32 = 20;
-    eventually(DEADLINE, || {
+    eventually(PATIENCE, || {
         let stats = proxy.stats()?;
         let updates = delivery.updates(&stats);
         ensure!(updates.0 > before, "{updates:?} updates after {before}");
@@ -314,7 +318,7 @@ fn is_in_force(
         Ok(())
     })?;
     let start = sent.load(Ordering::Relaxed);
-    eventually(DEADLINE, || {
+    eventually(PATIENCE, || {
         let since = sent.load(Ordering::Relaxed) - start;
         ensure!(since >= REQUESTS_BETWEEN, "{since} requests since");
         Ok(())
