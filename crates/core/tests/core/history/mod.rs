@@ -183,9 +183,8 @@ proptest! {
     })]
 
     #[test]
-    fn any_history_counts_what_the_model_says(steps in vec(step(), 1..60)) {
+    fn any_history_counts_what_the_model_says(mut denying: bool, steps in vec(step(), 1..60)) {
         let proxy = Proxy::new();
-        let mut denying = false;
         let mut worker = Worker::configured(&proxy, configuration(denying));
         let hosts = CONNECTIONS.map(|ends| ends.host(&proxy));
         let mut now = 0;
