@@ -1,5 +1,4 @@
-//! What the module tells others in the proxy, and what it does on its own: access logs, headers,
-//! refusals, log lines.
+//! What the module tells others in the proxy: access logs, headers, log lines.
 
 use std::fs;
 use std::time::Duration;
@@ -7,13 +6,13 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use testbed::client::Response;
 use testbed::pki::fixtures::fingerprint;
-use testbed::pki::{DAY, ExtendedKeyUsage, HOUR, LeafBuilder, Lifetime};
-use testbed::servers::{ServerTls, Step};
+use testbed::pki::{DAY, ExtendedKeyUsage, LeafBuilder, Lifetime};
+use testbed::servers::ServerTls;
 use testbed::stats::eventually;
 use testbed::{Client, Envoy, Sample, Server};
 use time::OffsetDateTime;
 
-use crate::setup::{CONNECTIONS, INBOUND, OUTBOUND, PAY, Pki, Proxy, REQUESTS, forwarded};
+use crate::setup::{PAY, Pki, Proxy, forwarded};
 use crate::variants::Variant;
 
 const CLIENT: [ExtendedKeyUsage; 1] = [ExtendedKeyUsage::ClientAuth];
@@ -240,158 +239,6 @@ fn are_no_headers_unless_configured() -> Result<()> {
         Some("client's own")
     );
     assert_eq!(values(&response, "x-peer"), ["server's own"]);
-    Ok(())
-}
-
-const DENY: &str = r#"{"deny": ["server_auth_missing", "client_auth_missing", "expired"]}"#;
-
-/// 403, and the server never sees the request; it is counted all the same. Others pass.
-#[test]
-fn deny_requests() -> Result<()> {
-    let pki = Pki::new()?;
-    let proxy = Proxy::http(pki.sample("http.yaml")?.configuration(DENY))?;
-    for _ in 0..2 {
-        let response = critical(&pki)?.get(proxy.port, "/", &[])?;
-        assert_eq!(response.status, 403);
-    }
-    let stats = proxy.stats()?;
-    assert_eq!(
-        stats.value(REQUESTS, &[INBOUND, ("status", "critical")]),
-        Some(2.0)
-    );
-    assert_eq!(stats.sum("envoy_cluster_upstream_rq_total", &[]), 0.0);
-    proxy.get(&pki.client()?)?;
-    // Critical as well, but for another reason.
-    proxy.get(&client(pki.pay().ca_flag())?)?;
-    Ok(())
-}
-
-/// The connection is closed, and nothing of it reaches the server. Others pass.
-#[test]
-fn deny_connections() -> Result<()> {
-    let pki = Pki::new()?;
-    let proxy = Proxy::tcp(pki.sample("network.yaml")?.configuration(DENY))?;
-    let mut connection = critical(&pki)?.tcp(proxy.port)?;
-    connection.send(b"hello")?;
-    assert_eq!(connection.closed_by_peer()?, b"");
-    let stats = proxy.wait_until_closed(1)?;
-    assert_eq!(
-        stats.value(CONNECTIONS, &[INBOUND, ("security", "mtls")]),
-        Some(1.0)
-    );
-    assert_eq!(
-        stats.sum("envoy_cluster_upstream_cx_tx_bytes_total", &[]),
-        0.0
-    );
-    proxy.echo(&pki.client()?)?;
-    proxy.echo(&client(pki.pay().ca_flag())?)?;
-    Ok(())
-}
-
-/// A server that speaks first is not heard by a client that is refused.
-#[test]
-fn deny_connections_where_the_server_speaks_first() -> Result<()> {
-    let pki = Pki::new()?;
-    let server = Server::server_first(b"220 ready", None)?;
-    let sample = pki.sample("network.yaml")?.configuration(DENY);
-    let proxy = Proxy::start(sample, ("inbound", "app"), server, 1)?;
-    let mut connection = critical(&pki)?.tcp(proxy.port)?;
-    connection.send(b"EHLO")?;
-    connection.closed_by_peer()?;
-    assert_eq!(pki.client()?.tcp(proxy.port)?.receive(9)?, b"220 ready");
-    Ok(())
-}
-
-/// The client listens, and never says a word.
-#[test]
-fn deny_clients_that_only_listen() -> Result<()> {
-    let pki = Pki::new()?;
-    let server = Server::server_first(b"220 ready", None)?;
-    let sample = pki.sample("network.yaml")?.configuration(DENY);
-    let proxy = Proxy::start(sample, ("inbound", "app"), server, 1)?;
-    let mut sound = pki.client()?.tcp(proxy.port)?;
-    let mut denied = critical(&pki)?.tcp(proxy.port)?;
-    // Within ten seconds.
-    denied.closed_by_peer()?;
-    assert_eq!(sound.receive(9)?, b"220 ready");
-    sound.echo(b"EHLO")?;
-    Ok(())
-}
-
-/// Envoy connects to the server with the first data, and the client alone has something to say.
-#[test]
-fn deny_servers_that_come_with_the_data() -> Result<()> {
-    let pki = Pki::new()?;
-    let leaf = pki
-        .pay()
-        .extended_key_usages(&[ExtendedKeyUsage::ServerAuth]);
-    let steps = [Step::ReceiveAll];
-    let server = Server::script(&steps, Some(ServerTls::new(&leaf.issue()?)))?;
-    let sample = pki.sample("upstream.yaml")?.configuration(DENY);
-    let sample = sample
-        .set("TcpProxy", "upstream_connect_mode", "ON_DOWNSTREAM_DATA")
-        .set("TcpProxy", "max_early_data_bytes", 65_536);
-    let proxy = Proxy::start(sample, ("outbound_tcp", "peer_tcp"), server, 1)?;
-    let mut connection = Client::plaintext().tcp(proxy.port)?;
-    eventually(Duration::from_secs(10), || {
-        ensure!(connection.send(b"a line\n").is_err(), "still open");
-        Ok(())
-    })
-}
-
-/// What was fine at the start of a connection is refused from the moment on at which it is not.
-#[test]
-fn deny_what_expires_on_an_open_connection() -> Result<()> {
-    let pki = Pki::new()?;
-    let http = Proxy::http(pki.sample("http.yaml")?.configuration(DENY))?;
-    let tcp = Proxy::tcp(pki.sample("network.yaml")?.configuration(DENY))?;
-    let leaf = pki.pay().lifetime(Lifetime::from_now(-HOUR, 4)).issue()?;
-    let mut requests = Client::mtls(&leaf).http(http.port)?;
-    let mut bytes = Client::mtls(&leaf).tcp(tcp.port)?;
-    assert_eq!(requests.get("/", &[])?.status, 200);
-    bytes.echo(b"hello")?;
-    eventually(Duration::from_secs(20), || {
-        let status = requests.get("/", &[])?.status;
-        ensure!(status == 403, "{status}");
-        Ok(())
-    })?;
-    eventually(Duration::from_secs(20), || {
-        ensure!(bytes.echo(b"hello").is_err(), "still open");
-        Ok(())
-    })
-}
-
-/// Towards servers: the response is replaced, the connection closed.
-#[test]
-fn deny_servers() -> Result<()> {
-    let pki = Pki::new()?;
-    let leaf = pki
-        .pay()
-        .extended_key_usages(&[ExtendedKeyUsage::ServerAuth]);
-    let tls = ServerTls::new(&leaf.issue()?);
-    let http = Server::http_echo(Some(tls.clone()))?;
-    let tcp = Server::tcp_echo(Some(tls))?;
-    let envoy = pki
-        .sample("upstream.yaml")?
-        .configuration(DENY)
-        .upstream("peer_http", http.port())
-        .upstream("peer_tcp", tcp.port())
-        .start(1)?;
-    let port = |listener| envoy.listener_port(listener);
-    let response = Client::plaintext().get(port("outbound_http")?, "/", &[])?;
-    assert_eq!(response.status, 403);
-    let mut connection = Client::plaintext().tcp(port("outbound_tcp")?)?;
-    connection.send(b"hello")?;
-    assert_eq!(connection.closed_by_peer()?, b"");
-    let stats = envoy.stats()?;
-    assert_eq!(
-        stats.value(REQUESTS, &[OUTBOUND, ("status", "critical")]),
-        Some(1.0)
-    );
-    assert_eq!(
-        stats.value(CONNECTIONS, &[OUTBOUND, ("security", "mtls")]),
-        Some(1.0)
-    );
     Ok(())
 }
 

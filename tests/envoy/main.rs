@@ -4,19 +4,24 @@
 //! `envoy-config/` is what runs here, with as little changed as a test needs. Nothing sleeps: what
 //! takes its time is polled for, until a deadline.
 
+mod broken;
 mod caps;
 mod configuration;
 mod connections;
 mod crowd;
+mod delivery;
+mod deny;
 mod directions;
 mod duplicates;
 mod findings;
 mod flags;
+mod fuzzed;
 mod gauges;
 mod heartbeat;
 mod histogram;
 mod hostile;
 mod oracle;
+mod pauses;
 mod positions;
 mod presence;
 mod relabel;

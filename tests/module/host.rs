@@ -15,6 +15,7 @@ use std::rc::Rc;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use wasmparser::WasmFeatures;
 use wasmtime::{
     Config, Engine, Instance, Linker, Memory, Module, Result, Store, TypedFunc, WasmParams,
     WasmResults,
@@ -51,8 +52,14 @@ static LINKED: LazyLock<Module> =
     LazyLock::new(|| compile(&path().with_file_name("deps").join("mtls_watch.wasm")));
 
 fn compile(path: &Path) -> Module {
+    compile_without(WasmFeatures::empty(), path)
+}
+
+/// On a host without these proposals of WebAssembly.
+fn compile_without(features: WasmFeatures, path: &Path) -> Module {
     let mut config = Config::new();
     config.wasm_backtrace(true).consume_fuel(true);
+    config.wasm_features(features, false);
     let engine = Engine::new(&config).expect("a wasmtime engine");
     Module::from_file(&engine, path).expect("a valid module")
 }
@@ -138,6 +145,14 @@ impl Proxy {
             "{} refuses to start",
             module.display()
         );
+        Ok(worker)
+    }
+
+    /// A worker of a host that has these proposals of WebAssembly and no others.
+    pub fn worker_with(&self, features: WasmFeatures) -> Result<Worker> {
+        let module = compile_without(features.complement(), &path());
+        let mut worker = Worker::start(&module, self.clone(), BTreeMap::new())?;
+        assert!(worker.configure("")?, "refuses to start");
         Ok(worker)
     }
 

@@ -103,16 +103,32 @@ fn no_tls_property_is_read_before_data_arrives() -> Result<()> {
     Ok(())
 }
 
-/// Envoy's wheels run V8; it is also built with WAMR or wasmtime, which may lack any proposal that is younger than
-/// these: reference types, multiple values, SIMD, tail calls, memories of 64 bits.
+/// What the module needs beyond the first version of WebAssembly. Envoy's wheels run V8; it is also built with wasmtime,
+/// and with WAMR, which has no SIMD there.
+const PROPOSALS: WasmFeatures = WasmFeatures::FLOATS
+    .union(WasmFeatures::MUTABLE_GLOBAL)
+    .union(WasmFeatures::SATURATING_FLOAT_TO_INT)
+    .union(WasmFeatures::SIGN_EXTENSION)
+    .union(WasmFeatures::BULK_MEMORY);
+
+/// Reference types, multiple values, SIMD, tail calls, memories of 64 bits and what is younger.
 #[test]
 fn the_module_needs_no_proposal_that_a_host_may_lack() -> Result<()> {
-    let features = WasmFeatures::FLOATS
-        | WasmFeatures::MUTABLE_GLOBAL
-        | WasmFeatures::SATURATING_FLOAT_TO_INT
-        | WasmFeatures::SIGN_EXTENSION
-        | WasmFeatures::BULK_MEMORY;
     let bytes = fs::read(path())?;
-    let validated = Validator::new_with_features(features).validate_all(&bytes);
+    let validated = Validator::new_with_features(PROPOSALS).validate_all(&bytes);
     validated.map(drop).map_err(Into::into)
+}
+
+#[test]
+fn the_module_runs_on_a_host_that_lacks_all_other_proposals() -> Result<()> {
+    let client = Certificate::workload("spiffe://cluster.local/ns/shop/sa/pay");
+    let proxy = Proxy::new();
+    let mut worker = proxy.worker_with(PROPOSALS)?;
+    worker.exchange(&Attributes::http().client(&client))?;
+    worker.connection(&Attributes::network().client(&client))?;
+    worker.tick()?;
+    for counter in ["mtls_requests_total", "mtls_connections_total"] {
+        assert_eq!(proxy.total(counter), 1, "{counter}");
+    }
+    Ok(())
 }

@@ -380,7 +380,11 @@ impl Sample {
             "path_config_source": { "path": path.display().to_string() },
         }));
         self.root["static_resources"]["listeners"] = yaml(json!([]));
-        // Envoy asks for a name before it takes anything from elsewhere.
+        self.with_node()
+    }
+
+    /// Gives the Envoy a name, which it asks for before it takes anything from elsewhere.
+    pub fn with_node(mut self) -> Self {
         self.root["node"] = yaml(json!({ "id": "sidecar", "cluster": "mesh" }));
         self
     }

@@ -142,6 +142,7 @@ impl ConnectionWatch {
     fn begin(&mut self, host: &dyn Host) -> Listener {
         let listener = Listener::of(host);
         self.listener = Some(listener);
+        self.inspector.met.set(self.inspector.clock.get());
         self.counts = self.inspector.plugin.takes_connection(host);
         listener
     }

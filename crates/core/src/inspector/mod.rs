@@ -25,6 +25,7 @@ use crate::metrics::ReadResult;
 use crate::metrics::admission;
 use crate::metrics::counters::{Counter, Registry};
 use crate::metrics::heartbeat;
+use crate::metrics::in_force::Configuration;
 use crate::metrics::issuers::Issuers;
 use crate::metrics::presence::{Moment, SECOND};
 use crate::metrics::sightings::Sightings;
@@ -150,6 +151,10 @@ pub struct Inspector {
     answers: Answers,
     /// Whether it was said that the filter stands in a cluster's chain.
     misplaced: Cell<bool>,
+    /// Errors of the configuration.
+    errors: Cell<usize>,
+    /// When it was loaded, or met the latest connection.
+    met: Cell<UnixTime>,
     /// The time when a host call last asked for it; at most one tick old.
     clock: Cell<UnixTime>,
     last_tick: Cell<UnixTime>,
@@ -227,6 +232,8 @@ impl Inspector {
             directory: DirectoryKeeper::default(),
             answers: Answers::default(),
             misplaced: Cell::default(),
+            errors: Cell::default(),
+            met: Cell::default(),
             clock: Cell::default(),
             last_tick: Cell::default(),
             moment: Cell::default(),
@@ -240,10 +247,12 @@ impl Inspector {
     /// The inspector is loaded, with a configuration that has so many errors: defines what exists from then
     /// on.
     pub fn start(&self, host: &dyn Host, configuration_errors: usize) {
+        self.errors.set(configuration_errors);
         self.registry.define_at_load(host, configuration_errors);
+        self.met.set(self.now(host));
         admission::prepare(host);
         self.plugin.start(host);
-        heartbeat::configured(host, &self.registry, self.now(host));
+        heartbeat::configured(host, &self.registry, self.clock.get());
         self.own_moment.set(self.moment.get());
         let mut names = [place::REQUESTS]
             .into_iter()
@@ -272,6 +281,12 @@ impl Inspector {
         }
         self.issuers.publish(host, &self.registry);
         self.registry.publish_duplicates(host, now);
+        let configuration = Configuration {
+            plugin: self.plugin.name(),
+            errors: self.errors.get(),
+            met: self.met.get(),
+        };
+        self.registry.publish_errors(host, configuration, now);
         heartbeat::ticked(host, &self.registry, now);
         self.reporter.tick(now);
         if let Some(poller) = &self.poller {

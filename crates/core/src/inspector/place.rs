@@ -70,6 +70,11 @@ impl Plugin {
         self.name.set(name.finish());
     }
 
+    /// How it is called, hashed.
+    pub(super) fn name(&self) -> u64 {
+        self.name.get()
+    }
+
     /// A number that no other plugin has, beyond which it may count its connections.
     pub(super) fn first_number(&self) -> u64 {
         self.id

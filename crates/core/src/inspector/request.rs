@@ -310,6 +310,7 @@ impl Inspector {
     }
 
     fn new_downstream(&self, host: &dyn Host, standing: Standing) -> Downstream {
+        self.met.set(self.clock.get());
         let listener = Listener::of(host);
         let behind_router = self.is_behind_router(host);
         let counts = standing == Standing::Counts;

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use strum::VariantArray as _;
 
 use super::duplicates::Duplicates;
+use super::in_force::{Configuration, InForce};
 use super::{
     CONFIGURATION_ERRORS, CONNECTION_FINDINGS, CONNECTIONS, DUPLICATE_PLUGINS, HANDSHAKE_FAILURES,
     HIERARCHY_POLLS, IGNORED_FINDINGS, INFO, INSPECTIONS, PollResult, REMAINING, REQUEST_FINDINGS,
@@ -193,6 +194,7 @@ pub struct Registry {
     named: RefCell<HashMap<String, Handle>>,
     /// What this VM knows of other plugins in its place.
     pub duplicates: Duplicates,
+    in_force: InForce,
     /// What the filters of this VM have logged lately.
     pub lines: Rc<Written>,
     inspectors: Cell<u64>,
@@ -219,6 +221,7 @@ impl Default for Registry {
             named: RefCell::default(),
             lines: Rc::default(),
             duplicates: Duplicates::default(),
+            in_force: InForce::default(),
             inspectors: Cell::default(),
             vm: Keyed::default().hash_one(0u8),
             has_traffic: Cell::default(),
@@ -239,7 +242,19 @@ impl Registry {
             self.counter_id(host, counter);
         }
         self.record(host, MetricKind::Gauge, INFO.series((Version(VERSION),)), 1);
-        let errors = u64::try_from(configuration_errors).unwrap_or(u64::MAX);
+        self.in_force.loaded(configuration_errors);
+        self.record_errors(host, configuration_errors);
+    }
+
+    /// A configuration ticks: tells how many errors those in force have, if that has changed.
+    pub fn publish_errors(&self, host: &dyn Host, ticking: Configuration, now: UnixTime) {
+        if let Some(errors) = self.in_force.ticked(ticking, now) {
+            self.record_errors(host, errors);
+        }
+    }
+
+    fn record_errors(&self, host: &dyn Host, errors: usize) {
+        let errors = u64::try_from(errors).unwrap_or(u64::MAX);
         let series = CONFIGURATION_ERRORS.series(());
         self.record(host, MetricKind::Gauge, series, errors);
     }

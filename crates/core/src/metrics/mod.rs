@@ -4,6 +4,7 @@ pub mod admission;
 pub mod counters;
 pub mod duplicates;
 pub mod heartbeat;
+pub mod in_force;
 pub mod issuers;
 mod labels;
 pub mod name;
@@ -301,7 +302,7 @@ pub const WORKERS: Metric<()> = Metric::gauge(
 /// Errors of the plugin configuration.
 pub const CONFIGURATION_ERRORS: Metric<()> = Metric::gauge(
     "mtls_watch_configuration_errors",
-    "Errors in the plugin configuration that was loaded last, each with a log line; what is wrong has its default. Of several plugin configurations in one proxy, only the last one loaded is told",
+    "Errors in the plugin configuration in force, each with a log line; what is wrong has its default. Of several plugins in one VM the most that one has. A configuration that Envoy takes back within its drain time is told from its next connection on",
 );
 /// Other plugins of this module in the same place.
 pub const DUPLICATE_PLUGINS: Metric<()> = Metric::gauge(

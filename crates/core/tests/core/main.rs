@@ -12,6 +12,7 @@ mod gauges;
 mod handshake;
 mod heartbeat;
 mod history;
+mod in_force;
 mod log_lines;
 mod metrics;
 mod own;
