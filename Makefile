@@ -196,6 +196,7 @@ audit: target/tools/bin/cargo-deny ## Dependencies by deny.toml and the RustSec 
 docs: ## Rewrite the generated parts of the documentation
 	UPDATE_DOCS=1 $(CARGO) test --test docs -- --test-threads=1
 	UPDATE_DOCS=1 $(CARGO) test --test monitoring the_prometheus_rule
+	UPDATE_DOCS=1 $(CARGO) test -p mtls-watch-cli --test commands lints
 
 # The dashboard as Grafana's own libraries draw it. What it takes is large, and needed for nothing else.
 SCREENSHOT_DIR := target/screenshot

@@ -2,6 +2,7 @@
 
 mod cli;
 mod inputs;
+mod lints;
 mod relabel;
 
 use std::path::{Path, PathBuf};

@@ -14,6 +14,7 @@ mod heartbeat;
 mod history;
 mod log_lines;
 mod metrics;
+mod observed;
 mod own;
 mod policy;
 mod presence;
