@@ -223,6 +223,7 @@ docs: ## Rewrite the generated parts of the documentation
 	$(PYTHON) tools/mixin envoy-config/prometheus
 	UPDATE_DOCS=1 $(CARGO) test --test monitoring the_prometheus_rule
 	UPDATE_DOCS=1 $(CARGO) test -p scenarios --test refusals the_documentation
+	UPDATE_DOCS=1 $(CARGO) test -p mtls-watch-cli --test commands lints
 
 # The dashboard as Grafana's own libraries draw it. What it takes is large, and needed for nothing else.
 SCREENSHOT_DIR := target/screenshot

@@ -188,6 +188,7 @@ fn refused_leaf() -> Certificate {
         has_wildcard: false,
         has_default_issuer: false,
         has_unknown_critical_extension: false,
+        key_hash: 0,
     }
 }
 

@@ -97,6 +97,9 @@ fn may_be_absent() -> Result<()> {
         "certificate_sources": ["attribute", "filter_state", "xfcc"],
         "filter_state_key": "mtls_watch.peer_certificate",
         "strip_xfcc_certificates": true,
+        "identity": "full",
+        "certificate_addresses": 256,
+        "ignore": [],
         "flag": {"request_header": "", "response_header": ""},
         "deny": [],
         "log_repeat": "1h"

@@ -1,13 +1,13 @@
 //! The own chain: dates, and what its replacement leaves behind.
 
-use anyhow::Result;
-use testbed::Ca;
+use anyhow::{Result, ensure};
 use testbed::pki::{DAY, HOUR, Lifetime};
+use testbed::{Ca, Client};
 
-use crate::setup::{Pki, ca_label};
+use crate::setup::{CONNECTION_FINDINGS, Pki, REQUEST_FINDINGS, ca_label};
 use crate::sidecar::{
-    NOT_AFTER, NOT_BEFORE, PRESENT, PROXY, Rows, TRUSTED, certificates, each, findings, polling,
-    rows, start, trust, wait_for_polls, wait_until,
+    NOT_AFTER, NOT_BEFORE, POLLING, PRESENT, PROXY, Rows, TRUSTED, certificates, each, findings,
+    polling, rows, soon, start, trust, wait_for_polls, wait_until,
 };
 
 const ROTATIONS: &str = "mtls_own_rotations_total";
@@ -123,5 +123,62 @@ fn a_leaf_about_to_expire_is_found() -> Result<()> {
     let proxy = start(polling(&pki)?, 1)?;
     let found = Rows::from([("workload default expires_critical".to_owned(), 1.0)]);
     wait_until(&proxy.envoy, &found, findings)?;
+    Ok(())
+}
+
+/// A replica that mounts the same secret, or whoever took the key. The proxy itself, which calls its own service, is none.
+#[test]
+fn its_own_leaf_presented_by_another_is_found() -> Result<()> {
+    let pki = Pki::new()?;
+    let own = pki.cas.leaf().uri(PROXY).issue()?;
+    own.write_to(pki.directory())?;
+    let proxy = start(polling(&pki)?, 1)?;
+    wait_for_polls(&proxy.envoy, 1.0)?;
+    let own = Client::mtls(&own);
+    let (itself, another) = (own.clone(), own.replica(2));
+    let other = pki.client()?.replica(2);
+    proxy.get(&itself)?;
+    proxy.get(&other)?;
+    for metric in [CONNECTION_FINDINGS, REQUEST_FINDINGS] {
+        assert_eq!(proxy.stats()?.sum(metric, &[]), 0.0, "{metric}");
+    }
+    // It is asked once in five seconds where a peer is.
+    soon(|| {
+        proxy.get(&another)?;
+        let stats = proxy.stats()?;
+        for metric in [CONNECTION_FINDINGS, REQUEST_FINDINGS] {
+            let found = [("finding", "own_certificate_presented")];
+            ensure!(stats.sum(metric, &found) > 0.0, "{metric}");
+            assert_eq!(stats.sum(metric, &[]), stats.sum(metric, &found));
+        }
+        Ok(())
+    })
+}
+
+/// `ignore` is for own certificates, too; what it accepts has a name of its own.
+#[test]
+fn what_is_accepted_of_an_own_certificate_is_counted_apart() -> Result<()> {
+    let pki = Pki::new()?;
+    let lifetime = Lifetime::from_now(-23 * HOUR, HOUR);
+    let leaf = pki.cas.leaf().uri(PROXY).lifetime(lifetime).ca_flag();
+    leaf.issue()?.write_to(pki.directory())?;
+    let ignore = r#""ignore": [
+        {"finding": "leaf_is_ca", "identity_prefix": "spiffe://cluster.local/", "layer": "workload"},
+        {"finding": "expires_critical", "identity_prefix": "spiffe://other/"}
+    ], "log_repeat""#;
+    let configuration = POLLING.replace(r#""log_repeat""#, ignore);
+    let proxy = start(pki.sample("sidecar.yaml")?.configuration(&configuration), 1)?;
+    let found = ["expires_critical", "spiffe_id_invalid"];
+    let found = found.map(|finding| (format!("workload default {finding}"), 1.0));
+    let stats = wait_until(&proxy.envoy, &Rows::from(found), findings)?;
+    let accepted = rows(
+        &stats,
+        "mtls_own_ignored_findings",
+        &["layer", "secret", "finding"],
+    );
+    assert_eq!(
+        accepted,
+        Rows::from([("workload default leaf_is_ca".to_owned(), 1.0)])
+    );
     Ok(())
 }

@@ -248,11 +248,18 @@ fn inspect_group(file: &str, group: Group, criteria: &Criteria) -> Result<Inspec
         status = status.max(Status::Warning);
     }
     let trust = bundle.as_ref().filter(|_| group.purpose != Purpose::Bundle);
-    let leaf = judged
+    let mut leaves = judged
         .iter()
         .zip(&positions)
-        .find(|(judged, _)| judged.member.layer == Layer::Workload);
-    let leaf = leaf.map_or(0, |(_, position)| *position);
+        .filter(|(judged, _)| judged.member.layer == Layer::Workload);
+    for (leaf, position) in leaves.clone() {
+        if let Some(Ok(der)) = group.certificates.get(*position) {
+            let (words, refused) = refused_keys(der, &leaf.member.certificate, *direction);
+            notes.extend(words);
+            status = status.max(refused);
+        }
+    }
+    let leaf = leaves.next().map_or(0, |(_, position)| *position);
     let trust = trust.map(|bundle| trust_of(&group, leaf, bundle, criteria));
     Ok(Inspected {
         file: file.to_owned(),
@@ -272,6 +279,32 @@ fn read_certificate(der: &Result<Vec<u8>, String>) -> Result<(Certificate, Descr
         x509::parse(der).map_err(words)?,
         describe(der).map_err(words)?,
     ))
+}
+
+/// What Envoy says of a leaf's key in each role that the leaf may have, and what that makes of the status where it is
+/// the role that was asked for.
+fn refused_keys(der: &[u8], leaf: &Certificate, asked: Direction) -> (Vec<String>, Status) {
+    let mut status = Status::Ok;
+    let mut notes = Vec::new();
+    for (direction, role) in [
+        (Direction::Inbound, "client"),
+        (Direction::Outbound, "server"),
+    ] {
+        let allows = leaf.extended_key_usage.is_none_or(|usage| match direction {
+            Direction::Inbound => usage.client_auth,
+            Direction::Outbound => usage.server_auth,
+        });
+        let Some(why) = verify::refused_key(der, direction) else {
+            continue;
+        };
+        if direction == asked {
+            status = Status::Critical;
+        }
+        if direction == asked || allows {
+            notes.push(format!("Envoy refuses this certificate of a {role}: {why}"));
+        }
+    }
+    (notes, status)
 }
 
 fn of_findings(judged: &[Judged], unreadable: bool) -> Status {

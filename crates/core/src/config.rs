@@ -55,6 +55,8 @@ pub struct Config {
     pub hierarchy: Option<Hierarchy>,
     /// How much of the identities of peers is shown.
     pub identity: IdentityForm,
+    /// From how many addresses a client's certificate may come within an hour; 0: from any number.
+    pub certificate_addresses: usize,
     /// Findings that are known and accepted.
     pub ignore: Vec<Acceptance>,
     /// Headers that carry the peer's status.
@@ -64,6 +66,10 @@ pub struct Config {
     /// Before the same log line may come again.
     pub log_repeat: Seconds,
 }
+
+/// The pods that one node has at most: some issuers give all those of a workload that run on one node the same
+/// certificate (ztunnel, SPIRE, Consul). 110 is the kubelet's own limit, 250 that of OpenShift, EKS and AKS, 256 of GKE.
+const CERTIFICATE_ADDRESSES: usize = 256;
 
 impl Default for Config {
     fn default() -> Self {
@@ -75,6 +81,7 @@ impl Default for Config {
             strip_xfcc_certificates: true,
             hierarchy: None,
             identity: IdentityForm::Full,
+            certificate_addresses: CERTIFICATE_ADDRESSES,
             ignore: Vec::new(),
             flag: Flag::default(),
             deny: Findings::empty(),
@@ -121,6 +128,7 @@ enum Setting {
     StripXfccCertificates,
     Hierarchy,
     Identity,
+    CertificateAddresses,
     Ignore,
     Flag,
     Deny,
@@ -186,6 +194,11 @@ impl Config {
                 Setting::Thresholds => read_thresholds(reader, &field, &mut self.thresholds),
                 Setting::IdentitySeries => {
                     assign(&mut self.identity_series, reader.count(&field, MAX_COUNT));
+                }
+                Setting::CertificateAddresses => {
+                    if let Some(Count(count)) = reader.value(&field) {
+                        self.certificate_addresses = count;
+                    }
                 }
                 Setting::CertificateSources => {
                     assign(&mut self.certificate_sources, read_sources(reader, &field));

@@ -27,26 +27,21 @@ impl Judgement {
         Self { accepted, ..self }
     }
 
-    /// Whether that finding is accepted.
+    /// The findings that are accepted, should it have them.
     #[must_use]
-    pub fn accepts(&self, finding: Finding) -> bool {
-        self.accepted.contains(finding)
+    pub fn accepted(&self) -> Findings {
+        self.accepted
     }
 
-    /// The findings at a moment, without those that are accepted. A clock that was never read
-    /// ([`UnixTime::default`]) finds nothing.
+    /// The findings at a moment, without those that are accepted.
     #[must_use]
     pub fn at(&self, now: UnixTime) -> Findings {
         self.all_at(now).difference(self.accepted)
     }
 
-    /// The findings at a moment that are accepted.
+    /// The findings at a moment. A clock that was never read ([`UnixTime::default`]) finds nothing.
     #[must_use]
-    pub fn accepted_at(&self, now: UnixTime) -> Findings {
-        self.all_at(now).intersection(self.accepted)
-    }
-
-    fn all_at(&self, now: UnixTime) -> Findings {
+    pub fn all_at(&self, now: UnixTime) -> Findings {
         let by_time = if now == UnixTime::default() {
             None
         } else if now > self.not_after {

@@ -168,7 +168,7 @@ pub struct Named {
     pub issuer: Box<str>,
     serial: Box<[u8]>,
     /// SHA-256 of its DER, where that is known.
-    fingerprint: Option<Fingerprint>,
+    pub fingerprint: Option<Fingerprint>,
     /// Start of validity.
     pub not_before: UnixTime,
     /// End of validity, inclusive.
@@ -203,6 +203,12 @@ impl Named {
             not_before: certificate.not_before,
             not_after: certificate.not_after,
         }
+    }
+
+    /// Whether both have one issuer and serial number.
+    #[must_use]
+    pub fn has_number_of(&self, other: &Named) -> bool {
+        self.issuer == other.issuer && self.serial == other.serial
     }
 
     /// What to change, where the dates say more than the finding.

@@ -36,6 +36,8 @@ pub struct Certificate {
     pub extended_key_usage: Option<ExtendedKeyUsage>,
     /// Algorithm and size of the subject's key.
     pub public_key: PublicKey,
+    /// Of the subject's key: where it differs, so do the keys. It resists no one who chooses keys.
+    pub key_hash: u64,
     /// Digest used by the signature over this certificate.
     pub signature_digest: SignatureDigest,
     /// Whether the certificate claims to be an X.509-SVID, and if so whether it is a valid leaf.

@@ -59,14 +59,32 @@ impl Member {
 /// CA, and has signed none of them, is another leaf.
 #[must_use]
 pub fn link(certificates: Vec<Certificate>) -> Vec<Member> {
+    let signs = |index: usize, all: &[Certificate]| {
+        let certificate = all.get(index).filter(|_| index > 0);
+        certificate.is_some_and(|certificate| is_issuer(certificate, all))
+    };
+    arrange(certificates, signs)
+}
+
+/// Puts certificates in order of which it is known which ones sign: the CAs. All others are leaves.
+#[must_use]
+pub fn arrange(
+    certificates: Vec<Certificate>,
+    signs: impl Fn(usize, &[Certificate]) -> bool,
+) -> Vec<Member> {
+    let signs = |index| signs(index, &certificates);
     let places: Vec<_> = certificates
         .iter()
         .enumerate()
         .map(|(index, certificate)| {
-            let issuer = issuer_of(certificate, &certificates);
+            let issuer = issuer_of(certificate, &certificates, signs);
             let signer = issuer.and_then(|index| certificates.get(index));
             let signer = signer.map(Certificate::subject_ca);
-            (layer(index, certificate, &certificates), issuer, signer)
+            let layer = match signs(index) {
+                true => ca_layer(certificate, &certificates, signs),
+                false => Layer::Workload,
+            };
+            (layer, issuer, signer)
         })
         .collect();
     certificates
@@ -91,7 +109,8 @@ pub fn complete(certificates: &mut Vec<Certificate>, known: &[Certificate]) {
         // As far as the peer sent it.
         while let Some(issuer) = certificates
             .get(top)
-            .and_then(|certificate| issuer_of(certificate, certificates))
+            // The first is the leaf: it signs nothing.
+            .and_then(|certificate| issuer_of(certificate, certificates, |index| index > 0))
             .filter(|issuer| *issuer > top)
         {
             top = issuer;
@@ -111,13 +130,17 @@ pub fn complete(certificates: &mut Vec<Certificate>, known: &[Certificate]) {
     }
 }
 
-fn issuer_of(certificate: &Certificate, all: &[Certificate]) -> Option<usize> {
+fn issuer_of(
+    certificate: &Certificate,
+    all: &[Certificate],
+    signs: impl Fn(usize) -> bool,
+) -> Option<usize> {
     if certificate.is_self_issued() {
         return None;
     }
-    // The first is the leaf: it signs nothing.
-    let others = all.iter().enumerate().skip(1);
-    let signed = others.filter(|(_, issuer)| certificate.names_as_issuer(issuer));
+    let others = all.iter().enumerate();
+    let signed =
+        others.filter(|(index, issuer)| certificate.names_as_issuer(issuer) && signs(*index));
     // The first of equals.
     signed
         .rev()
@@ -131,15 +154,11 @@ fn lasts(issuer: &Certificate) -> (bool, UnixTime) {
     (issuer.may_sign_certificates(), issuer.not_after)
 }
 
-fn layer(index: usize, certificate: &Certificate, all: &[Certificate]) -> Layer {
-    if index == 0 || !is_issuer(certificate, all) {
-        Layer::Workload
-    } else if certificate.is_self_issued() {
+fn ca_layer(ca: &Certificate, all: &[Certificate], signs: impl Fn(usize) -> bool) -> Layer {
+    let mut others = all.iter().enumerate();
+    if ca.is_self_issued() {
         Layer::RootCa
-    } else if all
-        .first()
-        .is_some_and(|leaf| leaf.names_as_issuer(certificate))
-    {
+    } else if others.any(|(index, other)| other.names_as_issuer(ca) && !signs(index)) {
         Layer::IssuingCa
     } else {
         Layer::IntermediateCa

@@ -43,6 +43,7 @@ pub fn parse(der: &[u8]) -> Result<Certificate, ParseError> {
         key_usage: extensions.key_usage,
         extended_key_usage: extensions.extended_key_usage,
         public_key: public_key(&structure.public_key),
+        key_hash: key_hash(structure.public_key.raw),
         signature_digest: signature_digest(&structure.signature_algorithm),
         spiffe: spiffe::judge(&alt_names.uris, is_ca, extensions.key_usage),
         has_alt_names,
@@ -224,6 +225,18 @@ fn public_key(info: &SubjectPublicKeyInfo<'_>) -> PublicKey {
         KeyAlgorithm::Dsa | KeyAlgorithm::Other => 0,
     };
     PublicKey { algorithm, bits }
+}
+
+/// Of the whole words of a SubjectPublicKeyInfo: what is behind them is an exponent's, or part of a coordinate.
+fn key_hash(info: &[u8]) -> u64 {
+    // 2^64 divided by the golden ratio.
+    const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+    let words = info.as_chunks().0.iter();
+    words.fold(0, |hash: u64, word| {
+        (hash ^ u64::from_le_bytes(*word))
+            .wrapping_mul(SPREAD)
+            .rotate_left(32)
+    })
 }
 
 fn rsa_bits(key: &[u8]) -> u32 {

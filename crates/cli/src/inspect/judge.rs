@@ -4,7 +4,7 @@ use mtls_watch_core::config::Config;
 use mtls_watch_core::policy::{self, Judgement};
 use mtls_watch_core::terms::{Acceptance, Direction, Findings};
 use mtls_watch_x509::Certificate;
-use mtls_watch_x509::chain::{Layer, Member};
+use mtls_watch_x509::chain::{self, Layer, Member};
 use mtls_watch_x509::spiffe::Svid;
 use mtls_watch_x509::time::UnixTime;
 
@@ -53,64 +53,15 @@ fn members(certificates: Vec<Certificate>, purpose: Purpose) -> Vec<Member> {
         .iter()
         .map(|it| purpose != Purpose::Bundle && is_leaf(it) && !is_issuer(it))
         .collect();
-    let layers: Vec<Layer> = certificates
-        .iter()
-        .zip(&is_leaf)
-        .map(|(certificate, leaf)| {
-            let signed =
-                |(other, leaf): (&Certificate, &bool)| *leaf && other.names_as_issuer(certificate);
-            match leaf {
-                true => Layer::Workload,
-                false if certificate.is_self_issued() => Layer::RootCa,
-                false if certificates.iter().zip(&is_leaf).any(signed) => Layer::IssuingCa,
-                false => Layer::IntermediateCa,
-            }
-        })
-        .collect();
-    let issuers: Vec<Option<usize>> = certificates
-        .iter()
-        .map(|certificate| issuer_of(certificate, &certificates, &is_leaf))
-        .collect();
-    let signers: Vec<Option<String>> = issuers
-        .iter()
-        .map(|issuer| Some(certificates.get((*issuer)?)?.subject_ca()))
-        .collect();
-    certificates
-        .into_iter()
-        .zip(layers)
-        .zip(issuers.into_iter().zip(signers))
-        .map(|((mut certificate, layer), (issuer, signer))| {
-            certificate.signer = signer;
-            Member {
-                certificate,
-                layer,
-                issuer,
-            }
-        })
-        .collect()
+    chain::arrange(certificates, |index, _| is_leaf.get(index) == Some(&false))
 }
 
 /// No CA by its own words; or one with cA by mistake: it may not sign certificates, or has the SPIFFE ID of a workload.
 fn is_leaf(certificate: &Certificate) -> bool {
     let may_sign = certificate.key_usage.is_none_or(|usage| usage.cert_sign);
-    let version_1_root = certificate.version == 1 && certificate.is_self_issued();
     let is_workload = certificate.spiffe != Svid::No
         && mtls_watch_x509::spiffe::validate_id(&certificate.identity).is_ok();
-    !version_1_root && (!certificate.is_ca || !may_sign || is_workload)
-}
-
-fn issuer_of(certificate: &Certificate, all: &[Certificate], is_leaf: &[bool]) -> Option<usize> {
-    if certificate.is_self_issued() {
-        return None;
-    }
-    let candidates = all.iter().zip(is_leaf).enumerate();
-    let signed = candidates.filter(|(_, (issuer, leaf))| {
-        !**leaf && *issuer != certificate && certificate.names_as_issuer(issuer)
-    });
-    // Of a CA's certificates the one that lasts longest is the one that leaves of it may outlive last.
-    signed
-        .max_by_key(|(index, (issuer, _))| (issuer.not_after, std::cmp::Reverse(*index)))
-        .map(|(index, _)| index)
+    !certificate.is_old_root() && (!certificate.is_ca || !may_sign || is_workload)
 }
 
 fn findings(

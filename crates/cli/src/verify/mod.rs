@@ -80,6 +80,15 @@ pub(crate) fn has_signed(issuer: &[u8], certificate: &[u8]) -> Option<bool> {
     Some(signature::verify(&certificate?, &issuer?).is_ok())
 }
 
+/// Why a leaf would be refused in the handshake for its key, whoever signed it.
+pub(crate) fn refused_key(leaf: &[u8], direction: Direction) -> Option<String> {
+    let refusal = Certificate::read(leaf)
+        .ok()?
+        .can_sign_a_handshake(direction);
+    let is_key = |(reason, detail)| (reason == Reason::NoSharedCipher).then_some(detail);
+    refusal.err().and_then(is_key)
+}
+
 /// The layer at a depth of a path, as the module tells it from Envoy's words.
 fn layer(depth: usize, certificate: Option<&Certificate>) -> Layer {
     match depth {

@@ -9,7 +9,7 @@ use crate::project;
 use mtls_watch_core::metrics::Label;
 use mtls_watch_core::terms::Finding;
 use pki::{Ca, Identity, Lifetime};
-use pki::{DAY, ExtendedKeyUsage, HOUR, KeyKind, LeafBuilder, to_pem};
+use pki::{DAY, ExtendedKeyUsage, HOUR, KeyKind, KeyUsage, LeafBuilder, to_pem};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
@@ -628,4 +628,53 @@ fn a_trust_bundle_is_read_like_a_chain() {
     let bundle = to_pem([PKI.root.der(), PKI.issuing.der()]);
     let report = inspect_json(bundle);
     assert_eq!(report["certificates"].as_array().unwrap().len(), 2);
+}
+
+/// Envoy does not negotiate every key in every role, and no finding says so.
+#[test]
+fn a_key_that_envoy_refuses_in_a_role_is_not_ok() {
+    let note = |role: &str| format!("note: Envoy refuses this certificate of a {role}: ");
+    for (kind, as_client, as_server) in [
+        (KeyKind::P256, true, true),
+        (KeyKind::P384, true, false),
+        (KeyKind::Ed25519, false, false),
+    ] {
+        let leaf = issued(workload().key_kind(kind));
+        for (direction, is_ok) in [("inbound", as_client), ("outbound", as_server)] {
+            let run = inspect_with(&["--direction", direction], leaf.der());
+            let text = &run.stdout;
+            assert_eq!(run.code == 0, is_ok, "{kind:?} {direction}: {text}");
+            let status = if is_ok {
+                "status: ok"
+            } else {
+                "status: critical"
+            };
+            assert!(text.starts_with(status), "{text}");
+            // A workload is both, and is told of the other role.
+            assert_eq!(text.contains(&note("client")), !as_client, "{text}");
+            assert_eq!(text.contains(&note("server")), !as_server, "{text}");
+        }
+    }
+    let for_clients = workload()
+        .dns("pay")
+        .extended_key_usages(&[ExtendedKeyUsage::ClientAuth]);
+    let run = inspect(issued(for_clients.key_kind(KeyKind::P384)).der());
+    assert!(!run.stdout.contains("note:"), "{}", run.stdout);
+}
+
+/// As the module does: who has signed a certificate is decided in one place.
+#[test]
+fn of_several_issuers_the_one_that_envoy_would_accept_counts() {
+    let ca = |days| {
+        let ca = PKI.intermediate.subordinate("Issuing CA");
+        ca.lifetime(lasting(-DAY, days * DAY))
+    };
+    let old = ca(5).issue().unwrap();
+    let unfit = ca(90).key(old.key()).key_usages(&[KeyUsage::CrlSign]);
+    let unfit = unfit.issue().unwrap();
+    let leaf = old.leaf().dns("pay.test").lifetime(lasting(-HOUR, 9 * DAY));
+    let chain = [issued(leaf).leaf_pem(), old.pem(), unfit.pem()].concat();
+    let report = inspect_json(chain);
+    let findings = report["certificates"][0]["findings"].as_array().unwrap();
+    assert!(findings.contains(&json!("outlives_issuer")), "{report}");
 }

@@ -4,6 +4,7 @@ mod cli;
 mod diagnose;
 mod explain;
 mod inputs;
+mod lints;
 mod relabel;
 
 use std::path::{Path, PathBuf};

@@ -364,6 +364,7 @@ impl Sight<'_> {
         };
         let now = inspector.now(host);
         peer.handshook(inspector.moment.get());
+        inspector.arrived(host, &peer);
         let posture = inspector.posture(&peer, now);
         self.count_findings(&posture.findings);
         if self.counts {

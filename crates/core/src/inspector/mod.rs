@@ -9,6 +9,7 @@ mod flag;
 mod peer;
 mod place;
 mod request;
+mod seen;
 mod shown;
 
 use std::borrow::Cow;
@@ -47,6 +48,7 @@ use mtls_watch_x509::spiffe;
 use mtls_watch_x509::time::UnixTime;
 use peer::{Judged, Presence, UNKNOWN, Unreadable};
 use place::{Plugin, Standing};
+use seen::{Origins, Serials};
 use shown::Shown;
 
 pub use connection::{ConnectionWatch, Event};
@@ -165,6 +167,8 @@ pub struct Inspector {
     chain_hasher: Keyed,
     trust_domains: TrustDomains,
     fingerprints: Fingerprints,
+    origins: Origins,
+    serials: Serials,
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -223,12 +227,13 @@ impl Inspector {
             }),
             trust_domains: TrustDomains::default(),
             fingerprints: Fingerprints::default(),
+            origins: Origins::default(),
+            serials: Serials::default(),
             issuers: Issuers::default(),
             reporter: Reporter::new(config.log_repeat, Rc::clone(&registry.lines)),
-            poller: config
-                .hierarchy
-                .clone()
-                .map(|hierarchy| Poller::new(hierarchy, config.thresholds.clone())),
+            poller: config.hierarchy.clone().map(|hierarchy| {
+                Poller::new(hierarchy, config.thresholds.clone(), config.ignore.clone())
+            }),
             directory: DirectoryKeeper::default(),
             answers: Answers::default(),
             misplaced: Cell::default(),
@@ -274,6 +279,11 @@ impl Inspector {
         let peers: Vec<_> = self.peers.borrow().values().cloned().collect();
         for peer in &peers {
             peer.tell_gauges(since, now);
+        }
+        if self.origins.begins_anew(now) {
+            for peer in &peers {
+                peer.forget_origins();
+            }
         }
         self.sightings.publish(host, &self.registry, now);
         for peer in &peers {
@@ -411,7 +421,8 @@ impl Inspector {
         self.report_reading(host, now, direction, &reading);
         let unreadable = unreadable_layers(&reading);
         let mut certificates = reading.certificates;
-        if certificates.len() > 1 && is_verified(host) {
+        let verified = verified(host);
+        if certificates.len() > 1 && verified != Some(false) {
             self.directory.learn(host, &certificates, &reading.ders);
         }
         chain::complete(&mut certificates, &self.directory.current().cas);
@@ -426,10 +437,13 @@ impl Inspector {
             let domains = &self.trust_domains;
             Some(domains.of(host, &self.registry, direction, domain))
         });
+        let leaf = members.first().map(|leaf| &leaf.certificate);
+        let is_reused = leaf.is_some_and(|leaf| self.is_serial_reused(leaf));
+        let is_own = self.directory.current().is_own(fingerprint.as_ref());
         let chain = self.judged(host, direction, members, fingerprints);
         let presence = presence(host, direction, &chain);
         let (accepted, unreadable) = unreadable.into_iter().partition(|layer| {
-            let accepted = Acceptance::of_names(&self.config.ignore, *layer, &[UNKNOWN]);
+            let accepted = Acceptance::of_names(&self.config.ignore, Some(*layer), &[UNKNOWN]);
             accepted.contains(Finding::Unreadable)
         });
         let unreadable = Unreadable {
@@ -437,13 +451,74 @@ impl Inspector {
             accepted,
         };
         let series = (issuer, trust_domain);
-        let peer = Peer::new(direction, chain, unreadable, series, presence);
+        let known = (is_own, verified == Some(true));
+        let peer = Peer::new(direction, chain, unreadable, series, presence, known);
+        if is_reused {
+            self.note_reused(&peer);
+        }
+        if peer.is_location_due(now) {
+            self.note_location(host, &peer, presence);
+        }
         peer.saw(now);
         if direction == Direction::Outbound {
             peer.handshook(self.moment.get());
         }
         peer.publish(host, &self.registry, now);
         peer
+    }
+
+    /// Whether the issuer has given the serial number of a leaf to another key, too. Self-signed ones have no issuer in
+    /// common.
+    #[inline(never)]
+    fn is_serial_reused(&self, leaf: &Certificate) -> bool {
+        let links = &leaf.links;
+        let number = (&links.issuer, &links.authority_key_id, &leaf.serial);
+        let hash = ById::default().hash_one(number);
+        !leaf.is_self_signed() && self.serials.is_reused(hash, leaf.key_hash)
+    }
+
+    /// Of both peers whose leaves share a serial number, each is told of the other.
+    #[inline(never)]
+    fn note_reused(&self, peer: &Peer) {
+        peer.observe(Finding::SerialReused, true);
+        for other in self.peers.borrow().values() {
+            if other.has_number_of(peer) {
+                other.observe(Finding::SerialReused, true);
+            }
+        }
+    }
+
+    /// A peer has made a connection. From time to time it is looked from where: who else shares its certificate does
+    /// not go away.
+    fn arrived(&self, host: &dyn Host, peer: &Peer) {
+        let has_ended = peer.has_ended(self.clock.get());
+        if has_ended && verified(host) == Some(false) {
+            peer.observe(Finding::SessionUnverified, true);
+        }
+        if peer.is_location_due(self.clock.get()) {
+            let presence = presence(host, peer.direction(), peer.chain());
+            self.note_location(host, peer, presence);
+        }
+    }
+
+    #[inline(never)]
+    fn note_location(&self, host: &dyn Host, peer: &Peer, presence: Presence) {
+        let (Presence::Counts(Some(instance)), Some(leaf)) = (presence, peer.chain().first())
+        else {
+            return;
+        };
+        if peer.is_own() && is_elsewhere(host, peer.direction()) {
+            peer.observe(Finding::OwnCertificatePresented, true);
+        }
+        let limit = self.config.certificate_addresses;
+        let hash = ById::default().hash_one((instance, &leaf.named.fingerprint));
+        if peer.direction() == Direction::Inbound
+            && limit > 0
+            && self.origins.is_new(hash)
+            && peer.count_origin() > limit
+        {
+            peer.observe(Finding::CertificateShared, true);
+        }
     }
 
     /// Counts what was read and what could not be, and logs the latter.
@@ -593,6 +668,23 @@ fn presence(host: &dyn Host, direction: Direction, chain: &[Judged]) -> Presence
     }
 }
 
+/// Whether a peer has another address than this proxy has on the connection with it. A workload that calls itself comes
+/// from its own.
+#[inline(never)]
+fn is_elsewhere(host: &dyn Host, direction: Direction) -> bool {
+    let ends = match direction {
+        Direction::Inbound => [["source", "address"], ["destination", "address"]],
+        Direction::Outbound => [["upstream", "address"], ["upstream", "local_address"]],
+    };
+    let [peer, own] = ends.map(|path| host.property(&path).unwrap_or_default());
+    without_port(&peer) != without_port(&own)
+}
+
+fn without_port(address: &[u8]) -> Option<&[u8]> {
+    let port = address.iter().rposition(|byte| *byte == b':')?;
+    address.get(..port)
+}
+
 /// An address of X-Forwarded-For has the port 0, and an internal listener or a socket file has none.
 fn address_of_instance(direction: Direction, address: &str) -> Option<&str> {
     let (host, port) = address.rsplit_once(':')?;
@@ -627,11 +719,11 @@ fn is_connected(host: &dyn Host) -> bool {
         || host.property(&["upstream", "address"]).is_some() && !failure::failed_to_connect(host)
 }
 
-/// Whether Envoy has verified the client's certificate, as far as it says (1.39 or later): before, it
-/// says nothing of listeners that accept untrusted ones.
-fn is_verified(host: &dyn Host) -> bool {
-    let path = ["connection", "peer_certificate_valid"];
-    host.property(&path).is_none() || host::boolean(host, &path)
+/// Whether Envoy has verified the client's certificate on this connection, as far as it says (1.39 or later). It has not
+/// where it resumed a TLS session, or accepts untrusted certificates.
+fn verified(host: &dyn Host) -> Option<bool> {
+    let valid = host.property(&["connection", "peer_certificate_valid"])?;
+    Some(valid.first() == Some(&1))
 }
 
 /// What stands for the fingerprint where Envoy gives none: the digest of the certificate's text.

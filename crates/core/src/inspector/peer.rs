@@ -46,13 +46,19 @@ pub struct Peer {
     presence: Cell<Presence>,
     /// The handshakes with this worker in which it was presented.
     handshakes: Cell<Handshakes>,
-    /// Whether the instance has since presented another leaf.
-    superseded: Cell<bool>,
+    /// What is wrong with its leaf, as what else was seen tells.
+    observed: Cell<Findings>,
+    /// Whether its leaf is this proxy's own.
+    is_own: bool,
+    /// Whether Envoy has verified its leaf on some connection.
+    was_verified: bool,
+    /// From how many addresses its leaf has lately come.
+    origins: Cell<usize>,
     /// From when its findings may be reported again.
     report_at: Cell<UnixTime>,
     /// Whether its remaining lifetime has been recorded by nobody yet.
     fresh: Cell<bool>,
-    /// From when it is worth a question whether it answers on new connections.
+    /// From when it is worth a question: of a client where it is, of a server whether it answers on new connections.
     ask_at: Cell<UnixTime>,
 }
 
@@ -108,6 +114,7 @@ impl Peer {
         unreadable: Unreadable,
         (issuer, trust_domain): (Option<Rc<IssuerSeries>>, Option<Rc<TrustDomainSeries>>),
         presence: Presence,
+        (is_own, was_verified): (bool, bool),
     ) -> Self {
         Self {
             direction,
@@ -119,7 +126,10 @@ impl Peer {
             last_seen: Cell::default(),
             presence: Cell::new(presence),
             handshakes: Cell::new(Handshakes::NONE),
-            superseded: Cell::default(),
+            observed: Cell::default(),
+            is_own,
+            was_verified,
+            origins: Cell::default(),
             report_at: Cell::default(),
             fresh: Cell::new(true),
             ask_at: Cell::default(),
@@ -163,12 +173,45 @@ impl Peer {
 
     /// Whether it was not asked lately if the peer answers on new connections: once a tick is enough.
     pub(super) fn is_answer_due(&self, now: UnixTime) -> bool {
-        let ask_at = self.ask_at.get();
-        let is_due = now >= ask_at || ask_at > now.plus(TICK);
-        if is_due {
-            self.ask_at.set(now.plus(TICK));
+        take_turn(&self.ask_at, now)
+    }
+
+    /// Whether it was not asked lately where the peer is: once a tick is enough.
+    pub(super) fn is_location_due(&self, now: UnixTime) -> bool {
+        match self.direction {
+            Direction::Inbound => take_turn(&self.ask_at, now),
+            Direction::Outbound => self.is_own,
         }
-        is_due
+    }
+
+    /// Whether its leaf has the same issuer and serial number as another one.
+    pub(super) fn has_number_of(&self, other: &Peer) -> bool {
+        match (self.chain.first(), other.chain.first()) {
+            (Some(leaf), Some(other)) => leaf.named.has_number_of(&other.named),
+            _ => false,
+        }
+    }
+
+    /// Whether the peer has this proxy's own leaf.
+    pub(super) fn is_own(&self) -> bool {
+        self.is_own
+    }
+
+    /// Whether Envoy has verified its leaf, which has ended since.
+    pub(super) fn has_ended(&self, now: UnixTime) -> bool {
+        self.was_verified && self.remaining(now) < Some(Seconds::ZERO)
+    }
+
+    /// The leaf has come from one address more; how many that are.
+    pub(super) fn count_origin(&self) -> usize {
+        let origins = self.origins.get().saturating_add(1);
+        self.origins.set(origins);
+        origins
+    }
+
+    /// Addresses are counted anew.
+    pub(super) fn forget_origins(&self) {
+        self.origins.set(0);
     }
 
     /// Notes that the peer is there. The gauges learn of it at the next tick.
@@ -182,19 +225,27 @@ impl Peer {
         if self.presence.get() == Presence::ToldElsewhere {
             self.presence.set(Presence::Counts(None));
         }
-        self.set_superseded(false);
+        self.observe(Finding::ConnectionOutlivesCertificate, false);
     }
 
     /// Whether the workload that presented this leaf has since presented another one: nobody will see this one in a
     /// handshake again.
     pub(super) fn is_superseded(&self) -> bool {
-        self.superseded.get()
+        let observed = self.observed.get();
+        observed.contains(Finding::ConnectionOutlivesCertificate)
     }
 
-    fn set_superseded(&self, superseded: bool) {
-        if self.superseded.replace(superseded) == superseded {
+    /// Notes that the leaf has, or no longer has, a finding that no certificate tells by itself.
+    pub(super) fn observe(&self, finding: Finding, is_found: bool) {
+        let before = self.observed.get();
+        let observed = match is_found {
+            true => before | finding,
+            false => before.difference(finding.into()),
+        };
+        if observed == before {
             return;
         }
+        self.observed.set(observed);
         // What holds this posture asks for another one.
         if let Some(posture) = self.posture.replace(None) {
             posture.until.set(posture.from);
@@ -238,7 +289,8 @@ impl Peer {
             && last_seen >= since
         {
             let sighting = self.sighting(leaf, instance, last_seen);
-            self.set_superseded(leaf.series.is_superseded(&sighting));
+            let superseded = leaf.series.is_superseded(&sighting);
+            self.observe(Finding::ConnectionOutlivesCertificate, superseded);
         }
     }
 
@@ -296,12 +348,16 @@ impl Peer {
 
     /// What is wrong with a certificate of its chain now.
     pub(super) fn findings(&self, judged: &Judged, now: UnixTime) -> Findings {
-        let findings = judged.judgement.at(now);
-        let outlives = Finding::ConnectionOutlivesCertificate;
-        let is_leaf = judged.named.layer == Layer::Workload;
-        match self.is_superseded() && is_leaf && !judged.judgement.accepts(outlives) {
-            true => findings | outlives,
-            false => findings,
+        let accepted = judged.judgement.accepted();
+        self.all_findings(judged, now).difference(accepted)
+    }
+
+    /// The same, with those that are accepted.
+    fn all_findings(&self, judged: &Judged, now: UnixTime) -> Findings {
+        let findings = judged.judgement.all_at(now);
+        match judged.named.layer {
+            Layer::Workload => findings | self.observed.get(),
+            _ => findings,
         }
     }
 
@@ -334,8 +390,9 @@ impl Peer {
         let unreadable = of_layers(&self.unreadable.found);
         let findings = not_empty(readable.chain(unreadable));
         let ignored = self.chain.iter().map(|judged| {
-            let accepted = judged.judgement.accepted_at(now);
-            (judged.named.layer, accepted)
+            let accepted = judged.judgement.accepted();
+            let findings = self.all_findings(judged, now).intersection(accepted);
+            (judged.named.layer, findings)
         });
         let ignored = not_empty(ignored.chain(of_layers(&self.unreadable.accepted)));
         // A leaf that may be unreadable is nothing to report.
@@ -358,6 +415,15 @@ impl Peer {
             until: Cell::new(changes.min().unwrap_or(UnixTime::NEVER)),
         }
     }
+}
+
+/// Whether it is the turn of what is done once a tick.
+fn take_turn(at: &Cell<UnixTime>, now: UnixTime) -> bool {
+    let is_due = now >= at.get() || at.get() > now.plus(TICK);
+    if is_due {
+        at.set(now.plus(TICK));
+    }
+    is_due
 }
 
 /// Whether a certificate was cut to the end of its issuer, as istiod does, to the second. Others round.

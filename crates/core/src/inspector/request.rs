@@ -333,8 +333,11 @@ impl Inspector {
             .flatten();
         let header_counts = self.config.certificate_sources.contains(&Source::Xfcc);
         let party = self.downstream(host, xfcc.as_deref().filter(|_| header_counts));
-        if let (true, Party::Certified(peer)) = (counts, &party) {
-            self.record_remaining(host, peer);
+        if let Party::Certified(peer) = &party {
+            if counts {
+                self.record_remaining(host, peer);
+            }
+            self.arrived(host, peer);
         }
         let strips = self.config.strip_xfcc_certificates && matches!(party, Party::Certified(_));
         let xfcc = xfcc.filter(|_| strips);

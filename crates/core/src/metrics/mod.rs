@@ -243,6 +243,11 @@ pub const OWN_FINDINGS: Metric<(Option<Layer>, Secret<'static>, Finding)> = Metr
     "mtls_own_findings",
     "Number of this proxy's own certificates with the finding now (needs hierarchy)",
 );
+/// Findings of this proxy's own certificates that the operator accepts.
+pub const OWN_IGNORED_FINDINGS: Metric<(Option<Layer>, Secret<'static>, Finding)> = Metric::gauge(
+    "mtls_own_ignored_findings",
+    "Number of this proxy's own certificates with a finding that the key ignore accepts (needs hierarchy)",
+);
 /// Replacements of this proxy's own leaf.
 pub const OWN_ROTATIONS: Metric<(Secret<'static>,)> = Metric::counter(
     "mtls_own_rotations_total",
@@ -336,7 +341,7 @@ pub const SERIES_OVERFLOW: Metric<()> = Metric::counter(
 );
 
 /// Every metric of this version.
-pub const CATALOGUE: [Description; 35] = [
+pub const CATALOGUE: [Description; 36] = [
     CONNECTIONS.description,
     REQUESTS.description,
     CONNECTION_FINDINGS.description,
@@ -354,6 +359,7 @@ pub const CATALOGUE: [Description; 35] = [
     OWN_NOT_BEFORE.description,
     OWN_PRESENT.description,
     OWN_FINDINGS.description,
+    OWN_IGNORED_FINDINGS.description,
     OWN_ROTATIONS.description,
     OWN_ROTATION_MARGIN.description,
     OWN_TRUST_ANCHOR.description,

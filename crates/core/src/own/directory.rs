@@ -14,7 +14,8 @@ use crate::host::{Host, Version};
 use crate::source::read::{Fingerprint, fingerprint_of};
 use mtls_watch_x509::{self as x509, Certificate};
 
-/// [`WHOLE`] or 0, how many of them are of own chains, then the own CAs: those of chains first.
+/// [`WHOLE`] or 0, how many of them are of own chains, how many own leaves there are, the fingerprints of these, then
+/// the own CAs: those of chains first.
 const OWN: &str = "mtls_watch/directory";
 /// Hash of that, so that a worker need not copy it at every tick.
 const HASH: &str = "mtls_watch/directory/hash";
@@ -35,6 +36,8 @@ pub struct Directory {
     fingerprints: Vec<Fingerprint>,
     /// Differs where the CAs do; 0: none.
     pub generation: u64,
+    /// SHA-256 of the DER of each own leaf.
+    leaves: Vec<Fingerprint>,
     /// How many are own, and how many of those are of own chains.
     own: usize,
     chain: usize,
@@ -48,6 +51,12 @@ impl Directory {
     pub fn fingerprint(&self, ca: &Certificate) -> Option<Fingerprint> {
         let place = self.cas.iter().position(|known| known == ca)?;
         self.fingerprints.get(place).copied()
+    }
+
+    /// Whether this proxy has a leaf of that fingerprint.
+    #[must_use]
+    pub fn is_own(&self, leaf: Option<&Fingerprint>) -> bool {
+        leaf.is_some_and(|leaf| self.leaves.contains(leaf))
     }
 
     fn own(&self) -> &[Certificate] {
@@ -90,13 +99,9 @@ impl DirectoryKeeper {
             return;
         }
         let bytes = host.shared(OWN).0.unwrap_or_default();
-        let (is_whole, chain, (own, own_fingerprints)) = match bytes.split_first_chunk() {
-            Some(([whole, chain], list)) => {
-                let chain = ders(list).take(usize::from(*chain));
-                (*whole == WHOLE, parsed(chain).0.len(), parsed(ders(list)))
-            }
-            None => (false, 0, (Vec::new(), Vec::new())),
-        };
+        let (is_whole, chain, leaves, list) = read(&bytes).unwrap_or_default();
+        let chain = parsed(ders(list).take(chain)).0.len();
+        let (own, own_fingerprints) = parsed(ders(list));
         let (peers, mut fingerprints) = parsed(ders(&peers::shared(host)));
         let kept = peers::under(&own, &peers);
         let mut is_kept = peers.iter().map(|ca| kept.contains(ca));
@@ -104,6 +109,7 @@ impl DirectoryKeeper {
         self.current.replace(Rc::new(Directory {
             own: own.len(),
             chain,
+            leaves: leaves.to_vec(),
             is_whole,
             cas: own.into_iter().chain(kept).collect(),
             fingerprints: [own_fingerprints, fingerprints].concat(),
@@ -132,9 +138,18 @@ impl DirectoryKeeper {
     }
 }
 
-/// Publishes the own CAs for all workers: of chains, and of bundles. `is_whole`: there are no others.
+/// What stands under [`OWN`]: whether that is all, how many CAs are of chains, the leaves, the list of CAs.
+fn read(bytes: &[u8]) -> Option<(bool, usize, &[Fingerprint], &[u8])> {
+    let ([whole, chain, leaves], rest) = bytes.split_first_chunk()?;
+    let length = usize::from(*leaves).checked_mul(size_of::<Fingerprint>())?;
+    let (leaves, list) = rest.split_at_checked(length)?;
+    Some((*whole == WHOLE, (*chain).into(), leaves.as_chunks().0, list))
+}
+
+/// Publishes the own leaves and CAs for all workers: CAs of chains, and of bundles. `is_whole`: there are no others.
 pub(super) fn publish<'a>(
     host: &dyn Host,
+    leaves: &[Fingerprint],
     chain: &[&'a [u8]],
     bundle: impl Iterator<Item = &'a [u8]>,
     mut is_whole: bool,
@@ -147,7 +162,12 @@ pub(super) fn publish<'a>(
         }
     }
     let of_chains = u8::try_from(chain.len()).unwrap_or(u8::MAX);
-    let mut bytes = vec![if is_whole { WHOLE } else { 0 }, of_chains];
+    let number = u8::try_from(leaves.len()).unwrap_or(u8::MAX);
+    let whole = if is_whole { WHOLE } else { 0 };
+    let mut bytes = vec![whole, of_chains, number];
+    for leaf in leaves.iter().take(number.into()) {
+        bytes.extend_from_slice(leaf);
+    }
     bytes.append(&mut list);
     let mut hasher = DefaultHasher::new();
     hasher.write(&bytes);

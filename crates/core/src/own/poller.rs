@@ -16,7 +16,7 @@ use crate::host::{Host, MetricKind, Shared, TICK, Version};
 use crate::metrics::counters::{Counter, Registry};
 use crate::metrics::{HIERARCHY_POLL_AGE, HIERARCHY_REPLY_BYTES, PollResult};
 use crate::report::Quoted;
-use crate::terms::Thresholds;
+use crate::terms::{Acceptance, Thresholds};
 use mtls_watch_x509::time::{Seconds, UnixTime};
 
 const LEASE: &str = "mtls_watch/poller";
@@ -38,6 +38,7 @@ pub struct Reply<'a> {
 pub struct Poller {
     config: Hierarchy,
     thresholds: Thresholds,
+    ignore: Vec<Acceptance>,
     /// Tells this poller from those of other VMs and configurations.
     id: u64,
     due: Cell<UnixTime>,
@@ -94,10 +95,11 @@ struct Inline {
 impl Poller {
     /// A poller with that configuration.
     #[must_use]
-    pub fn new(config: Hierarchy, thresholds: Thresholds) -> Self {
+    pub fn new(config: Hierarchy, thresholds: Thresholds, ignore: Vec<Acceptance>) -> Self {
         Self {
             config,
             thresholds,
+            ignore,
             id: Keyed::default().hash_one(0u8),
             due: Cell::default(),
             call: RefCell::default(),
@@ -265,6 +267,7 @@ impl Poller {
             secrets: &secrets,
             contexts: served.contexts(),
             is_whole,
+            ignore: &self.ignore,
         };
         series::update(host, registry, &self.thresholds, now, &found);
     }

@@ -17,13 +17,13 @@ use crate::metrics::counters::{Counter, Registry};
 use crate::metrics::name;
 use crate::metrics::{
     self, Ca, Certificate, Identity, OWN_CRL_NEXT_UPDATE, OWN_CRL_NUMBER, OWN_CRL_THIS_UPDATE,
-    OWN_FINDINGS, OWN_ISSUER, OWN_NOT_AFTER, OWN_NOT_BEFORE, OWN_PRESENT, OWN_ROTATION_MARGIN,
+    OWN_FINDINGS, OWN_IGNORED_FINDINGS, OWN_ISSUER, OWN_NOT_AFTER, OWN_NOT_BEFORE, OWN_PRESENT, OWN_ROTATION_MARGIN,
     OWN_ROTATIONS, OWN_TRUST_ANCHOR, OwnLabels, ReadResult, TRUST_BUNDLE_CA,
 };
 use crate::policy::{self, Judgement};
 use crate::terms::Source;
 use crate::terms::Thresholds;
-use crate::terms::{Finding, Findings};
+use crate::terms::{Acceptance, Finding, Findings};
 use mtls_watch_x509::chain::{self, Layer, Member};
 use mtls_watch_x509::crl::RevocationList;
 use mtls_watch_x509::hex;
@@ -50,6 +50,21 @@ impl Values {
     fn add(&mut self, series: String, number: u64) {
         let value = self.0.entry(series).or_default();
         *value = value.saturating_add(number);
+    }
+
+    /// So many certificates have that finding, which counts unless it is accepted.
+    fn add_finding(
+        &mut self,
+        (layer, secret): (Option<Layer>, metrics::Secret<'_>),
+        finding: Finding,
+        accepted: Findings,
+        number: u64,
+    ) {
+        let metric = match accepted.contains(finding) {
+            true => &OWN_IGNORED_FINDINGS,
+            false => &OWN_FINDINGS,
+        };
+        self.add(metric.series((layer, secret, finding)), number);
     }
 
     /// A series that was 1, or more, before and is not there now.
@@ -82,8 +97,9 @@ pub(super) fn update(
     hierarchy.write_revocation(&rows, thresholds, now, &mut passing);
     for secret in secrets.iter().filter(|it| it.role == Role::Unknown) {
         let label = hierarchy.label(secret);
-        let labels = (None, metrics::Secret(&label), Finding::SecretWarming);
-        passing.set(OWN_FINDINGS.series(labels), 1);
+        let accepted = Acceptance::of_names(found.ignore, None, &[&label]);
+        let labels = (None, metrics::Secret(&label));
+        passing.add_finding(labels, Finding::SecretWarming, accepted, 1);
     }
     for chain in hierarchy.newest_chains() {
         let Some(leaf) = chain.leaf() else { continue };
@@ -95,8 +111,9 @@ pub(super) fn update(
         };
         let secret = metrics::Secret(shown);
         if hierarchy.is_rejected(leaf) {
-            let labels = (Some(Layer::Workload), secret, Finding::RotationRejected);
-            passing.set(OWN_FINDINGS.series(labels), 1);
+            let layer = Some(Layer::Workload);
+            let accepted = Acceptance::of_names(found.ignore, layer, &[&leaf.facts.identity]);
+            passing.add_finding((layer, secret), Finding::RotationRejected, accepted, 1);
         } else {
             let key = hierarchy.key(chain, leaf);
             note_rotation(host, registry, (&key, shown), leaf, now);
@@ -108,7 +125,9 @@ pub(super) fn update(
     write_roster(host, registry, passing);
     let is_whole = found.is_whole && secrets.iter().all(Secret::is_known_in_full);
     let chain: Vec<&[u8]> = hierarchy.cas_of_chains().collect();
-    directory::publish(host, &chain, hierarchy.cas_of_bundles(), is_whole);
+    let leaves = secrets.iter().filter_map(Secret::leaf);
+    let leaves: Vec<_> = leaves.map(|leaf| leaf.fingerprint).collect();
+    directory::publish(host, &leaves, &chain, hierarchy.cas_of_bundles(), is_whole);
     missing::publish(host, secrets);
 }
 
@@ -137,6 +156,8 @@ pub(super) struct Found<'a> {
     pub contexts: &'a [ServedContext],
     /// Whether Envoy has answered every question.
     pub is_whole: bool,
+    /// Findings that are accepted.
+    pub ignore: &'a [Acceptance],
 }
 
 /// The secrets of a poll, and what of them signs or is trusted. A certificate that comes with a chain and signs
@@ -149,6 +170,7 @@ struct Hierarchy<'a> {
     lists: Vec<&'a RevocationList>,
     domains: Vec<&'a str>,
     contexts: &'a [ServedContext],
+    ignore: &'a [Acceptance],
 }
 
 struct Chain<'a> {
@@ -175,6 +197,7 @@ impl<'a> Hierarchy<'a> {
                 .filter_map(Secret::own_trust_domain)
                 .collect(),
             contexts: found.contexts,
+            ignore: found.ignore,
         }
     }
 
@@ -320,6 +343,7 @@ impl<'a> Hierarchy<'a> {
             certificate: is_ca.then(|| digits(full)),
             dates: Some((not_before, not_after)),
             findings,
+            accepted: Acceptance::of(self.ignore, member),
             unreadable: 0,
             is_trusted_ca: false,
             is_folded: false,
@@ -366,10 +390,13 @@ impl<'a> Hierarchy<'a> {
             Role::Bundle | Role::Unknown => (Layer::IssuingCa, Rank::Ca),
         };
         let judgement = Judgement::of_validity(not_before, not_after, layer, thresholds);
+        let layer = (secret.role == Role::Chain).then_some(layer);
+        let identity = identity.unwrap_or_else(|| format!("serial:{}", dates.serial));
         Row {
-            layer: (secret.role == Role::Chain).then_some(layer),
+            accepted: Acceptance::of_names(self.ignore, layer, &[&identity]),
+            layer,
             secret: self.label(secret),
-            identity: identity.unwrap_or_else(|| format!("serial:{}", dates.serial)),
+            identity,
             certificate: None,
             dates: Some((not_before, not_after)),
             findings: judgement.at(now),
@@ -387,6 +414,7 @@ impl<'a> Hierarchy<'a> {
             Role::Bundle | Role::Unknown => Layer::RootCa,
         };
         Row {
+            accepted: Acceptance::of_names(self.ignore, Some(layer), &["unknown"]),
             layer: Some(layer),
             secret: self.label(secret),
             identity: Finding::Unreadable.as_str().to_owned(),
@@ -635,6 +663,8 @@ struct Row<'a> {
     /// Not before, not after.
     dates: Option<(UnixTime, UnixTime)>,
     findings: Findings,
+    /// Those that are accepted, should it have them.
+    accepted: Findings,
     /// How many this row stands for, where they could not be read.
     unreadable: u64,
     is_trusted_ca: bool,
@@ -672,7 +702,7 @@ impl Row<'_> {
         }
         for finding in self.findings.iter() {
             let number = self.unreadable.max(1);
-            passing.add(OWN_FINDINGS.series((layer, secret, finding)), number);
+            passing.add_finding((layer, secret), finding, self.accepted, number);
         }
         if self.is_trusted_ca {
             passing.set(

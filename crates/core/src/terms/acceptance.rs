@@ -30,16 +30,17 @@ impl Acceptance {
         let identity = member.identity();
         let uris = member.certificate.other_uris.iter().map(String::as_str);
         let names: Vec<&str> = [&*identity].into_iter().chain(uris).collect();
-        Self::of_names(accepted, member.layer, &names)
+        Self::of_names(accepted, Some(member.layer), &names)
     }
 
-    /// The same, of a certificate at that layer with these names.
+    /// The same, of a certificate at that layer (`None`: of no certificate) with these names.
     #[must_use]
-    pub fn of_names(accepted: &[Acceptance], layer: Layer, names: &[&str]) -> Findings {
+    #[inline(never)]
+    pub fn of_names(accepted: &[Acceptance], layer: Option<Layer>, names: &[&str]) -> Findings {
         let fits = |it: &&Acceptance| {
             let prefix = it.identity_prefix.as_bytes();
             let mut names = names.iter().map(|name| name.as_bytes());
-            it.layer.is_none_or(|only| only == layer) && names.any(|name| name.starts_with(prefix))
+            (it.layer.is_none() || it.layer == layer) && names.any(|name| name.starts_with(prefix))
         };
         let fitting = accepted.iter().filter(fits);
         fitting.map(|it| it.finding).collect()

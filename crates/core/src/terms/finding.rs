@@ -59,6 +59,14 @@ pub enum Finding {
     CriticalExtensionUnknown,
     /// A leaf that may also sign code, OCSP responses, certificates or revocation lists.
     UsageExcessive,
+    /// A client's leaf that comes from more addresses than configured.
+    CertificateShared,
+    /// A peer at another address presents the leaf of this proxy.
+    OwnCertificatePresented,
+    /// A leaf whose issuer has given its serial number to another key, too.
+    SerialReused,
+    /// A client whose leaf has ended, let in by a TLS session that was resumed: Envoy has not verified it again.
+    SessionUnverified,
     /// An open connection whose leaf the same workload has since replaced.
     ConnectionOutlivesCertificate,
     /// Envoy serves an older leaf than its secret has: certificate and key do not match, or it cannot be loaded.
@@ -147,6 +155,18 @@ impl Finding {
             }
             Self::UsageExcessive => {
                 "reissue the leaf without codeSigning, OCSPSigning, keyCertSign and cRLSign"
+            }
+            Self::CertificateShared => {
+                "give each workload a key of its own: whoever has this one passes for all of them"
+            }
+            Self::OwnCertificatePresented => {
+                "find out who else has the key of this proxy, and reissue it if nobody should"
+            }
+            Self::SerialReused => {
+                "have the CA draw serial numbers at random: whoever revokes one certificate revokes all of that number"
+            }
+            Self::SessionUnverified => {
+                "renew the client's certificate; Envoy resumes its TLS sessions without another look: disable_stateless_session_resumption stops that"
             }
             Self::RotationRejected => {
                 "compare certificate and key of the secret: Envoy refused it and serves the one before"

@@ -87,6 +87,10 @@ impl Status {
             | Finding::WildcardClient
             | Finding::CriticalExtensionUnknown
             | Finding::UsageExcessive
+            | Finding::CertificateShared
+            | Finding::OwnCertificatePresented
+            | Finding::SerialReused
+            | Finding::SessionUnverified
             | Finding::RotationRejected
             | Finding::SecretWarming
             | Finding::CrlExpiring

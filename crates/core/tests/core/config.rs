@@ -50,6 +50,7 @@ fn the_defaults_are_those_of_the_reference() {
 fn the_defaults_are_these_values() {
     let defaults = Config::default();
     assert_eq!(defaults.identity_series, 100);
+    assert_eq!(defaults.certificate_addresses, 256);
     assert_eq!(
         defaults.certificate_sources,
         [Source::Attribute, Source::FilterState, Source::Xfcc]
@@ -114,6 +115,7 @@ fn every_setting_can_be_set() {
         "strip_xfcc_certificates": false,
         "hierarchy": {"admin_cluster": "admin", "interval": "5m"},
         "identity": "hashed",
+        "certificate_addresses": 3,
         "ignore": [
             {"finding": "expired"},
             {"finding": "weak_key", "identity_prefix": "kuma://", "layer": "root_ca"},
@@ -133,6 +135,7 @@ fn every_setting_can_be_set() {
             interval: Seconds(5 * MINUTE),
         }),
         identity: IdentityForm::Hashed,
+        certificate_addresses: 3,
         ignore: vec![
             Acceptance {
                 finding: Finding::Expired,
@@ -556,6 +559,7 @@ fn changed() -> Value {
         "strip_xfcc_certificates": false,
         "hierarchy": {"admin_cluster": "admin", "interval": "5m"},
         "identity": "off",
+        "certificate_addresses": 3,
         "ignore": [{"finding": "expired"}],
         "flag": {"request_header": "x-peer", "response_header": "x-server"},
         "deny": ["expired", "weak_key"],

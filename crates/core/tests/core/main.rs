@@ -15,6 +15,7 @@ mod history;
 mod in_force;
 mod log_lines;
 mod metrics;
+mod observed;
 mod own;
 mod policy;
 mod presence;

@@ -28,9 +28,14 @@ struct Poller {
 
 impl Poller {
     fn new() -> Self {
+        Self::ignoring(&json!([]))
+    }
+
+    fn ignoring(accepted: &Value) -> Self {
         let proxy = Proxy::new();
         let hierarchy = json!({"admin_cluster": "admin", "interval": "5s"});
-        let worker = Worker::configured(&proxy, json!({"hierarchy": hierarchy}));
+        let configuration = json!({"hierarchy": hierarchy, "ignore": accepted});
+        let worker = Worker::configured(&proxy, configuration);
         Self {
             proxy,
             worker,
@@ -888,4 +893,58 @@ fn a_reply_of_many_megabytes_is_read() {
         .proxy
         .value("mtls_watch_hierarchy_polls_total", &[("result", "ok")]);
     assert_eq!(ok, Some(1));
+}
+
+const IGNORED: &str = "mtls_own_ignored_findings";
+
+/// By finding, name and layer, as of peers; of a secret that never came by the name of the secret.
+#[test]
+fn what_is_accepted_of_own_certificates_is_counted_apart() {
+    let old = root_until("Old CA", 30 * DAY);
+    let leaf = lasts_a_day(old.leaf().uri(PROXY).key_kind(pki::KeyKind::Rsa1024));
+    let secrets = [
+        chain("default", &[&leaf.leaf_pem()]),
+        bundle("ROOTCA", &[&old.pem()]),
+    ];
+    let of = |accepted: Value, metric| {
+        let mut poller = Poller::ignoring(&accepted);
+        poller.poll(&secrets);
+        poller.with_value(metric, 1)
+    };
+    let both = [
+        "root_ca ROOTCA expires_critical",
+        "workload default weak_key",
+    ];
+    assert_eq!(of(json!([]), FINDINGS), both);
+    assert_eq!(of(json!([]), IGNORED), [""; 0]);
+    for (accepted, is_leaf) in [
+        (json!({"finding": "weak_key"}), true),
+        (
+            json!({"finding": "weak_key", "identity_prefix": "spiffe://cluster.local/", "layer": "workload"}),
+            true,
+        ),
+        (
+            json!({"finding": "expires_critical", "identity_prefix": "Old CA:"}),
+            false,
+        ),
+        (
+            json!({"finding": "expires_critical", "layer": "root_ca"}),
+            false,
+        ),
+    ] {
+        let (found, ignored) = match is_leaf {
+            true => (both[0], both[1]),
+            false => (both[1], both[0]),
+        };
+        let accepted = json!([accepted]);
+        assert_eq!(of(accepted.clone(), FINDINGS), [found], "{accepted}");
+        assert_eq!(of(accepted.clone(), IGNORED), [ignored], "{accepted}");
+    }
+    for accepted in [
+        json!([{"finding": "weak_key", "identity_prefix": "spiffe://other/"}]),
+        json!([{"finding": "expires_critical", "layer": "workload"}]),
+    ] {
+        assert_eq!(of(accepted.clone(), FINDINGS), both, "{accepted}");
+        assert_eq!(of(accepted.clone(), IGNORED), [""; 0], "{accepted}");
+    }
 }

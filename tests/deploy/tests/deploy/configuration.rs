@@ -40,7 +40,7 @@ fn agree(configuration: &Value) -> Result<(), String> {
     }
 }
 
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 13] = [
     "thresholds",
     "identity_series",
     "certificate_sources",
@@ -48,6 +48,7 @@ const KEYS: [&str; 12] = [
     "strip_xfcc_certificates",
     "hierarchy",
     "identity",
+    "certificate_addresses",
     "ignore",
     "flag",
     "deny",

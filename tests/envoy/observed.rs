@@ -1,0 +1,86 @@
+//! What no certificate tells by itself, on a real Envoy: one that comes from many addresses, and a serial number that
+//! two keys have. (This proxy's own, presented by another: `tests/hierarchy`.)
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use testbed::Client;
+use testbed::stats::eventually;
+
+use crate::setup::{CONNECTION_FINDINGS, INBOUND, Pki, Proxy, REQUEST_FINDINGS};
+
+/// Where a peer is, is asked once in five seconds.
+const DEADLINE: Duration = Duration::from_secs(90);
+
+const LAST_TICK: &str = "mtls_watch_last_tick_timestamp_seconds";
+
+fn found<'a>(finding: &'a str) -> [(&'static str, &'a str); 3] {
+    [INBOUND, ("layer", "workload"), ("finding", finding)]
+}
+
+/// By both filters, once there are more replicas than configured; before that by none.
+#[test]
+fn replicas_that_share_a_certificate() -> Result<()> {
+    let pki = Pki::new()?;
+    let sample = pki.sample("both.yaml")?;
+    let proxy = Proxy::http(sample.configuration(r#"{"certificate_addresses": 3}"#))?;
+    let shared = pki.client()?;
+    let connect = |replicas: u8| -> Result<()> {
+        for number in 1..=replicas {
+            proxy.get(&shared.clone().replica(number))?;
+            // As many, each with a certificate of its own.
+            proxy.get(&pki.client()?.replica(number))?;
+        }
+        Ok(())
+    };
+    // As often as it takes to find four.
+    let start = proxy.stats()?.sum(LAST_TICK, &[]);
+    eventually(DEADLINE, || {
+        connect(3)?;
+        let ticks = (proxy.stats()?.sum(LAST_TICK, &[]) - start) / 5.0;
+        ensure!(ticks >= 4.0, "{ticks} ticks");
+        Ok(())
+    })?;
+    for metric in [CONNECTION_FINDINGS, REQUEST_FINDINGS] {
+        assert_eq!(proxy.stats()?.sum(metric, &[]), 0.0);
+    }
+    let stats = eventually(DEADLINE, || {
+        connect(5)?;
+        let stats = proxy.stats()?;
+        for metric in [CONNECTION_FINDINGS, REQUEST_FINDINGS] {
+            let sum = stats.sum(metric, &found("certificate_shared"));
+            ensure!(sum > 0.0, "{metric}");
+        }
+        Ok(stats)
+    })?;
+    let all = stats.sum(CONNECTION_FINDINGS, &[]);
+    assert_eq!(
+        all,
+        stats.sum(CONNECTION_FINDINGS, &found("certificate_shared"))
+    );
+    Ok(())
+}
+
+#[test]
+fn two_keys_with_one_serial_number() -> Result<()> {
+    let pki = Pki::new()?;
+    let proxy = Proxy::http(pki.sample("both.yaml")?)?;
+    let numbered = |number| -> Result<Client> {
+        let leaf = pki.pay().serial_number(&[number]);
+        Ok(Client::mtls(&leaf.issue()?))
+    };
+    let (one, other, again) = (numbered(1)?, numbered(2)?, numbered(1)?);
+    for client in [&one, &other, &one] {
+        proxy.get(client)?;
+    }
+    assert_eq!(proxy.stats()?.sum(REQUEST_FINDINGS, &[]), 0.0);
+    for client in [&again, &one, &other] {
+        proxy.get(client)?;
+    }
+    let stats = proxy.stats()?;
+    for metric in [CONNECTION_FINDINGS, REQUEST_FINDINGS] {
+        assert_eq!(stats.sum(metric, &found("serial_reused")), 2.0, "{metric}");
+        assert_eq!(stats.sum(metric, &[]), 2.0, "{metric}");
+    }
+    Ok(())
+}
