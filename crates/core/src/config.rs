@@ -196,9 +196,8 @@ impl Config {
                     assign(&mut self.identity_series, reader.count(&field, MAX_COUNT));
                 }
                 Setting::CertificateAddresses => {
-                    if let Some(Count(count)) = reader.value(&field) {
-                        self.certificate_addresses = count;
-                    }
+                    let addresses = reader.count(&field, MAX_COUNT);
+                    assign(&mut self.certificate_addresses, addresses);
                 }
                 Setting::CertificateSources => {
                     assign(&mut self.certificate_sources, read_sources(reader, &field));
