@@ -14,7 +14,7 @@ const DEADLINE: Duration = Duration::from_secs(90);
 
 const LAST_TICK: &str = "mtls_watch_last_tick_timestamp_seconds";
 
-fn found<'a>(finding: &'a str) -> [(&'static str, &'a str); 3] {
+fn found(finding: &str) -> [(&'static str, &str); 3] {
     [INBOUND, ("layer", "workload"), ("finding", finding)]
 }
 

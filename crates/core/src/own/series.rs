@@ -17,8 +17,8 @@ use crate::metrics::counters::{Counter, Registry};
 use crate::metrics::name;
 use crate::metrics::{
     self, Ca, Certificate, Identity, OWN_CRL_NEXT_UPDATE, OWN_CRL_NUMBER, OWN_CRL_THIS_UPDATE,
-    OWN_FINDINGS, OWN_IGNORED_FINDINGS, OWN_ISSUER, OWN_NOT_AFTER, OWN_NOT_BEFORE, OWN_PRESENT, OWN_ROTATION_MARGIN,
-    OWN_ROTATIONS, OWN_TRUST_ANCHOR, OwnLabels, ReadResult, TRUST_BUNDLE_CA,
+    OWN_FINDINGS, OWN_IGNORED_FINDINGS, OWN_ISSUER, OWN_NOT_AFTER, OWN_NOT_BEFORE, OWN_PRESENT,
+    OWN_ROTATION_MARGIN, OWN_ROTATIONS, OWN_TRUST_ANCHOR, OwnLabels, ReadResult, TRUST_BUNDLE_CA,
 };
 use crate::policy::{self, Judgement};
 use crate::terms::Source;
