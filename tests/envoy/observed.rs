@@ -25,11 +25,12 @@ fn replicas_that_share_a_certificate() -> Result<()> {
     let sample = pki.sample("both.yaml")?;
     let proxy = Proxy::http(sample.configuration(r#"{"certificate_addresses": 3}"#))?;
     let shared = pki.client()?;
+    // As many, each with a certificate of its own.
+    let others: Vec<Client> = (1..=5).map(|_| pki.client()).collect::<Result<_>>()?;
     let connect = |replicas: u8| -> Result<()> {
-        for number in 1..=replicas {
+        for (number, other) in (1..=replicas).zip(&others) {
             proxy.get(&shared.clone().replica(number))?;
-            // As many, each with a certificate of its own.
-            proxy.get(&pki.client()?.replica(number))?;
+            proxy.get(&other.clone().replica(number))?;
         }
         Ok(())
     };

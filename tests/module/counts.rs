@@ -177,7 +177,7 @@ fn nothing_costs_more_than_it_did() -> Result<()> {
     meter.check(
         "connection",
         Cost {
-            instructions: 6_800,
+            instructions: 6_900,
             entries: 7,
             host_calls: 12,
             answers: 2,

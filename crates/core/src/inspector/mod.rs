@@ -481,7 +481,10 @@ impl Inspector {
     #[inline(never)]
     fn note_reused(&self, peer: &Peer) {
         peer.observe(Finding::SerialReused, true);
-        for other in self.peers.borrow().values() {
+        let Ok(peers) = self.peers.try_borrow() else {
+            return;
+        };
+        for other in peers.values() {
             if other.has_number_of(peer) {
                 other.observe(Finding::SerialReused, true);
             }

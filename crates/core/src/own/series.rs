@@ -101,6 +101,33 @@ pub(super) fn update(
         let labels = (None, metrics::Secret(&label));
         passing.add_finding(labels, Finding::SecretWarming, accepted, 1);
     }
+    write_leaves(
+        host,
+        registry,
+        (&hierarchy, &rows),
+        (found, now),
+        &mut passing,
+    );
+    let lasting = dates(&rows);
+    write(host, registry, &lasting);
+    write_roster(host, registry, passing);
+    let is_whole = found.is_whole && secrets.iter().all(Secret::is_known_in_full);
+    let chain: Vec<&[u8]> = hierarchy.cas_of_chains().collect();
+    let leaves = secrets.iter().filter_map(Secret::leaf);
+    let leaves: Vec<_> = leaves.map(|leaf| leaf.fingerprint).collect();
+    directory::publish(host, &leaves, &chain, hierarchy.cas_of_bundles(), is_whole);
+    missing::publish(host, secrets);
+}
+
+/// How the newest leaf of each secret stands: rejected or in use, and by whom it is signed.
+#[inline(never)]
+fn write_leaves(
+    host: &dyn Host,
+    registry: &Registry,
+    (hierarchy, rows): (&Hierarchy<'_>, &[Row<'_>]),
+    (found, now): (&Found<'_>, UnixTime),
+    passing: &mut Values,
+) {
     for chain in hierarchy.newest_chains() {
         let Some(leaf) = chain.leaf() else { continue };
         let label = hierarchy.label(chain);
@@ -118,17 +145,8 @@ pub(super) fn update(
             let key = hierarchy.key(chain, leaf);
             note_rotation(host, registry, (&key, shown), leaf, now);
         }
-        set_signers(&mut passing, &hierarchy, secrets, (chain, leaf), shown);
+        set_signers(passing, hierarchy, found.secrets, (chain, leaf), shown);
     }
-    let lasting = dates(&rows);
-    write(host, registry, &lasting);
-    write_roster(host, registry, passing);
-    let is_whole = found.is_whole && secrets.iter().all(Secret::is_known_in_full);
-    let chain: Vec<&[u8]> = hierarchy.cas_of_chains().collect();
-    let leaves = secrets.iter().filter_map(Secret::leaf);
-    let leaves: Vec<_> = leaves.map(|leaf| leaf.fingerprint).collect();
-    directory::publish(host, &leaves, &chain, hierarchy.cas_of_bundles(), is_whole);
-    missing::publish(host, secrets);
 }
 
 /// Under which CA of each bundle a leaf stands, and which CA signed it.
