@@ -47,6 +47,7 @@ test-quick: ## The tests that need no Envoy and no built module: at most a minut
 lint: toolchain ## Formatting, and clippy on native and wasm
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --quiet -p mesh-tests --test mesh -- -D warnings
 	$(CARGO) clippy --lib --target $(WASM_TARGET) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --no-deps --document-private-items -p mtls-watch-x509 -p mtls-watch-core -p mtls-watch-cli
 

@@ -1,9 +1,12 @@
 //! Certificate authorities for istiod to sign with.
 
-use anyhow::Result;
-use pki::{Ca, Identity, Lifetime, MINUTE};
+use std::fs;
+use std::path::Path;
 
-use crate::kubectl::{apply, kubectl};
+use anyhow::{Context, Result};
+use pki::{Ca, DAY, Identity, Lifetime, MINUTE};
+
+use crate::kubectl::{apply, kubectl, run};
 
 /// A CA with its key, and the name that it has in the metrics.
 #[derive(Clone, Debug)]
@@ -42,6 +45,22 @@ impl Authority {
         })
     }
 
+    /// The same root with another certificate: its name and its key, and twenty years from now.
+    ///
+    /// # Errors
+    /// If it cannot be signed.
+    pub fn renewed(&self) -> Result<Self> {
+        let lifetime = Lifetime::from_now(-2 * MINUTE, 7300 * DAY);
+        let ca = Ca::root(&self.common_name)
+            .key(self.ca.key())
+            .lifetime(lifetime)
+            .issue()?;
+        Ok(Self {
+            common_name: self.common_name.clone(),
+            ca,
+        })
+    }
+
     /// A leaf for clients and servers with this URI SAN.
     ///
     /// # Errors
@@ -64,6 +83,31 @@ impl Authority {
         self.ca.pem()
     }
 
+    /// The common name.
+    #[must_use]
+    pub fn common_name(&self) -> &str {
+        &self.common_name
+    }
+
+    /// Certificate, key and root in the files of which istiod's secret `cacerts` is made.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub fn write_as_cacerts(&self, folder: &Path) -> Result<()> {
+        fs::write(folder.join("ca-cert.pem"), self.pem())?;
+        fs::write(folder.join("cert-chain.pem"), self.pem())?;
+        fs::write(folder.join("ca-key.pem"), self.ca.key().pkcs8_pem()?)?;
+        Ok(())
+    }
+
+    /// The SHA-256 of the certificate, as OpenSSL prints it.
+    ///
+    /// # Errors
+    /// If there is no OpenSSL.
+    pub fn sha256(&self) -> Result<String> {
+        sha256(&self.pem())
+    }
+
     /// As the module names it: common name and the beginning of the key identifier.
     #[must_use]
     pub fn ca_name(&self) -> String {
@@ -71,6 +115,17 @@ impl Authority {
         identifier.truncate(8);
         format!("{}:{identifier}", self.common_name.replace(' ', "_"))
     }
+}
+
+/// The SHA-256 of a certificate, as OpenSSL prints it.
+///
+/// # Errors
+/// If it is no certificate, or there is no OpenSSL.
+pub fn sha256(pem: &str) -> Result<String> {
+    let fingerprint = ["x509", "-noout", "-fingerprint", "-sha256"];
+    let line = run("openssl", &fingerprint, Some(pem))?;
+    let digits = line.trim().split_once('=').context("no fingerprint")?.1;
+    Ok(digits.to_owned())
 }
 
 /// What istiod signs with, as in its secret `cacerts`.
@@ -88,15 +143,23 @@ impl PluggedIn<'_> {
     /// # Errors
     /// If the API server refuses.
     pub fn apply(&self) -> Result<()> {
-        let roots: String = self.roots.iter().map(|root| root.pem()).collect();
+        self.apply_with_chain(&[])
+    }
+
+    /// The same with these certificates in `cert-chain.pem` too: every workload sends them along with its leaf.
+    ///
+    /// # Errors
+    /// If the API server refuses.
+    pub fn apply_with_chain(&self, passengers: &[&Authority]) -> Result<()> {
+        let pem = |cas: &[&Authority]| cas.iter().map(|ca| ca.pem()).collect::<String>();
         let secret = serde_json::json!({
             "apiVersion": "v1", "kind": "Secret",
             "metadata": {"name": "cacerts", "namespace": "istio-system"},
             "stringData": {
                 "ca-cert.pem": self.signer.pem(),
                 "ca-key.pem": self.signer.ca.key().pkcs8_pem()?,
-                "cert-chain.pem": self.signer.pem(),
-                "root-cert.pem": roots,
+                "cert-chain.pem": self.signer.pem() + &pem(passengers),
+                "root-cert.pem": pem(self.roots),
             },
         });
         apply(&secret.to_string())

@@ -1,13 +1,13 @@
 //! The commands of a page of the documentation, to be run as they stand there.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::{env, fs};
 
 use anyhow::{Context, Result, ensure};
 
 use crate::istio::IMAGE;
-use crate::workspace_root;
+use crate::{scratch, workspace_root};
 
 /// The commands of a page's console blocks, in their order, those over several lines as one.
 ///
@@ -43,7 +43,7 @@ pub fn commands(page: &str) -> Result<Vec<String>> {
 /// # Errors
 /// If it cannot be written.
 pub fn checkout() -> Result<PathBuf> {
-    let folder = workspace_root().join("target/mesh-documented");
+    let folder = scratch("documented");
     let copy = folder.join("envoy-config");
     if copy.exists() {
         fs::remove_dir_all(&copy)?;
@@ -78,11 +78,53 @@ fn copy_all(from: &Path, to: &Path) -> Result<()> {
 /// # Errors
 /// If it fails, in whichever part of a pipe.
 pub fn run(command: &str, folder: &Path) -> Result<String> {
+    let release = workspace_root().join("target/release");
+    let path = env::var("PATH").unwrap_or_default();
     let output = Command::new("bash")
+        .env("PATH", format!("{}:{path}", release.display()))
         .args(["-o", "pipefail", "-c", command])
         .current_dir(folder)
         .output()?;
     let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{command}: {said}");
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    ensure!(output.status.success(), "{command}: {said}{printed}");
+    Ok(printed)
+}
+
+/// Commands that are given one after the other in one shell: what they assign is there for those that follow.
+#[derive(Debug)]
+pub struct Session {
+    folder: PathBuf,
+    assignments: String,
+}
+
+impl Session {
+    /// In this folder.
+    #[must_use]
+    pub const fn new(folder: PathBuf) -> Self {
+        Self {
+            folder,
+            assignments: String::new(),
+        }
+    }
+
+    /// Keeps an assignment, to be evaluated before each command that follows. Whether it is one.
+    pub fn assigns(&mut self, command: &str) -> bool {
+        let name = command.split('=').next().unwrap_or("");
+        let is_name = |name: &str| name.bytes().all(|byte| byte.is_ascii_uppercase());
+        let assigns = command.contains('=') && is_name(name);
+        if assigns {
+            self.assignments += command;
+            self.assignments += "\n";
+        }
+        assigns
+    }
+
+    /// Runs a command, and returns what it prints.
+    ///
+    /// # Errors
+    /// If it fails, in whichever part of a pipe.
+    pub fn run(&self, command: &str) -> Result<String> {
+        run(&format!("{}{command}", self.assignments), &self.folder)
+    }
 }

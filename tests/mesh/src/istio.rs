@@ -6,10 +6,12 @@ use anyhow::{Context, Result, ensure};
 
 use crate::authority::{Authority, unplug};
 use crate::kubectl::{apply, apply_kustomization, delete_kustomization, get, kubectl};
-use crate::{DEADLINE, eventually, workspace_root};
+use crate::{DEADLINE, eventually, mesh_config, scratch, workspace_root};
 
 /// Where `make mesh` has put the module's image.
 pub const IMAGE: &str = "oci://10.99.0.1:5000/mtls-watch:0.1.0";
+/// Where `make test-mesh` has put the same module with another version in it.
+pub const NEXT_IMAGE: &str = "oci://10.99.0.1:5000/mtls-watch:0.1.1";
 /// What `overlays/mesh` has, but for the interval: a rotation is followed in seconds.
 pub const PLUGIN_CONFIG: &str =
     "{hierarchy: {admin_cluster: prometheus_stats, interval: 5s}, strip_xfcc_certificates: false}";
@@ -60,9 +62,7 @@ impl Overlay {
 
     /// A kustomization above the overlay that makes the edits.
     fn folder(&self) -> Result<std::path::PathBuf> {
-        let folder = workspace_root()
-            .join("target/mesh-overlays")
-            .join(&self.name);
+        let folder = scratch("overlays").join(&self.name);
         fs::create_dir_all(&folder)?;
         let namespace = match &self.namespace {
             Some(name) => format!("namespace: {name}\n"),
@@ -83,7 +83,7 @@ impl Overlay {
         let kustomization = format!(
             "apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
-{namespace}resources: [../../../envoy-config/istio/{overlay}]
+{namespace}resources: [../../../../../envoy-config/istio/{overlay}]
 {patches}"
         );
         fs::write(folder.join("kustomization.yaml"), kustomization)?;
@@ -161,7 +161,11 @@ pub fn restart_istiod() -> Result<()> {
     wait_for_istiod()
 }
 
-fn wait_for_istiod() -> Result<()> {
+/// Waits until istiod runs, and only as it is configured now.
+///
+/// # Errors
+/// If it does not start.
+pub fn wait_for_istiod() -> Result<()> {
     kubectl(&[
         "rollout",
         "status",
@@ -183,29 +187,6 @@ fn wait_for_istiod() -> Result<()> {
         ensure!(count == 1, "{count} pods of istiod");
         Ok(())
     })
-}
-
-/// Changes the mesh's configuration (`meshConfig`), which istiod reads without a restart.
-///
-/// # Errors
-/// If the API server refuses.
-pub fn edit_mesh_config(edit: impl Fn(&str) -> String) -> Result<()> {
-    let map = get(&["configmap", "istio", "--namespace", "istio-system"])?;
-    let mesh = map["data"]["mesh"]
-        .as_str()
-        .context("no mesh configuration")?;
-    let patch = serde_json::json!({"data": {"mesh": edit(mesh)}}).to_string();
-    let arguments = [
-        "patch",
-        "configmap",
-        "istio",
-        "--namespace",
-        "istio-system",
-        "--type=merge",
-        "--patch",
-        &patch,
-    ];
-    kubectl(&arguments).map(drop)
 }
 
 /// `envoy-config/istio/pod-annotations.yaml`, as the page beside it says.
@@ -310,78 +291,39 @@ pub fn gateway_address() -> Result<String> {
     Ok(format!("{address}:8443"))
 }
 
+/// What scenarios set in istiod's environment.
+const VARIABLES: [&str; 3] = [
+    "ISTIO_MULTIROOT_MESH",
+    "CITADEL_SELF_SIGNED_ROOT_CERT_CHECK_INTERVAL",
+    "CITADEL_SELF_SIGNED_ROOT_CERT_GRACE_PERIOD_PERCENTILE",
+];
+
 /// istiod as `make mesh` has started it, with a CA of its own; also after scenarios that have changed that. What
 /// was not changed is not restarted.
 ///
 /// # Errors
 /// If istiod, or the gateway, does not start.
 pub fn reset() -> Result<()> {
-    edit_mesh_config(without_ca_certificates)?;
-    let plugged = kubectl(&[
-        "get",
-        "secret",
-        "cacerts",
-        "--namespace",
-        "istio-system",
-        "--ignore-not-found",
-    ])?;
-    if plugged.is_empty() {
+    mesh_config::restore()?;
+    let istio_system = ["--namespace", "istio-system", "--ignore-not-found"];
+    let secret = kubectl(&[&["get", "secret", "cacerts"][..], &istio_system].concat())?;
+    let istiod = get(&["deployment", "istiod", "--namespace", "istio-system"])?.to_string();
+    let is_set = |name: &&&str| istiod.contains(&format!("\"name\":{name:?}"));
+    let set: Vec<String> = VARIABLES
+        .iter()
+        .filter(is_set)
+        .map(|name| format!("{name}-"))
+        .collect();
+    if secret.is_empty() && set.is_empty() {
         return Ok(());
     }
     unplug()?;
-    set_istiod_env(&["ISTIO_MULTIROOT_MESH-"])?;
-    restart_istiod()?;
-    kubectl(&[
-        "rollout",
-        "restart",
-        "deployment/istio-ingressgateway",
-        "--namespace",
-        "istio-system",
-    ])?;
-    let status = [
-        "rollout",
-        "status",
-        "deployment/istio-ingressgateway",
-        "--namespace",
-        "istio-system",
-    ];
-    kubectl(&[&status[..], &["--timeout=120s"]].concat()).map(drop)
-}
-
-/// Trusts this root beside istiod's own, in every sidecar that has `PROXY_CONFIG_XDS_AGENT`: no restart.
-///
-/// # Errors
-/// If the API server refuses.
-pub fn trust_also(root: &Authority) -> Result<()> {
-    let pem = root.pem().replace('\n', "\\n");
-    edit_mesh_config(|mesh| {
-        format!(
-            "{}caCertificates: [{{pem: \"{pem}\"}}]\n",
-            without_ca_certificates(mesh)
-        )
-    })
-}
-
-fn without_ca_certificates(mesh: &str) -> String {
-    let lines = mesh
-        .lines()
-        .filter(|line| !line.starts_with("caCertificates:"));
-    lines.map(|line| format!("{line}\n")).collect()
-}
-
-/// Puts the module's image into the registry under another tag, as a new version.
-///
-/// # Errors
-/// If the registry refuses.
-pub fn tag_image(tag: &str) -> Result<()> {
-    const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-    let manifests = "http://10.99.0.1:5000/v2/mtls-watch/manifests";
-    let mut reply = ureq::get(format!("{manifests}/0.1.0"))
-        .header("accept", MANIFEST)
-        .call()?;
-    let manifest = reply.body_mut().read_to_vec()?;
-    ureq::put(format!("{manifests}/{tag}"))
-        .header("content-type", MANIFEST)
-        .send(&manifest[..])?;
-    Ok(())
+    match set.is_empty() {
+        true => restart_istiod()?,
+        false => set_istiod_env(&set.iter().map(String::as_str).collect::<Vec<_>>())?,
+    }
+    let gateway = ["deployment/istio-ingressgateway", "--namespace"];
+    kubectl(&[&["rollout", "restart"][..], &gateway, &["istio-system"]].concat())?;
+    let timeout = ["istio-system", "--timeout=120s"];
+    kubectl(&[&["rollout", "status"][..], &gateway, &timeout].concat()).map(drop)
 }

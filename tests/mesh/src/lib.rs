@@ -5,8 +5,10 @@
 
 pub mod authority;
 pub mod documented;
+pub mod handshakes;
 pub mod istio;
 pub mod kubectl;
+pub mod mesh_config;
 pub mod namespace;
 pub mod probe;
 pub mod prometheus;
@@ -14,6 +16,7 @@ pub mod registry;
 pub mod rotation;
 pub mod runner;
 
+use std::env;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -28,6 +31,14 @@ pub const DEADLINE: Duration = Duration::from_secs(120);
 pub fn workspace_root() -> PathBuf {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     package.ancestors().nth(2).unwrap_or(package).to_owned()
+}
+
+/// A folder for what a scenario writes; each mesh has its own.
+#[must_use]
+pub fn scratch(name: &str) -> PathBuf {
+    let run = env::var_os("MESH_RUN").unwrap_or_default();
+    let mesh = Path::new(&run).file_name().unwrap_or_default();
+    workspace_root().join("target/mesh").join(mesh).join(name)
 }
 
 /// Asks until the answer is no error, and returns it.

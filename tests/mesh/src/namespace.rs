@@ -133,20 +133,18 @@ spec:
     /// # Errors
     /// If that is not so within the deadline.
     pub fn wait(&self) -> Result<()> {
-        let deployments = kubectl(&[
-            "get",
-            "deployments",
-            "--namespace",
-            &self.name,
-            "--output",
-            "name",
-        ])?;
-        for deployment in deployments.lines() {
+        let found = get(&["deployments", "--namespace", &self.name])?;
+        let found = found["items"].as_array().context("no deployments")?;
+        let mut replicas = 0;
+        for deployment in found {
+            let name = deployment["metadata"]["name"].as_str();
+            let deployment_name = format!("deployment/{}", name.unwrap_or(""));
+            replicas += deployment["spec"]["replicas"].as_u64().unwrap_or(1);
             let timeout = format!("--timeout={}s", DEADLINE.as_secs());
             kubectl(&[
                 "rollout",
                 "status",
-                deployment,
+                &deployment_name,
                 "--namespace",
                 &self.name,
                 &timeout,
@@ -154,10 +152,7 @@ spec:
         }
         eventually(DEADLINE, || {
             let pods = self.pods()?;
-            ensure!(
-                pods.len() == deployments.lines().count(),
-                "old pods are left: {pods:?}"
-            );
+            ensure!(pods.len() as u64 == replicas, "old pods are left: {pods:?}");
             Ok(())
         })
     }
@@ -171,6 +166,17 @@ spec:
             let deployment = format!("deployment/{workload}");
             kubectl(&["rollout", "restart", &deployment, "--namespace", &self.name])?;
         }
+        self.wait()
+    }
+
+    /// Scales a workload, and waits until its pods are there, or gone.
+    ///
+    /// # Errors
+    /// If that is not so within the deadline.
+    pub fn scale(&self, workload: &str, replicas: usize) -> Result<()> {
+        let deployment = format!("deployment/{workload}");
+        let replicas = format!("--replicas={replicas}");
+        kubectl(&["scale", &deployment, "--namespace", &self.name, &replicas])?;
         self.wait()
     }
 
@@ -209,7 +215,14 @@ spec:
     /// # Errors
     /// If the call fails; the error says how.
     pub fn call(&self, from: &str, target: &str) -> Result<()> {
-        let address = self.address(from)?;
+        Self::call_from(&self.address(from)?, target)
+    }
+
+    /// Has the workload at this address make one call now.
+    ///
+    /// # Errors
+    /// If the call fails; the error says how.
+    pub fn call_from(address: &str, target: &str) -> Result<()> {
         http_get(&format!("http://{address}:8081/call?target={target}")).map(drop)
     }
 

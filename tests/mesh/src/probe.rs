@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::workspace_root;
+use crate::scratch;
 use pki::Identity;
 
 /// Says hello to the TCP echo of a pod, as a sidecar would: with mTLS and Istio's ALPN, and with this leaf.
@@ -72,7 +72,7 @@ fn first_line(arguments: &[&str], leaf: &Identity, text: &str) -> Result<String>
 
 /// The first line that comes back for what is sent, empty if there is none, and what OpenSSL says.
 fn converse(arguments: &[&str], leaf: &Identity, text: &str) -> Result<(String, String)> {
-    let folder = workspace_root().join("target/mesh-probe");
+    let folder = scratch("probe");
     fs::create_dir_all(&folder)?;
     let file = |name: &str| folder.join(name);
     let (certificate, chain, key) = (file("leaf.pem"), file("chain.pem"), file("leaf.key"));

@@ -1,13 +1,14 @@
 //! One scenario after the other, as ordinary tests: filters by name, `--list`, `--exact`.
 
 use std::env;
+use std::fs::File;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail};
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::{Arguments, Completion, Trial};
 
 use crate::{istio, kubectl, namespace, workspace_root};
 
@@ -67,10 +68,12 @@ pub fn main(scenarios: &[Scenario]) -> ExitCode {
     // They share istiod and its authorities.
     arguments.test_threads = Some(1);
     let trials = scenarios.iter().map(|&scenario| {
-        let trial = Trial::test(scenario.name, move || {
-            scenario
-                .judge()
-                .map_err(|error| format!("{error:#}").into())
+        let trial = Trial::ignorable_test(scenario.name, move || match scenario.is_taken() {
+            true => Ok(Completion::ignored_with("on another mesh")),
+            false => match scenario.judge() {
+                Ok(()) => Ok(Completion::Completed),
+                Err(error) => Err(format!("{error:#}").into()),
+            },
         });
         trial.with_ignored_flag(scenario.large)
     });
@@ -92,6 +95,14 @@ pub fn main(scenarios: &[Scenario]) -> ExitCode {
 }
 
 impl Scenario {
+    /// Whether another mesh of this run has begun with it. There is a file for each scenario that one has.
+    fn is_taken(self) -> bool {
+        env::var_os("MESH_QUEUE").is_some_and(|queue| {
+            let file = Path::new(&queue).join(self.name.replace(':', "_"));
+            File::create_new(file).is_err()
+        })
+    }
+
     fn judge(self) -> Result<()> {
         let start = Instant::now();
         let outcome = (self.run)();

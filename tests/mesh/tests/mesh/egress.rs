@@ -9,7 +9,7 @@ use mesh_tests::kubectl::apply;
 use mesh_tests::namespace::{Namespace, Workload};
 use mesh_tests::prometheus::{lines, nothing, wait_for};
 use mesh_tests::runner::{Scenario, holds};
-use mesh_tests::{eventually, istio, workspace_root};
+use mesh_tests::{eventually, istio, scratch};
 
 use crate::overlays::scraped_from_now_on;
 
@@ -36,7 +36,7 @@ struct Bank(Child);
 impl Bank {
     /// `arguments`: how it answers, and what it asks of its clients.
     fn start(port: u16, server: &Authority, arguments: &[&str]) -> Result<Self> {
-        let folder = workspace_root().join("target/mesh-bank");
+        let folder = scratch("bank");
         fs::create_dir_all(&folder)?;
         let identity = server.server(HOST)?;
         fs::write(folder.join("server.pem"), identity.chain_pem())?;

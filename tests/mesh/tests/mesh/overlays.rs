@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
 use mesh_tests::namespace::{Namespace, Workload};
-use mesh_tests::prometheus::{nothing, query, wait_for};
+use mesh_tests::prometheus::{http_get, nothing, query, wait_for};
 use mesh_tests::runner::{Scenario, holds};
-use mesh_tests::{DEADLINE, eventually, istio};
+use mesh_tests::{DEADLINE, eventually, istio, mesh_config};
 
 /// In the order in which they run.
 pub(crate) const SCENARIOS: &[Scenario] = &[
@@ -21,6 +21,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     holds(
         "overlays::annotations_make_the_same_labels",
         annotations_make_the_same_labels,
+    ),
+    holds(
+        "overlays::the_pod_monitor_makes_the_same_labels",
+        the_pod_monitor_makes_the_same_labels,
     ),
     holds("overlays::xfcc_shows_the_chain", xfcc_shows_the_chain),
     holds(
@@ -55,7 +59,6 @@ pub(crate) fn pair_with(namespace: &Namespace, proxy_config: &str) -> Result<()>
             name: "client",
             targets: &targets,
             proxy_config,
-            ..Workload::default()
         },
     ])?;
     for target in targets {
@@ -175,6 +178,50 @@ fn annotations_make_the_same_labels() -> Result<()> {
         );
         Ok(())
     })
+}
+
+/// Proxies that started without stats tags, and whose labels are made at the scrape. The characters that a metric's
+/// name cannot have are lost in values.
+fn the_pod_monitor_makes_the_same_labels() -> Result<()> {
+    let (tagged, untagged) = (
+        Namespace::injected("shop-tagged")?,
+        Namespace::injected("shop-untagged")?,
+    );
+    istio::watch_the_mesh()?;
+    pair(&tagged)?;
+    mesh_config::remove_list("extraStatTags")?;
+    pair(&untagged)?;
+    let client = untagged.address("client")?;
+    let raw = http_get(&format!("http://{client}:15090/stats/prometheus"))?;
+    ensure!(
+        raw.contains("direction___outbound___status___ok___mtls_requests_total"),
+        "this proxy has tags"
+    );
+    let flat = |workload: &str, shop| -> Result<BTreeSet<String>> {
+        let name = |character: char| match character {
+            '=' | ' ' => character,
+            other if other.is_ascii_alphanumeric() => other,
+            _ => '_',
+        };
+        let series = shape(shop, workload)?.into_iter();
+        let of = format!("namespace={} ", shop.name);
+        Ok(series
+            .map(|series| series.replace(&of, "").chars().map(name).collect())
+            .collect())
+    };
+    for workload in ["client", "server"] {
+        eventually(DEADLINE, || {
+            let (tagged, untagged) = (flat(workload, &tagged)?, flat(workload, &untagged)?);
+            let differ: Vec<_> = tagged.symmetric_difference(&untagged).collect();
+            ensure!(
+                tagged.len() > 20 && differ.is_empty(),
+                "{} series; these differ: {differ:#?}",
+                tagged.len()
+            );
+            Ok(())
+        })?;
+    }
+    no_label_is_left_in_a_name(&untagged)
 }
 
 /// The value of a counter as of a scrape that has yet to come.

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 use mesh_tests::authority::Authority;
-use mesh_tests::istio;
 use mesh_tests::kubectl::run;
 use mesh_tests::namespace::Namespace;
 use mesh_tests::prometheus::{lines, query, wait_for, wait_within};
 use mesh_tests::runner::{Scenario, large, not_until};
+use mesh_tests::{istio, mesh_config};
 
 use crate::overlays::pair_with;
 
@@ -41,7 +41,7 @@ fn the_poll_reads_a_large_mesh() -> Result<()> {
         lines(&query(&shop.selector("envoy_server_memory_allocated", ""))?)
     );
     let root = Authority::root("Next Root")?;
-    istio::trust_also(&root)?;
+    mesh_config::trust_also(&[&root])?;
     let trusted = shop.selector("mtls_trust_bundle_ca", &format!("ca={:?}", root.ca_name()));
     let seen = wait_within(
         Duration::from_secs(60),
