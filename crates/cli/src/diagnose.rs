@@ -1,7 +1,7 @@
 //! `mtls-watch diagnose`.
 //!
 //! A [`source`] reads what can be seen of a side into a [`target`]; [`handshake`] and [`pair`] decide who accepts whom;
-//! the [`steps`] say what is wrong, in the order in which broken mTLS is debugged; [`report`] draws the conclusion.
+//! the [`steps`] say what is wrong, in the order in which broken mTLS is debugged; [`report`](mod@report) draws the conclusion.
 
 mod counters;
 mod cure;

@@ -1,4 +1,4 @@
-//! Where a target is read from. Each source only builds a [`Target`](super::target::Target): it judges nothing.
+//! Where a target is read from. Each source only builds a [`Target`]: it judges nothing.
 
 mod admin;
 mod file;
