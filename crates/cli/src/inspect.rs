@@ -5,7 +5,6 @@ mod report;
 mod text;
 
 use std::fs;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use mtls_watch_core::config::Config;
 use mtls_watch_core::terms::{Direction, Finding, Findings, Status};
@@ -14,6 +13,7 @@ use mtls_watch_x509::describe::{Description, describe, why_unreadable};
 use mtls_watch_x509::time::UnixTime;
 use mtls_watch_x509::{self as x509, Certificate};
 
+use crate::clock::now;
 use crate::input::{self, Group, Purpose};
 use crate::verify::{self, Refusal};
 use crate::{Error, FOUND, GOOD, Output, Side, UNREADABLE, read};
@@ -133,12 +133,6 @@ fn criteria(arguments: &Arguments, password: &str) -> Result<Criteria, Error> {
         now: arguments.at.unwrap_or_else(now),
         bundle: bundle.transpose()?,
     })
-}
-
-fn now() -> UnixTime {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
-    let seconds = since_epoch.map_or(0, |since_epoch| since_epoch.as_secs());
-    UnixTime(i64::try_from(seconds).unwrap_or(i64::MAX))
 }
 
 /// The certificates of a bundle. Where a file has chains as well, such as a Secret, they are left out. Envoy loads no

@@ -29,6 +29,7 @@ mod http;
 mod input;
 mod inspect;
 mod kubectl;
+mod printable;
 mod prometheus;
 mod relabel;
 mod rotation_status;

@@ -79,7 +79,7 @@ fn write_quoted(f: &mut fmt::Formatter<'_>, text: &str, max_bytes: usize) -> fmt
 /// Adds a character as it may stand in a log line. Escaped are quotes, backslashes, control characters
 /// (terminals act on them, lines break at them) and marks that reorder text.
 fn escape(c: char, line: &mut String) {
-    if c.is_control() || is_format_mark(c) {
+    if c.is_control() || is_invisible(c) {
         line.extend(c.escape_unicode());
     } else {
         if matches!(c, '"' | '\\') {
@@ -89,10 +89,15 @@ fn escape(c: char, line: &mut String) {
     }
 }
 
-/// Line and paragraph separators, zero-width and bidirectional marks (Unicode general categories Zl,
-/// Zp and the Cf of bidirectional text).
-fn is_format_mark(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+/// Whether a character changes the direction of writing, has no width, or ends a line, and is no control character:
+/// with it one text can look like another (Unicode general categories Zl, Zp and Cf).
+#[must_use]
+pub fn is_invisible(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
+    )
 }
 
 /// A certificate that was refused, as a log line names it.

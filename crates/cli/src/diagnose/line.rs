@@ -3,6 +3,8 @@
 use mtls_watch_core::terms::Layer;
 use mtls_watch_x509::time::UnixTime;
 
+use crate::clock::{ago, span};
+
 /// A step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -141,27 +143,11 @@ impl Said {
     }
 }
 
-/// `3d 4h`, `12s`.
-pub(super) fn span(seconds: i64) -> String {
-    let mut rest = seconds.unsigned_abs();
-    let mut parts = Vec::new();
-    for (size, unit) in [(86_400, "d"), (3600, "h"), (60, "m"), (1, "s")] {
-        if rest >= size && parts.len() < 2 {
-            parts.push(format!("{}{unit}", rest / size));
-        }
-        rest %= size;
-    }
-    match parts.is_empty() {
-        true => "0s".to_owned(),
-        false => parts.join(" "),
-    }
-}
-
 /// `ends in 3d 4h (2026-…)`, `ended 5m ago (2026-…)`.
 pub(super) fn end(not_after: UnixTime, now: UnixTime) -> String {
     let left = not_after.since(now).0;
     match left < 0 {
-        true => format!("ended {} ago, {not_after}", span(left)),
+        true => format!("ended {}, {not_after}", ago(left.saturating_neg())),
         false => format!("ends in {}, {not_after}", span(left)),
     }
 }

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::line::{Mark, Step};
 use super::report::{OfLine, OfStep, Outcome, Report, Verdict};
+use crate::printable::printable;
 
 const WIDTH: usize = 80;
 /// How many lines of a step are shown of each kind; JSON has all.
@@ -18,7 +19,7 @@ pub(super) fn text(report: &Report, in_colour: bool) -> String {
             [only] => format!("{} ({only})", target.target),
             [first, more @ ..] => format!("{} ({first} and {} more)", target.target, more.len()),
         };
-        write_wrapped(&mut text, "", &clean(&title));
+        write_wrapped(&mut text, "", &printable(&title));
         for step in &target.steps {
             write_step(&mut text, step, in_colour);
         }
@@ -29,7 +30,7 @@ pub(super) fn text(report: &Report, in_colour: bool) -> String {
             "handshake: {} (cluster {}) to {} (listener {})",
             pair.client, pair.cluster, pair.server, pair.listener
         );
-        write_wrapped(&mut text, "", &clean(&title));
+        write_wrapped(&mut text, "", &printable(&title));
         write_lines(&mut text, &pair.lines, in_colour);
         text.push('\n');
     }
@@ -48,7 +49,7 @@ fn write_step(text: &mut String, step: &OfStep, in_colour: bool) {
         sign(step.result, in_colour),
         step.step.title()
     );
-    write_wrapped_after(text, &head, 21, &clean(&step.summary));
+    write_wrapped_after(text, &head, 21, &printable(&step.summary));
     // What the summary says already.
     let lines: Vec<OfLine> = step
         .lines
@@ -62,7 +63,7 @@ fn write_step(text: &mut String, step: &OfStep, in_colour: bool) {
 fn write_lines(text: &mut String, lines: &[OfLine], in_colour: bool) {
     for line in lines.iter().take(SHOWN) {
         let head = format!("    {} ", sign(line.result, in_colour));
-        write_wrapped_after(text, &head, 6, &clean(&line.text));
+        write_wrapped_after(text, &head, 6, &printable(&line.text));
     }
     let more = lines.len().saturating_sub(SHOWN);
     if more > 0 {
@@ -90,19 +91,19 @@ fn write_verdict(text: &mut String, report: &Report, in_colour: bool) {
             text,
             "  next     ",
             11,
-            &clean(&format!("{}: {}", next.target, next.text)),
+            &printable(&format!("{}: {}", next.target, next.text)),
         );
     }
 }
 
 fn write_cure(text: &mut String, verdict: &Verdict) {
     let what = format!("{}: {}", verdict.target, verdict.text);
-    write_wrapped_after(text, "  first    ", 11, &clean(&what));
+    write_wrapped_after(text, "  first    ", 11, &printable(&what));
     let Some(cure) = &verdict.cure else { return };
-    write_wrapped_after(text, "  who      ", 11, &clean(&cure.who));
-    write_wrapped_after(text, "  change   ", 11, &clean(&cure.change));
+    write_wrapped_after(text, "  who      ", 11, &printable(&cure.who));
+    write_wrapped_after(text, "  change   ", 11, &printable(&cure.change));
     // Neither is cut: people copy them.
-    let _ = writeln!(text, "  command  {}", clean(&cure.command));
+    let _ = writeln!(text, "  command  {}", printable(&cure.command));
     let _ = writeln!(text, "  runbook  {}", cure.runbook);
 }
 
@@ -151,9 +152,4 @@ fn write_wrapped_after(text: &mut String, head: &str, indent: usize, words: &str
     }
     text.push_str(line.trim_end());
     text.push('\n');
-}
-
-/// What a certificate or a server wrote must not move the cursor of whoever reads it.
-fn clean(text: &str) -> String {
-    text.replace(char::is_control, "\u{fffd}")
 }

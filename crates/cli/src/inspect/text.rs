@@ -6,6 +6,8 @@ use mtls_watch_core::terms::Finding;
 use mtls_watch_x509::time::UnixTime;
 
 use super::report::{Entry, Report, Trust};
+use crate::clock::{ago, span};
+use crate::printable::printable;
 
 /// The report in words.
 pub(super) fn text(report: &Report, now: UnixTime) -> String {
@@ -15,7 +17,7 @@ pub(super) fn text(report: &Report, now: UnixTime) -> String {
         let _ = write_trust(&mut text, trust, "");
     }
     for note in &report.notes {
-        let _ = writeln!(text, "note: {}", clean(note));
+        let _ = writeln!(text, "note: {}", printable(note));
     }
     let mut source = None;
     for entry in &report.certificates {
@@ -26,7 +28,7 @@ pub(super) fn text(report: &Report, now: UnixTime) -> String {
         let _ = write_entry(&mut text, entry, now);
     }
     for unreadable in &report.unreadable {
-        let _ = writeln!(text, "\nunreadable\n  {}", clean(unreadable));
+        let _ = writeln!(text, "\nunreadable\n  {}", printable(unreadable));
     }
     text
 }
@@ -35,7 +37,7 @@ fn write_source(text: &mut String, report: &Report, source: Option<&str>) -> std
     let Some(source) = source else { return Ok(()) };
     let of_source = report.sources.iter().find(|it| it.source == source);
     let status = of_source.map_or("", |it| it.status);
-    writeln!(text, "\n== {}: {status}", clean(source))?;
+    writeln!(text, "\n== {}: {status}", printable(source))?;
     match of_source.and_then(|it| it.trust.as_ref()) {
         Some(trust) => write_trust(text, trust, ""),
         None => Ok(()),
@@ -51,7 +53,7 @@ fn write_trust(text: &mut String, trust: &Trust, indent: &str) -> std::fmt::Resu
             why.reason,
             why.layer,
             why.holder,
-            clean(&why.detail)
+            printable(&why.detail)
         ),
     }
 }
@@ -59,9 +61,9 @@ fn write_trust(text: &mut String, trust: &Trust, indent: &str) -> std::fmt::Resu
 fn write_entry(text: &mut String, entry: &Entry, now: UnixTime) -> std::fmt::Result {
     let (not_before, not_after) = (UnixTime(entry.not_before), UnixTime(entry.not_after));
     let description = &entry.description;
-    writeln!(text, "\n{}  {}", entry.layer, clean(&entry.identity))?;
-    writeln!(text, "  subject      {}", clean(&description.subject))?;
-    writeln!(text, "  issuer       {}", clean(&entry.issuer))?;
+    writeln!(text, "\n{}  {}", entry.layer, printable(&entry.identity))?;
+    writeln!(text, "  subject      {}", printable(&description.subject))?;
+    writeln!(text, "  issuer       {}", printable(&entry.issuer))?;
     writeln!(
         text,
         "  valid        {not_before} to {not_after} ({})",
@@ -99,48 +101,13 @@ fn write_entry(text: &mut String, entry: &Entry, now: UnixTime) -> std::fmt::Res
 
 /// An item of a list: a comma in it is no end of it.
 fn item(name: &str) -> String {
-    clean(&name.replace('\\', "\\\\").replace(',', "\\,"))
-}
-
-/// What a peer wrote into its certificate must not move the cursor of whoever reads it, nor change the order in which
-/// it is shown, nor be invisible: as in the log.
-fn clean(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character.is_control() || is_invisible(character) {
-            true => shown.extend(character.escape_unicode()),
-            false => shown.push(character),
-        }
-    }
-    shown
-}
-
-/// Marks that change the direction of writing, have no width, or end a line.
-fn is_invisible(character: char) -> bool {
-    matches!(
-        character,
-        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
-    )
+    printable(&name.replace('\\', "\\\\").replace(',', "\\,"))
 }
 
 /// `expires in 3d 4h`, `expired 5m ago`.
 fn remaining(seconds: i64) -> String {
-    let units = [(86_400, "d"), (3600, "h"), (60, "m"), (1, "s")];
-    let mut rest = seconds.unsigned_abs();
-    let mut parts = Vec::new();
-    for (size, unit) in units {
-        if rest >= size && parts.len() < 2 {
-            parts.push(format!("{}{unit}", rest / size));
-        }
-        rest %= size;
-    }
-    let span = match parts.is_empty() {
-        true => "0s".to_owned(),
-        false => parts.join(" "),
-    };
     match seconds < 0 {
-        true => format!("expired {span} ago"),
-        false => format!("expires in {span}"),
+        true => format!("expired {}", ago(seconds.saturating_neg())),
+        false => format!("expires in {}", span(seconds)),
     }
 }

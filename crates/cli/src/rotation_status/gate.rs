@@ -8,6 +8,7 @@ use super::refused::refusals;
 use super::reissue;
 use super::trust::Leaf;
 use super::verdict::{Reason, Verdict};
+use crate::clock::ago;
 
 /// A question, its answer, and who stands in the way.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -157,8 +158,8 @@ fn still(fleet: &Fleet, signature: &Signature<'_>, rotation: &Rotation) -> Optio
     let what = match signature.on {
         Signed::OwnLeaf(chain) => format!("its leaf ({}) is signed by {ca}", chain.secret),
         Signed::Peer(at) => format!(
-            "met a peer with a leaf of {ca} {} ago",
-            super::table::span(fleet.now.since(at).0)
+            "met a peer with a leaf of {ca} {}",
+            ago(fleet.now.since(at).0)
         ),
     };
     let (verdict, what) = match below {

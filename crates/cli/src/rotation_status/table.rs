@@ -6,6 +6,8 @@ use super::gate::Gate;
 use super::proxy::Seen;
 use super::report::{CaRow, Cell, ProxyRow, Report};
 use super::verdict::Reason;
+use crate::clock::ago;
+use crate::printable::printable;
 
 const NOTHING: &str = "–";
 const UNKNOWN: &str = "?";
@@ -103,8 +105,7 @@ fn notes(proxy: &ProxyRow) -> Vec<Line> {
 }
 
 fn last_seen(seen: Seen, now: i64) -> String {
-    let side =
-        |at: Option<i64>, name| Some(format!("{} ago ({name})", span(now.saturating_sub(at?))));
+    let side = |at: Option<i64>, name| Some(format!("{} ({name})", ago(now.saturating_sub(at?))));
     let sides = [
         side(seen.inbound, "inbound"),
         side(seen.outbound, "outbound"),
@@ -141,9 +142,7 @@ fn ca_line(ca: &CaRow, report: &Report, known: usize) -> Line {
         0 => format!("{} of {known}", ca.in_bundles),
         unknown => format!("{} of {known}, {unknown} unknown", ca.in_bundles),
     };
-    let seen = ca
-        .last_seen
-        .map(|at| format!("{} ago", span(report.at.saturating_sub(at))));
+    let seen = ca.last_seen.map(|at| ago(report.at.saturating_sub(at)));
     vec![
         ca.ca.clone(),
         ca.layer.unwrap_or(NOTHING).to_owned(),
@@ -220,27 +219,5 @@ fn yes_no(value: Option<bool>) -> &'static str {
         Some(true) => "yes",
         Some(false) => "no",
         None => UNKNOWN,
-    }
-}
-
-/// What a file says must not move the cursor of whoever reads it.
-fn printable(text: &str) -> String {
-    text.replace(char::is_control, "\u{fffd}")
-}
-
-/// `3d 4h`, `12s`. A time ahead of this clock is now.
-pub(super) fn span(seconds: i64) -> String {
-    let units = [(86_400, "d"), (3600, "h"), (60, "m"), (1, "s")];
-    let mut rest = seconds.max(0);
-    let mut parts = Vec::new();
-    for (size, unit) in units {
-        if rest >= size && parts.len() < 2 {
-            parts.push(format!("{}{unit}", rest / size));
-        }
-        rest %= size;
-    }
-    match parts.is_empty() {
-        true => "0s".to_owned(),
-        false => parts.join(" "),
     }
 }

@@ -94,6 +94,18 @@ fn a_secret_that_is_sound() {
 }
 
 #[test]
+fn nothing_from_a_certificate_moves_the_cursor_or_is_invisible() {
+    let (files, cas) = (Files::new(), Hierarchy::new().unwrap());
+    for mark in ['\u{1b}', '\u{202e}', '\u{200b}'] {
+        let leaf = cas.leaf().common_name(&format!("pay{mark}nimda"));
+        let file = files.write("pay.pem", leaf.issue().unwrap().leaf_pem());
+        let shown = run(&[&file]).text;
+        let escaped = format!("pay{}nimda", mark.escape_unicode());
+        assert!(shown.contains(&escaped) && !shown.contains(mark), "{shown}");
+    }
+}
+
+#[test]
 fn what_will_break_by_then() {
     let (files, root) = (Files::new(), Ca::root("Root CA").issue().unwrap());
     let issuing = root

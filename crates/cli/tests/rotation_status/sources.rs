@@ -222,8 +222,11 @@ fn a_proxy_of_which_nothing_is_known_says_why() {
 }
 
 #[test]
-fn nothing_from_a_file_moves_the_cursor() {
-    let sidecar = Sidecar::trusting(&["Root\u{1b}[2J_CA:0a0a0a0a"]);
-    let run = text(&[], &[("web", &sidecar)]);
-    assert!(!run.stdout.contains('\u{1b}'));
+fn nothing_from_a_file_moves_the_cursor_or_is_invisible() {
+    for mark in ['\u{1b}', '\u{202e}', '\u{61c}', '\u{200b}'] {
+        let sidecar = Sidecar::trusting(&[&format!("Root{mark}_CA:0a0a0a0a")]);
+        let shown = text(&[], &[("web", &sidecar)]).stdout;
+        let escaped = format!("Root{}_CA", mark.escape_unicode());
+        assert!(shown.contains(&escaped) && !shown.contains(mark), "{shown}");
+    }
 }

@@ -13,7 +13,7 @@ pub use acceptance::{Acceptance, IdentityForm};
 pub use finding::{Finding, Findings, found};
 pub use mtls_watch_x509::chain::Layer;
 pub use status::Status;
-pub use threshold::{Threshold, Thresholds};
+pub use threshold::{Threshold, Thresholds, parse_duration};
 
 /// On which side of this proxy the peer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]

@@ -135,8 +135,9 @@ impl Bound {
     }
 }
 
-/// `90s`, `30m`, `36h`, `21d`.
-pub(crate) fn parse_duration(text: &str) -> Option<Seconds> {
+/// Reads a duration: `90s`, `30m`, `36h`, `21d`; `None` for any other text.
+#[must_use]
+pub fn parse_duration(text: &str) -> Option<Seconds> {
     let unit = match text.chars().next_back()? {
         's' => Seconds::ONE,
         'm' => Seconds::MINUTE,

@@ -285,8 +285,19 @@ fn what_a_peer_calls_itself_cannot_forge_a_line() {
         assert_eq!(written(name), expected);
     }
     for dangerous in [
-        "\n", "\r", "\0", "\u{1b}", "\u{7f}", "\u{85}", "\u{9b}", "\u{2028}", "\u{202e}",
+        "\n",
+        "\r",
+        "\0",
+        "\u{1b}",
+        "\u{7f}",
+        "\u{85}",
+        "\u{9b}",
+        "\u{2028}",
+        "\u{202e}",
         "\u{feff}",
+        "\u{ad}",
+        "\u{61c}",
+        "\u{e0041}",
     ] {
         let identity = written(&format!("a{dangerous}b"));
         assert!(!identity.contains(dangerous), "{identity:?}");

@@ -1,9 +1,10 @@
 //! Step 5: what Envoy, and the module in it, have counted.
 
 use super::Subject;
+use crate::clock::span;
 use crate::diagnose::counters::Count;
 use crate::diagnose::cure;
-use crate::diagnose::line::{Line, Mark, Said, Step, span};
+use crate::diagnose::line::{Line, Mark, Said, Step};
 use crate::diagnose::target::Seen;
 
 /// Counters of what goes well, too: a listener that asks for no certificate.
