@@ -29,6 +29,16 @@ pub struct Configuration {
     pub met: UnixTime,
 }
 
+impl Configuration {
+    /// When it met the latest connection; long ago, if a clock that was ahead says so and has been set back since.
+    fn met_before(&self, now: UnixTime) -> UnixTime {
+        match self.met > now {
+            true => UnixTime::default(),
+            false => self.met,
+        }
+    }
+}
+
 impl InForce {
     /// A configuration is loaded.
     pub fn loaded(&self, errors: usize) {
@@ -39,8 +49,7 @@ impl InForce {
     pub fn ticked(&self, ticking: Configuration, now: UnixTime) -> Option<usize> {
         let mut configurations = self.configurations.take();
         configurations.retain(|(known, ticked)| {
-            // A clock that was ahead does not make it later than now.
-            let is_later = known.met.min(now) > ticking.met;
+            let is_later = known.met_before(now) > ticking.met_before(now);
             now.since(*ticked) < GONE && (known.plugin != ticking.plugin || is_later)
         });
         let mut plugins = configurations.iter().map(|(known, _)| known.plugin);

@@ -518,10 +518,15 @@ fn a_poll_at_every_tick_is_the_shortest() {
 #[test]
 fn a_flag_takes_no_header_by_which_http_works() {
     for name in [
-        "host",
+        "connection",
         "Content-Length",
-        "transfer-encoding",
+        "expect",
+        "host",
+        "keep-alive",
+        "proxy-connection",
         "TE",
+        "trailer",
+        "transfer-encoding",
         "upgrade",
     ] {
         for key in ["request_header", "response_header"] {

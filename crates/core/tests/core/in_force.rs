@@ -68,6 +68,22 @@ fn a_configuration_that_is_taken_back_is_in_force_from_its_next_connection_on() 
     }
 }
 
+/// Also where the clock was ahead when the one before met a connection, and was set back since.
+#[test]
+fn a_clock_that_was_ahead_does_not_keep_a_configuration_in_force() {
+    let vm = Vm::new();
+    let wrong = vm.load("mesh", 2);
+    vm.tick_at(1000, &[&wrong]);
+    ConnectionWatch::new(Rc::clone(&wrong)).on(&FakeHost::new(&vm.proxy), Event::DownstreamData);
+    vm.tick_at(1005, &[&wrong]);
+    vm.proxy.set_clock(10);
+    let right = vm.load("mesh", 0);
+    for seconds in [15, 20, 25] {
+        vm.tick_at(seconds, &[&wrong, &right]);
+    }
+    assert_eq!(vm.told(), Some(0));
+}
+
 #[test]
 fn of_several_plugins_the_worst_is_told_for_as_long_as_it_is_there() {
     for [first, second] in [[3, 0], [0, 3]] {

@@ -60,7 +60,8 @@ fn of_several_lists_of_one_ca_one_counts() {
     let mut poller = Poller::new();
     for lists in [[old, new], [new, old], [new, later], [later, new]] {
         let mut lists = lists.map(|lifetime| list(&ca, lifetime, &[])).to_vec();
-        lists.push(list(&other, (-DAY, 20 * DAY), &[]));
+        // Older than those of the first CA, which say nothing of it.
+        lists.push(list(&other, (-2 * DAY, 20 * DAY), &[]));
         poller.poll(&[bundle_with(&[&ca, &other], &lists)]);
         assert_eq!(found(&poller), [""; 0]);
         for (name, ca, end) in [("Root CA", &ca, 30), ("Other CA", &other, 20)] {
