@@ -323,6 +323,9 @@ impl Mesh {
         let ended = Lifetime::from_now(-2 * DAY, -DAY);
         let whole = lists(self.cas.issuing.revocation_list(&[&revoked])?, self)?;
         let old = lists(self.cas.issuing.revocation_list_for(ended, &[])?, self)?;
+        let early = Lifetime::from_now(DAY, 2 * DAY);
+        let early = lists(self.cas.issuing.revocation_list_for(early, &[])?, self)?;
+        let replaced = old.clone() + &whole;
         let partial = self.cas.issuing.revocation_list(&[])?;
         let client = Side::new(&revoked, &self.cas.trust_bundle());
         for (name, word, client, list, leaf_only) in [
@@ -339,6 +342,20 @@ impl Mesh {
                 Some("crl_expiring"),
                 self.sound(On::Client)?,
                 &old,
+                false,
+            ),
+            (
+                "list that is not valid yet",
+                Some("revoked"),
+                self.sound(On::Client)?,
+                &early,
+                false,
+            ),
+            (
+                "list that has ended beside its successor",
+                None,
+                self.sound(On::Client)?,
+                &replaced,
                 false,
             ),
             (

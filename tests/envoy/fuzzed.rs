@@ -18,10 +18,11 @@ use serde_json::{Value, json};
 use testbed::envoy::free_port;
 use testbed::sample::yaml;
 use testbed::stats::eventually;
-use testbed::{Client, Sample, Server};
+use testbed::{Sample, Server};
 
 use crate::delivery::Delivery;
 use crate::setup::{CONFIGURATION_ERRORS, CONNECTIONS, INBOUND, Pki, Proxy, REQUESTS};
+use crate::updates::load;
 
 /// Other tests run at the same time.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -288,15 +289,6 @@ fn replace_all(delivery: Delivery) -> Result<()> {
     let (_, refused) = delivery.updates(&proxy.stats()?);
     ensure!(refused == 0.0, "{refused} were refused");
     ensure!(!proxy.envoy.log().contains("bug, please report"), "a panic");
-    Ok(())
-}
-
-/// Requests, each on a connection of its own.
-fn load(proxy: &Proxy, client: &Client, sent: &AtomicU32, stop: &AtomicBool) -> Result<()> {
-    while !stop.load(Ordering::Relaxed) {
-        proxy.get(client)?;
-        sent.fetch_add(1, Ordering::Relaxed);
-    }
     Ok(())
 }
 

@@ -61,7 +61,12 @@ fn lose_no_request_and_no_count() -> Result<()> {
 }
 
 /// Requests, each on a connection of its own.
-fn load(proxy: &Proxy, client: &Client, sent: &AtomicU32, stop: &AtomicBool) -> Result<()> {
+pub(crate) fn load(
+    proxy: &Proxy,
+    client: &Client,
+    sent: &AtomicU32,
+    stop: &AtomicBool,
+) -> Result<()> {
     while !stop.load(Ordering::Relaxed) {
         proxy.get(client)?;
         sent.fetch_add(1, Ordering::Relaxed);

@@ -11,7 +11,6 @@ mod line;
 mod matcher;
 mod pair;
 mod report;
-mod revocation;
 mod source;
 mod steps;
 mod target;

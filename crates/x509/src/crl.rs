@@ -85,16 +85,21 @@ impl RevocationList {
         self.issuer == other.issuer && self.authority_key_id == other.authority_key_id
     }
 
-    /// Whether this certificate is on it.
+    /// Whether it is of the CA that issued this certificate, as far as name and key identifier tell.
     #[must_use]
-    pub fn revokes(&self, certificate: &Certificate) -> bool {
+    pub fn is_of_issuer_of(&self, certificate: &Certificate) -> bool {
         let links = &certificate.links;
         let is_other_key = match (&self.authority_key_id, &links.authority_key_id) {
             (Some(own), Some(other)) => own != other,
             _ => false,
         };
-        self.issuer == links.issuer
-            && !is_other_key
+        self.issuer == links.issuer && !is_other_key
+    }
+
+    /// Whether this certificate is on it.
+    #[must_use]
+    pub fn revokes(&self, certificate: &Certificate) -> bool {
+        self.is_of_issuer_of(certificate)
             && self.serials().any(|serial| *serial == *certificate.serial)
     }
 
@@ -107,6 +112,22 @@ impl RevocationList {
             Some(element(entry, INTEGER).ok()?.1)
         })
     }
+}
+
+/// Of several lists of one CA the one that BoringSSL goes by (`get_crl_sk`): one that is valid, and of these the
+/// newest.
+pub fn in_force<L: AsRef<RevocationList>>(lists: &[L], now: UnixTime) -> impl Iterator<Item = &L> {
+    let rank = move |list: &RevocationList| {
+        let end = list.next_update.unwrap_or(UnixTime::NEVER);
+        (list.this_update <= now && now <= end, list.this_update)
+    };
+    let is_surpassed = move |list: &RevocationList| {
+        let mut others = lists.iter().map(AsRef::as_ref);
+        others.any(|other| other.has_issuer_of(list) && rank(other) > rank(list))
+    };
+    lists
+        .iter()
+        .filter(move |list| !is_surpassed(list.as_ref()))
 }
 
 /// The number in the content of an INTEGER, if it is not negative and has at most 64 bits.

@@ -6,14 +6,17 @@
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
+use mtls_watch_x509::crl::RevocationList;
 use mtls_watch_x509::pem;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, IgnoredAny};
 use serde_json::Value;
 
 use super::matcher::{Matcher, StringMatcher, TypedMatcher};
-use super::revocation;
-use super::target::{Anchors, Bundle, Certificate, Chain, Context, Role, Seen, Trust, Versions};
+
+use super::target::{
+    Anchors, Bundle, Certificate, Chain, Context, PlacedList, Role, Seen, Trust, Versions,
+};
 
 /// How what stands in a context itself is called.
 const INLINE: &str = "<inline>";
@@ -542,7 +545,7 @@ impl Dump {
         let crl = validation.crl.as_ref();
         let lists = crl
             .and_then(DataSource::content)
-            .map(|text| revocation::lists(place, &text));
+            .map(|text| lists(place, &text));
         let mut not_judged = validation.not_judged();
         if crl.is_some() && lists.is_none() {
             not_judged.push("crl (in a file)");
@@ -769,4 +772,15 @@ impl Dump {
         let bundles = self.bundles.iter().flat_map(|bundle| &bundle.certificates);
         chains.chain(bundles).filter_map(Certificate::key).collect()
     }
+}
+
+/// The revocation lists of a text with blocks of PEM. What cannot be read is left out: Envoy does not load it.
+fn lists(place: &str, text: &[u8]) -> Vec<PlacedList> {
+    let ders = pem::revocation_lists(text);
+    let lists = ders.filter_map(|der| RevocationList::read(&der).ok());
+    let placed = lists.map(|list| PlacedList {
+        place: place.to_owned(),
+        list,
+    });
+    placed.collect()
 }

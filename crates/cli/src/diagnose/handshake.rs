@@ -4,7 +4,8 @@ use mtls_watch_core::handshake::{Holder, Reason};
 use mtls_watch_core::terms::{Direction, Layer};
 use mtls_watch_x509 as x509;
 use mtls_watch_x509::chain::link;
-use mtls_watch_x509::describe::{describe, serial_number};
+use mtls_watch_x509::crl;
+use mtls_watch_x509::describe::describe;
 use mtls_watch_x509::spiffe;
 use mtls_watch_x509::time::UnixTime;
 
@@ -292,21 +293,23 @@ fn revoked(path: &[Vec<u8>], trust: &Trust, now: UnixTime) -> Option<Refused> {
                 ..Refused::new(Reason::Revoked, Some(layer), detail)
             })
         };
-        let mut lists = trust.lists.iter();
-        let Some(list) = lists.find(|list| *list.issuer == *facts.links.issuer) else {
-            let detail = format!("there is no revocation list of {}", facts.issuer_ca());
-            return refused(Holder::Own, detail);
+        let ca = facts.issuer_ca();
+        let mut lists = crl::in_force(&trust.lists, now).map(|placed| &placed.list);
+        let Some(list) = lists.find(|list| list.is_of_issuer_of(&facts)) else {
+            return refused(Holder::Own, format!("there is no revocation list of {ca}"));
         };
-        if list.next_update.is_some_and(|end| now > end) {
-            let detail = format!("the revocation list of {} has ended", facts.issuer_ca());
+        if list.this_update > now {
+            let detail = format!("the revocation list of {ca} is not valid yet");
             return refused(Holder::Own, detail);
         }
-        let is_listed = serial_number(der).is_ok_and(|serial| list.revoked.contains(&serial));
-        match is_listed {
-            true => refused(
-                Holder::Peer,
-                format!("{} has revoked it", facts.issuer_ca()),
-            ),
+        if list.next_update.is_some_and(|end| now > end) {
+            return refused(
+                Holder::Own,
+                format!("the revocation list of {ca} has ended"),
+            );
+        }
+        match list.revokes(&facts) {
+            true => refused(Holder::Peer, format!("{ca} has revoked it")),
             false => None,
         }
     })

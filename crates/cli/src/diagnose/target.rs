@@ -6,6 +6,7 @@ use std::rc::Rc;
 use mtls_watch_core::own::admin::CertificateKey;
 use mtls_watch_core::terms::Layer;
 use mtls_watch_x509 as x509;
+use mtls_watch_x509::crl::RevocationList;
 use mtls_watch_x509::describe::{serial_number, why_unreadable};
 use mtls_watch_x509::time::UnixTime;
 
@@ -114,21 +115,22 @@ pub(super) struct Trust {
     pub(super) matchers: Vec<Matcher>,
     /// Settings that decide, too, and are not judged here.
     pub(super) not_judged: Vec<&'static str>,
-    pub(super) lists: Vec<RevocationList>,
+    pub(super) lists: Vec<PlacedList>,
     /// Whether only the leaf is looked up in them (`only_verify_leaf_cert_crl`).
     pub(super) lists_are_for_leaf: bool,
 }
 
-/// A revocation list (RFC 5280, section 5).
+/// A revocation list, and where it was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct RevocationList {
+pub(super) struct PlacedList {
     pub(super) place: String,
-    /// DER of the issuer's name.
-    pub(super) issuer: Vec<u8>,
-    /// `None`: it has no end.
-    pub(super) next_update: Option<UnixTime>,
-    /// Serial numbers in hex, as [`serial_number`] has them.
-    pub(super) revoked: BTreeSet<String>,
+    pub(super) list: RevocationList,
+}
+
+impl AsRef<RevocationList> for PlacedList {
+    fn as_ref(&self) -> &RevocationList {
+        &self.list
+    }
 }
 
 /// The CAs by which peers are judged.

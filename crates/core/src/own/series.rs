@@ -25,6 +25,7 @@ use crate::terms::Source;
 use crate::terms::Thresholds;
 use crate::terms::{Acceptance, Finding, Findings};
 use mtls_watch_x509::chain::{self, Layer, Member};
+use mtls_watch_x509::crl;
 use mtls_watch_x509::crl::RevocationList;
 use mtls_watch_x509::hex;
 use mtls_watch_x509::time::UnixTime;
@@ -483,7 +484,7 @@ impl<'a> Hierarchy<'a> {
                 true => &label,
                 false => OTHER,
             });
-            for list in revocation::in_force(&bundle.revocation_lists, now) {
+            for list in crl::in_force(&bundle.revocation_lists, now) {
                 if let Some(finding) = revocation::finding(list, thresholds, now) {
                     passing.add(OWN_FINDINGS.series((None, secret, finding)), 1);
                 }

@@ -4,12 +4,13 @@ use mtls_watch_core::own::admin::CertificateKey;
 use mtls_watch_core::policy::Judgement;
 use mtls_watch_core::terms::{Finding, Findings, Layer};
 use mtls_watch_x509 as x509;
+use mtls_watch_x509::crl;
 use mtls_watch_x509::time::{Seconds, UnixTime};
 
 use super::Subject;
 use crate::diagnose::cure;
 use crate::diagnose::line::{Line, Mark, Said, Step, end};
-use crate::diagnose::target::{Bundle, Chain, Dated, Seen};
+use crate::diagnose::target::{Bundle, Chain, Dated, PlacedList, Seen};
 
 const OF_DATES: [Finding; 5] = [
     Finding::Expired,
@@ -208,13 +209,13 @@ fn of_lists(subject: &Subject<'_>) -> Vec<Line> {
         .iter()
         .filter_map(|it| it.trust.seen());
     let mut lines: Vec<Line> = Vec::new();
-    for list in trusts.flat_map(|trust| &trust.lists) {
+    let in_force = trusts.flat_map(|trust| crl::in_force(&trust.lists, subject.now));
+    for PlacedList { place, list } in in_force {
         let Some(next_update) = list.next_update else {
             continue;
         };
         let text = format!(
-            "revocation list in {} {}",
-            list.place,
+            "revocation list in {place} {}",
             end(next_update, subject.now)
         );
         let line = match next_update < subject.now {
