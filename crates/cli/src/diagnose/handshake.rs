@@ -305,7 +305,7 @@ fn revoked(path: &[Vec<u8>], trust: &Trust, now: UnixTime) -> Option<Refused> {
         if list.next_update.is_some_and(|end| now > end) {
             return refused(
                 Holder::Own,
-                format!("the revocation list of {ca} has ended"),
+                format!("the revocation list of {ca} has expired"),
             );
         }
         match list.revokes(&facts) {

@@ -143,11 +143,11 @@ impl Said {
     }
 }
 
-/// `ends in 3d 4h (2026-…)`, `ended 5m ago (2026-…)`.
+/// `expires in 3d 4h, 2026-…`, `expired 5m ago, 2026-…`.
 pub(super) fn end(not_after: UnixTime, now: UnixTime) -> String {
     let left = not_after.since(now).0;
     match left < 0 {
-        true => format!("ended {}, {not_after}", ago(left.saturating_neg())),
-        false => format!("ends in {}, {not_after}", span(left)),
+        true => format!("expired {}, {not_after}", ago(left.saturating_neg())),
+        false => format!("expires in {}, {not_after}", span(left)),
     }
 }

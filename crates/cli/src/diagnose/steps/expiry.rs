@@ -1,4 +1,4 @@
-//! Step 1: what has ended, what will, and what should have been renewed by now.
+//! Step 1: what has expired, what will, and what should have been renewed by now.
 
 use mtls_watch_core::own::admin::CertificateKey;
 use mtls_watch_core::policy::Judgement;
@@ -292,7 +292,7 @@ fn summary(lines: &[Line], now: UnixTime) -> String {
         (0, 0, None) if lines.iter().all(|line| line.mark == Mark::Unseen) => {
             "no certificate was seen".to_owned()
         }
-        (0, 0, None) => "nothing has ended".to_owned(),
+        (0, 0, None) => "nothing has expired".to_owned(),
         (0, soon, _) => format!("{soon} will end soon"),
         (broken, _, _) => format!("{broken} not valid"),
     }
