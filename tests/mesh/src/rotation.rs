@@ -49,14 +49,14 @@ pub struct Gates {
 
 impl Gates {
     /// Runs `rotation-status` with these arguments on these proxies, `NAME=URL`. Calls are made several times a second,
-    /// and this is asked every few seconds: what was seen within 15 seconds is recent.
+    /// so three seconds show whether handshakes are refused now.
     ///
     /// # Errors
     /// If the command cannot read a proxy.
     pub fn ask(arguments: &[String], proxies: impl IntoIterator<Item = String>) -> Result<Self> {
         let output = Command::new(workspace_root().join("target/release/mtls-watch"))
             .args(["rotation-status", "--format", "json"])
-            .args(["--recent", "15s", "--observe", "3s"])
+            .args(["--observe", "3s"])
             .args(arguments)
             .args(proxies)
             .output()
@@ -228,7 +228,8 @@ impl<'a> Rotation<'a> {
         fs::write(&file, &self.cas)?;
         let pods = shop.pods()?.into_iter();
         let proxies = pods.map(|(name, address)| format!("{name}=http://{address}:15090"));
-        let question = ["--old", &self.old, "--new", &self.new, "--cas"];
+        // This is asked every few seconds.
+        let question = ["--recent", "15s", "--old", &self.old, "--new", &self.new, "--cas"];
         let mut question: Vec<String> = question.map(str::to_owned).into();
         question.push(file.display().to_string());
         Gates::ask(&question, proxies)

@@ -25,7 +25,14 @@ pub struct Rotation<'a> {
     pub new: String,
     /// What `rotation-status` is asked with: `--old`, `--new`, `--cas`, `--bundle`.
     pub question: Vec<String>,
+    /// After how long without the old CA it is quiet, as `--recent` takes it.
+    pub recent: &'static str,
 }
+
+/// The command's default.
+pub const HOUR: &str = "1h";
+/// For nobody waits for an hour here.
+pub const MOMENT: &str = "15s";
 
 /// What handshakes say of the first three gates.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,9 +52,11 @@ impl Rotation<'_> {
     /// # Errors
     /// If a gate is wrong; after the deadline, with what the gates say instead.
     pub fn expect(&self, step: &str, letters: &str) -> Result<Gates> {
+        let recent = ["--recent".to_owned(), self.recent.to_owned()];
+        let question = [&recent[..], &self.question].concat();
         let mut wrong = Ok(());
         let gates = eventually(DEADLINE, || {
-            let gates = Gates::ask(&self.question, self.shop.proxies())?;
+            let gates = Gates::ask(&question, self.shop.proxies())?;
             wrong = self.compare(&gates);
             let said = gates.letters();
             ensure!(

@@ -1,6 +1,7 @@
 //! Workloads that call each other all the while, and a Prometheus with our rules that scrapes them.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
@@ -12,11 +13,14 @@ use testbed::{Prometheus, Server};
 use super::workload::{Plan, Workload};
 use crate::{DEADLINE, eventually};
 
+/// Between two requests of one workload to another, each with its handshake.
+const PAUSE: Duration = Duration::from_millis(400);
+
 /// All that runs. Dropping it ends it.
 pub struct Shop {
     /// The Envoys.
     pub workloads: Vec<Workload>,
-    /// Scrapes every second. The rules are as they are, but for `for`, which is a second.
+    /// Scrapes every two seconds. The rules are as they are, but for `for`, which is a second.
     pub prometheus: Prometheus,
     load: Load,
     _app: Server,
@@ -38,7 +42,7 @@ impl Shop {
         eventually(DEADLINE, || every_pair(&workloads))?;
         Ok(Self {
             prometheus: prometheus(&workloads)?,
-            load: Load::start(edges(&workloads)),
+            load: Load::start_every(PAUSE, edges(&workloads)),
             workloads,
             _app: app,
         })
@@ -127,7 +131,7 @@ fn prometheus(workloads: &[Workload]) -> Result<Prometheus> {
         })
     });
     let configuration = json!({
-        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+        "global": {"scrape_interval": "2s", "evaluation_interval": "2s"},
         "rule_files": RULES,
         "scrape_configs": [{
             "job_name": "mesh", "metrics_path": "/stats/prometheus",

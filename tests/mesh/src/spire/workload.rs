@@ -168,7 +168,7 @@ impl Drop for Workload {
     }
 }
 
-/// Own certificates are read every second, and no connection serves two requests, nor a session two connections.
+/// Own certificates are read as often as the module allows; no connection serves two requests, nor a session two connections.
 fn with_a_handshake_each(sample: Sample) -> Sample {
     let options = yaml(json!({
         "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
@@ -178,7 +178,7 @@ fn with_a_handshake_each(sample: Sample) -> Sample {
         },
     }));
     sample
-        .configuration(r#"{"hierarchy": {"interval": "1s"}}"#)
+        .configuration(r#"{"hierarchy": {"interval": "5s"}}"#)
         .set("UpstreamTlsContext", "max_session_keys", 0)
         .edit(|node| {
             if node["name"] == "peer" && node.get("transport_socket").is_some() {

@@ -3,6 +3,7 @@
 //! How to see that they can fail: have the module pass over the bundles of SPIFFE validators, in `validation_context`
 //! of crates/core/src/own/admin.rs. `rotation::by_hand` then says that no bundle is known.
 
+mod page;
 mod rotation;
 
 use std::process::ExitCode;
