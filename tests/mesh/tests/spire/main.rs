@@ -3,8 +3,11 @@
 //! How to see that they can fail: have the module pass over the bundles of SPIFFE validators, in `validation_context`
 //! of crates/core/src/own/admin.rs. `rotation::by_hand` then says that no bundle is known.
 
+mod federation;
 mod page;
 mod rotation;
+mod sample;
+mod upstream;
 
 use std::process::ExitCode;
 
@@ -22,6 +25,13 @@ const SPIRE: Stage = Stage {
 };
 
 fn main() -> ExitCode {
-    let scenarios = [rotation::SCENARIOS].concat();
+    // The longest first: several run beside each other.
+    let scenarios = [
+        rotation::SCENARIOS,
+        federation::SCENARIOS,
+        upstream::SCENARIOS,
+        sample::SCENARIOS,
+    ]
+    .concat();
     mesh_tests::runner::main_on(SPIRE, &scenarios)
 }

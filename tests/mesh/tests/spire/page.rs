@@ -1,6 +1,7 @@
 //! docs/ca-rotation-spire.md: its commands as they stand there, and what its tables say of the gates.
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use mesh_tests::documented::{Session, commands_of_section};
@@ -27,6 +28,8 @@ pub(crate) struct Rehearsal<'a> {
     pub server: &'a Server,
     pub shop: &'a Shop,
     pub members: &'a [&'static str],
+    /// Where the commands are given.
+    pub folder: &'a Path,
     /// Makes of what the section's commands have assigned how the two CAs are named, and the authority ID of the CA
     /// that will sign.
     pub names: fn(&Session) -> [String; 3],
@@ -39,7 +42,7 @@ impl Rehearsal<'_> {
     /// If one fails, or a gate is not as it should be.
     pub(crate) fn run(&self) -> Result<()> {
         let programs = self.server.bin();
-        let mut session = Session::new(self.server.folder().to_owned()).with_programs(programs);
+        let mut session = Session::new(self.folder.to_owned()).with_programs(programs);
         let mut steps = self.section.steps.iter().peekable();
         let mut recent = HOUR;
         for command in commands_of_section(PAGE, self.section.heading)? {
@@ -61,7 +64,7 @@ impl Rehearsal<'_> {
 
     fn rotation(&self, session: &Session, recent: &'static str) -> Rotation<'_> {
         let [old, new, authority] = (self.names)(session);
-        let cas = self.server.folder().join("cas.pem").display().to_string();
+        let cas = self.folder.join("cas.pem").display().to_string();
         let question = ["--old", &old, "--new", &new, "--cas", &cas];
         Rotation {
             server: self.server,
