@@ -29,6 +29,9 @@ pub struct Rotation<'a> {
     pub recent: &'static str,
 }
 
+/// Who comes with a leaf that a server has minted, and runs nowhere.
+pub const PROBE: &str = "probe";
+
 /// The command's default.
 pub const HOUR: &str = "1h";
 /// For nobody waits for an hour here.
@@ -126,7 +129,7 @@ impl Leaf {
     fn mint(server: &Server) -> Result<Self> {
         let path = |name: &str| server.folder().join("probe").join(name).display().to_string();
         fs::create_dir_all(path(""))?;
-        let id = server.id("probe");
+        let id = server.id(PROBE);
         server.command(&["x509", "mint", "-spiffeID", &id, "-write", &path("")])?;
         let files = [path("svid.pem"), path("above.pem"), path("key.pem")];
         let [chain, above, _] = &files;
