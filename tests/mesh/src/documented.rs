@@ -28,7 +28,9 @@ pub fn commands_of_section(page: &str, heading: &str) -> Result<Vec<String>> {
     let begin = format!("\n## {heading}\n");
     let section = text.split_once(&begin).map(|(_, rest)| rest);
     let section = section.with_context(|| format!("{page} has no section {heading:?}"))?;
-    Ok(commands_in(section.split("\n## ").next().unwrap_or(section)))
+    Ok(commands_in(
+        section.split("\n## ").next().unwrap_or(section),
+    ))
 }
 
 fn commands_in(text: &str) -> Vec<String> {

@@ -77,11 +77,14 @@ impl Gates {
     /// What all gates say, a letter for each: `y y n n ?`.
     #[must_use]
     pub fn letters(&self) -> String {
-        let letters = self.verdicts.values().map(|verdict| match verdict.as_str() {
-            "open" => "y",
-            "closed" => "n",
-            _ => "?",
-        });
+        let letters = self
+            .verdicts
+            .values()
+            .map(|verdict| match verdict.as_str() {
+                "open" => "y",
+                "closed" => "n",
+                _ => "?",
+            });
         letters.collect::<Vec<_>>().join(" ")
     }
 
@@ -229,7 +232,9 @@ impl<'a> Rotation<'a> {
         let pods = shop.pods()?.into_iter();
         let proxies = pods.map(|(name, address)| format!("{name}=http://{address}:15090"));
         // This is asked every few seconds.
-        let question = ["--recent", "15s", "--old", &self.old, "--new", &self.new, "--cas"];
+        let question = [
+            "--recent", "15s", "--old", &self.old, "--new", &self.new, "--cas",
+        ];
         let mut question: Vec<String> = question.map(str::to_owned).into();
         question.push(file.display().to_string());
         Gates::ask(&question, proxies)

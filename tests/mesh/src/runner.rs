@@ -100,18 +100,22 @@ pub fn main_on(stage: Stage, scenarios: &[Scenario]) -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = arguments.test_threads.or(Some(stage.at_a_time));
     if let Some(filter) = &arguments.filter
-        && !scenarios.iter().any(|scenario| scenario.name.contains(filter.as_str()))
+        && !scenarios
+            .iter()
+            .any(|scenario| scenario.name.contains(filter.as_str()))
     {
         eprintln!("no scenario has {filter:?} in its name");
         return ExitCode::FAILURE;
     }
     let trials = scenarios.iter().map(|&scenario| {
-        let trial = Trial::ignorable_test(scenario.name, move || match (stage.is_taken)(scenario.name) {
-            true => Ok(Completion::ignored_with("on another mesh")),
-            false => match scenario.judge(stage) {
-                Ok(()) => Ok(Completion::Completed),
-                Err(error) => Err(format!("{error:#}").into()),
-            },
+        let trial = Trial::ignorable_test(scenario.name, move || {
+            match (stage.is_taken)(scenario.name) {
+                true => Ok(Completion::ignored_with("on another mesh")),
+                false => match scenario.judge(stage) {
+                    Ok(()) => Ok(Completion::Completed),
+                    Err(error) => Err(format!("{error:#}").into()),
+                },
+            }
         });
         trial.with_ignored_flag(scenario.large)
     });

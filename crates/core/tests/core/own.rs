@@ -375,7 +375,10 @@ fn a_ca_is_superseded_when_another_of_its_name_has_taken_over() {
 /// it, as at every rotation of SPIRE's. Of a leaf that lasts as long as the CA there is, and a critical one is always.
 #[test]
 fn a_ca_is_handed_over_while_its_leaves_end_before_it() {
-    let (warning, critical) = ("root_ca ROOTCA expires_warning", "root_ca ROOTCA expires_critical");
+    let (warning, critical) = (
+        "root_ca ROOTCA expires_warning",
+        "root_ca ROOTCA expires_critical",
+    );
     let (last_days, months) = (10 * DAY, 100 * DAY);
     for (left, leaf_left, is_succeeded, expected) in [
         (months, DAY, true, None),
@@ -394,7 +397,11 @@ fn a_ca_is_handed_over_while_its_leaves_end_before_it() {
         let found = poller.rows(FINDINGS, |value| value > 0);
         let of_end = found.iter().filter(|row| row.contains(" ROOTCA expire"));
         let of_end: Vec<&str> = of_end.map(String::as_str).collect();
-        assert_eq!(of_end, Vec::from_iter(expected), "{left} {leaf_left} {is_succeeded}");
+        assert_eq!(
+            of_end,
+            Vec::from_iter(expected),
+            "{left} {leaf_left} {is_succeeded}"
+        );
     }
 }
 

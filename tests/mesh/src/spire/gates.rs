@@ -88,10 +88,17 @@ impl Rotation<'_> {
             (2, every_pair),
             (3, shows_the_new),
             (4, shows_the_new),
-            (5, shows_the_new && every_pair && takes_the_new.unwrap_or(true)),
+            (
+                5,
+                shows_the_new && every_pair && takes_the_new.unwrap_or(true),
+            ),
         ];
         for (gate, holds) in holds {
-            ensure!(!gates.is_open(gate) || holds, "gate {gate} is wrong: {}", because());
+            ensure!(
+                !gates.is_open(gate) || holds,
+                "gate {gate} is wrong: {}",
+                because()
+            );
         }
         Ok(())
     }
@@ -99,14 +106,22 @@ impl Rotation<'_> {
     fn handshakes(&self) -> Result<Handshakes> {
         let every_pair = self.shop.every_pair().is_ok();
         let leaf = Leaf::mint(self.server)?;
-        let answers = self.shop.workloads.iter().map(|workload| leaf.knock(workload));
+        let answers = self
+            .shop
+            .workloads
+            .iter()
+            .map(|workload| leaf.knock(workload));
         let answers = answers.collect::<Result<Vec<_>>>()?;
-        let members = answers.iter().filter(|answer| self.members.contains(&answer.name));
+        let members = answers
+            .iter()
+            .filter(|answer| self.members.contains(&answer.name));
         let is_new = self.server.authority("active")? == self.new;
         Ok(Handshakes {
             takes_the_new: is_new.then(|| answers.iter().all(|answer| answer.is_let_in)),
             every_pair,
-            shows_the_new: members.into_iter().all(|answer| answer.authority == self.new),
+            shows_the_new: members
+                .into_iter()
+                .all(|answer| answer.authority == self.new),
         })
     }
 }
@@ -127,7 +142,14 @@ struct Answer {
 
 impl Leaf {
     fn mint(server: &Server) -> Result<Self> {
-        let path = |name: &str| server.folder().join("probe").join(name).display().to_string();
+        let path = |name: &str| {
+            server
+                .folder()
+                .join("probe")
+                .join(name)
+                .display()
+                .to_string()
+        };
         fs::create_dir_all(path(""))?;
         let id = server.id(PROBE);
         server.command(&["x509", "mint", "-spiffeID", &id, "-write", &path("")])?;
@@ -148,7 +170,9 @@ impl Leaf {
         let mut client = Command::new("timeout")
             .arg("10")
             .arg(testbed::tool("openssl")?)
-            .args(["s_client", "-ign_eof", "-connect", &address, "-cert", leaf, "-key", key])
+            .args([
+                "s_client", "-ign_eof", "-connect", &address, "-cert", leaf, "-key", key,
+            ])
             .args(chain.into_iter().flatten())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -156,11 +180,14 @@ impl Leaf {
             .spawn()?;
         let mut input = client.stdin.take().context("no input")?;
         // Where the leaf has been refused there may be nobody to write to.
-        input.write_all(b"GET / HTTP/1.1\r\nHost: probe\r\nConnection: close\r\n\r\n").ok();
+        input
+            .write_all(b"GET / HTTP/1.1\r\nHost: probe\r\nConnection: close\r\n\r\n")
+            .ok();
         drop(input);
         let said = client.wait_with_output()?.stdout;
         let said = String::from_utf8_lossy(&said);
-        let authority = authority_of(&said).with_context(|| format!("{}: {said}", workload.name))?;
+        let authority =
+            authority_of(&said).with_context(|| format!("{}: {said}", workload.name))?;
         Ok(Answer {
             name: workload.name,
             is_let_in: said.contains("HTTP/1.1 200 OK"),

@@ -168,7 +168,10 @@ impl Server {
         let id = self.id(name);
         let mut words = vec!["entry", "create", "-parentID", parent];
         words.extend(["-spiffeID", &id, "-selector", &selector]);
-        let federated: Vec<String> = federated.iter().map(|td| format!("spiffe://{td}")).collect();
+        let federated: Vec<String> = federated
+            .iter()
+            .map(|td| format!("spiffe://{td}"))
+            .collect();
         for trust_domain in &federated {
             words.extend(["-federatesWith", trust_domain]);
         }
@@ -181,9 +184,21 @@ impl Server {
     /// If one of the two refuses.
     pub fn trust(&self, other: &Self) -> Result<()> {
         let file = self.folder().join("other.json");
-        fs::write(&file, other.command(&["bundle", "show", "-format", "spiffe"])?)?;
+        fs::write(
+            &file,
+            other.command(&["bundle", "show", "-format", "spiffe"])?,
+        )?;
         let id = format!("spiffe://{}", other.trust_domain);
-        let set = ["bundle", "set", "-id", &id, "-format", "spiffe", "-path", &text(&file)];
+        let set = [
+            "bundle",
+            "set",
+            "-id",
+            &id,
+            "-format",
+            "spiffe",
+            "-path",
+            &text(&file),
+        ];
         self.command(&set).map(drop)
     }
 }

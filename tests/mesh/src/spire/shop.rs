@@ -97,7 +97,10 @@ impl Shop {
         let begin = self.load.beginning();
         // Few calls would prove little.
         eventually(DEADLINE, || {
-            ensure!(self.load.least_sent(&begin) >= 20, "there are hardly any requests");
+            ensure!(
+                self.load.least_sent(&begin) >= 20,
+                "there are hardly any requests"
+            );
             Ok(())
         })?;
         let failures = self.load.failures(&begin);
@@ -116,10 +119,13 @@ impl Shop {
     fn no_alert_has_fired(&self) -> Result<()> {
         let scraped = self.prometheus.query("count(mtls_watch_info)")?;
         let scraped = scraped.first().map_or(0.0, |count| count.value);
-        ensure!(scraped as usize == self.workloads.len(), "not all are scraped");
-        let fired = self
-            .prometheus
-            .query(&format!("count_over_time(ALERTS{{alertstate=\"firing\", identity!~\".*/{PROBE}\"}}[1h])"))?;
+        ensure!(
+            scraped as usize == self.workloads.len(),
+            "not all are scraped"
+        );
+        let fired = self.prometheus.query(&format!(
+            "count_over_time(ALERTS{{alertstate=\"firing\", identity!~\".*/{PROBE}\"}}[1h])"
+        ))?;
         let lines: Vec<String> = fired.iter().map(|alert| format!("\n  {alert}")).collect();
         ensure!(fired.is_empty(), "alerts have fired:{}", lines.concat());
         Ok(())
@@ -127,7 +133,9 @@ impl Shop {
 }
 
 fn every_pair(workloads: &[Workload]) -> Result<()> {
-    let pairs = workloads.iter().flat_map(|from| from.outbound.keys().map(move |to| (from, to)));
+    let pairs = workloads
+        .iter()
+        .flat_map(|from| from.outbound.keys().map(move |to| (from, to)));
     let mut pairs = pairs;
     pairs.try_for_each(|(from, to)| from.call(to))
 }

@@ -92,7 +92,10 @@ impl<'a> Plan<'a> {
 /// # Errors
 /// If there is no Envoy.
 pub fn program(server: &Server, name: &str) -> Result<PathBuf> {
-    let path = server.folder().canonicalize()?.join(format!("envoy-{name}"));
+    let path = server
+        .folder()
+        .canonicalize()?
+        .join(format!("envoy-{name}"));
     if !path.exists() {
         let envoy = Envoy::binary()?.canonicalize()?;
         // On another file system there are no links to it.
@@ -136,7 +139,9 @@ impl Workload {
         };
         Ok(Self {
             name: plan.name,
-            outbound: others().map(|(name, _)| port(name)).collect::<Result<_>>()?,
+            outbound: others()
+                .map(|(name, _)| port(name))
+                .collect::<Result<_>>()?,
             envoy,
             log: plan.server.logs().join(format!("{}.envoy.log", plan.name)),
             inbound,

@@ -11,10 +11,8 @@ use mesh_tests::{DEADLINE, eventually};
 use crate::rotation::ca_name;
 
 /// In the order in which they run.
-pub(crate) const SCENARIOS: &[Scenario] = &[holds(
-    "federation::two_trust_domains",
-    two_trust_domains,
-)];
+pub(crate) const SCENARIOS: &[Scenario] =
+    &[holds("federation::two_trust_domains", two_trust_domains)];
 
 const SCENARIO: &str = "federation::two_trust_domains";
 
@@ -52,8 +50,14 @@ fn a_stranger_is_refused(shop: &Shop, plan: &Plan<'_>) -> Result<()> {
     eventually(DEADLINE, || pay.call("web"))?;
     eventually(DEADLINE, || {
         ensure!(pay.call("till").is_err(), "pay reaches till");
-        let labels = [("direction", "outbound"), ("reason", "trust_domain_unknown")];
-        let refused = pay.envoy.stats()?.sum("mtls_handshake_failures_total", &labels);
+        let labels = [
+            ("direction", "outbound"),
+            ("reason", "trust_domain_unknown"),
+        ];
+        let refused = pay
+            .envoy
+            .stats()?
+            .sum("mtls_handshake_failures_total", &labels);
         ensure!(refused >= 1.0, "no trust_domain_unknown");
         Ok(())
     })
@@ -68,7 +72,14 @@ fn their_ca_is_rotated(shop: &Shop, ours: &Server, theirs: &Server) -> Result<()
     let cas = theirs.folder().join("cas.pem");
     std::fs::write(&cas, theirs.command(&["bundle", "show"])?)?;
     let cas = cas.display().to_string();
-    let question = ["--old", &ca_name(&old), "--new", &ca_name(&new), "--cas", &cas];
+    let question = [
+        "--old",
+        &ca_name(&old),
+        "--new",
+        &ca_name(&new),
+        "--cas",
+        &cas,
+    ];
     let mut rotation = Rotation {
         server: theirs,
         shop,

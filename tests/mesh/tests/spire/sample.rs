@@ -50,7 +50,10 @@ fn is_told(stats: &Stats, direction: &str, peer: &str, ca: &str) -> Result<()> {
     let trusted = [("secret", "ROOTCA"), ("ca", ca)];
     let expected = [
         ("mtls_requests_total", &[direction, ("status", "ok")][..]),
-        ("mtls_issuer_last_seen_timestamp_seconds", &[direction, ("issuer", ca)]),
+        (
+            "mtls_issuer_last_seen_timestamp_seconds",
+            &[direction, ("issuer", ca)],
+        ),
         ("mtls_peer_certificate_not_after_timestamp_seconds", &leaf),
         ("mtls_own_issuer", &own),
         ("mtls_own_trust_anchor", &own),

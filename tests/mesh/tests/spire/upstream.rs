@@ -13,8 +13,10 @@ use pki::Ca;
 use crate::page::{Rehearsal, Section};
 
 /// In the order in which they run.
-pub(crate) const SCENARIOS: &[Scenario] =
-    &[holds("upstream::the_root_is_replaced", the_root_is_replaced)];
+pub(crate) const SCENARIOS: &[Scenario] = &[holds(
+    "upstream::the_root_is_replaced",
+    the_root_is_replaced,
+)];
 
 const SECTION: Section = Section {
     heading: "Under an upstream authority",
