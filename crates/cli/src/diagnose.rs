@@ -16,8 +16,6 @@ mod steps;
 mod target;
 mod text;
 
-use std::env;
-use std::io::{self, IsTerminal as _};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -28,14 +26,15 @@ use mtls_watch_x509::time::UnixTime;
 
 use self::handshake::{Decision, by_bundle};
 use self::pair::{Pair, pairs, place};
-use self::report::{OfLine, OfPair, OfStep, OfTarget, Outcome, Report};
+use self::report::{OfLine, OfPair, OfStep, OfTarget, Report};
 use self::source::{Reader, SourceError, bundle};
 use self::steps::{Judge, Judged, Subject};
 use self::target::{Chain, Context, Role, Target};
 use crate::clock::{duration, now};
 use crate::http::{Access, Http};
 use crate::kubectl::Cluster;
-use crate::{Error, FOUND, GOOD, Output, UNREADABLE, read};
+use crate::terminal::in_colour;
+use crate::{Error, Output, UNREADABLE, read};
 
 /// Find out why mTLS fails: expiry, chain, names, key usage, Envoy's counters, and who must change what.
 ///
@@ -125,9 +124,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Output, Error> {
     };
     let code = match report.result {
         _ if !errors.is_empty() => UNREADABLE,
-        Outcome::Sound => GOOD,
-        Outcome::WillBreak | Outcome::Broken => FOUND,
-        Outcome::Unknown => UNREADABLE,
+        outcome => outcome.code(),
     };
     let complaint = errors.iter().map(|error| format!("mtls-watch: {error}\n"));
     Ok(Output {
@@ -149,11 +146,6 @@ fn select(target: &mut Target, kind: &str, name: Option<&str>) -> Result<(), Err
         ))),
         false => Ok(()),
     }
-}
-
-fn in_colour() -> bool {
-    let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    io::stdout().is_terminal() && !refused
 }
 
 fn thresholds(arguments: &Arguments) -> Result<Thresholds, Error> {

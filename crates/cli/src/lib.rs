@@ -25,16 +25,21 @@ mod clock;
 mod completions;
 mod diagnose;
 mod explain;
+mod fleet;
 mod http;
 mod input;
 mod inspect;
 mod kubectl;
+mod mark;
+mod mesh;
 mod printable;
 mod prometheus;
 mod relabel;
 mod rotation_status;
 mod stats_tags;
+mod terminal;
 mod verify;
+mod watch;
 
 use std::ffi::OsString;
 use std::io::{self, Read as _, Write as _};
@@ -62,6 +67,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Diagnose(diagnose::Arguments),
+    Fleet(fleet::Arguments),
     Inspect(inspect::Arguments),
     Explain(explain::Arguments),
     StatsTags(stats_tags::Arguments),
@@ -133,6 +139,7 @@ pub fn execute(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>)
 fn output(command: &Command) -> Output {
     let output = match command {
         Command::Diagnose(arguments) => diagnose::run(arguments),
+        Command::Fleet(arguments) => fleet::run(arguments),
         Command::Inspect(arguments) => inspect::run(arguments),
         Command::Explain(arguments) => explain::run(arguments),
         Command::StatsTags(arguments) => Ok(stats_tags::run(arguments)),
@@ -179,6 +186,18 @@ impl std::fmt::Display for Error {
             Self::File(name, error) => write!(f, "{name}: {error}"),
             Self::Content(reason) => f.write_str(reason),
         }
+    }
+}
+
+impl From<http::HttpError> for Error {
+    fn from(error: http::HttpError) -> Self {
+        Self::Content(error.to_string())
+    }
+}
+
+impl From<prometheus::QueryError> for Error {
+    fn from(error: prometheus::QueryError) -> Self {
+        Self::Content(error.to_string())
     }
 }
 

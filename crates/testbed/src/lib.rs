@@ -42,6 +42,11 @@ pub fn workspace_root() -> PathBuf {
     testbed.ancestors().nth(2).unwrap_or(testbed).to_owned()
 }
 
+/// Whether tests run in full numbers (`FULL=1`) instead of those that take seconds.
+pub fn is_full() -> bool {
+    std::env::var_os("FULL").is_some()
+}
+
 /// The files below a directory, by their paths from there.
 ///
 /// # Errors

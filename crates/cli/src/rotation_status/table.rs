@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 
 use super::gate::Gate;
-use super::proxy::Seen;
 use super::report::{CaRow, Cell, ProxyRow, Report};
-use super::verdict::Reason;
 use crate::clock::ago;
+use crate::mesh::proxy::Seen;
+use crate::mesh::verdict::Reason;
 use crate::printable::printable;
 
 const NOTHING: &str = "–";
