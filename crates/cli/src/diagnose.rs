@@ -19,7 +19,6 @@ mod text;
 use std::rc::Rc;
 use std::time::Duration;
 
-use mtls_watch_core::config::Config;
 use mtls_watch_core::terms::{Direction, Thresholds};
 use mtls_watch_x509::spiffe::Svid;
 use mtls_watch_x509::time::UnixTime;
@@ -34,7 +33,7 @@ use crate::clock::{duration, now};
 use crate::http::{Access, Http};
 use crate::kubectl::Cluster;
 use crate::terminal::in_colour;
-use crate::{Error, Output, UNREADABLE, read};
+use crate::{Error, Output, UNREADABLE, read, thresholds};
 
 /// Find out why mTLS fails: expiry, chain, names, key usage, Envoy's counters, and who must change what.
 ///
@@ -110,7 +109,7 @@ enum Format {
 
 pub(super) fn run(arguments: &Arguments) -> Result<Output, Error> {
     let now = arguments.at.unwrap_or_else(now);
-    let thresholds = thresholds(arguments)?;
+    let thresholds = thresholds(arguments.config.as_deref())?;
     let (mut targets, errors) = targets(arguments)?;
     if let [client, server] = &mut *targets {
         select(client, "cluster", arguments.cluster.as_deref())?;
@@ -146,15 +145,6 @@ fn select(target: &mut Target, kind: &str, name: Option<&str>) -> Result<(), Err
         ))),
         false => Ok(()),
     }
-}
-
-fn thresholds(arguments: &Arguments) -> Result<Thresholds, Error> {
-    let Some(file) = &arguments.config else {
-        return Ok(Thresholds::default());
-    };
-    let config = Config::parse(&read(file)?);
-    let config = config.map_err(|errors| Error::Content(format!("{file}: {errors}")))?;
-    Ok(config.thresholds)
 }
 
 /// The targets that could be read, and why the others could not.

@@ -37,6 +37,7 @@ mod prometheus;
 mod relabel;
 mod rotation_status;
 mod stats_tags;
+mod table;
 mod terminal;
 mod verify;
 mod watch;
@@ -47,7 +48,8 @@ use std::process::ExitCode;
 use std::{env, fs};
 
 use clap::{Parser, Subcommand};
-use mtls_watch_core::terms::Direction;
+use mtls_watch_core::config::Config;
+use mtls_watch_core::terms::{Direction, Thresholds};
 
 /// Nothing was found.
 const GOOD: u8 = 0;
@@ -199,6 +201,16 @@ impl From<prometheus::QueryError> for Error {
     fn from(error: prometheus::QueryError) -> Self {
         Self::Content(error.to_string())
     }
+}
+
+/// The thresholds of a plugin configuration; without one, the module's own.
+fn thresholds(config: Option<&str>) -> Result<Thresholds, Error> {
+    let Some(file) = config else {
+        return Ok(Thresholds::default());
+    };
+    let config = Config::parse(&read(file)?);
+    let config = config.map_err(|errors| Error::Content(format!("{file}: {errors}")))?;
+    Ok(config.thresholds)
 }
 
 /// The content of a file, or of standard input for `-`.

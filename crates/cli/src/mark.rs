@@ -1,5 +1,7 @@
 //! How something is, and how all of it is.
 
+use mtls_watch_core::terms::{Finding, Status};
+
 /// How something is, the worse the greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -15,6 +17,27 @@ pub(crate) enum Mark {
 }
 
 impl Mark {
+    /// What a finding of a proxy's own certificate means: whether somebody refuses it.
+    pub(crate) const fn of_finding(finding: Finding) -> Self {
+        match finding {
+            Finding::ClientAuthMissing
+            | Finding::ServerAuthMissing
+            | Finding::DigitalSignatureMissing
+            | Finding::CertSignMissing
+            | Finding::CaFlagMissing
+            | Finding::ValidityReversed
+            | Finding::CriticalExtensionUnknown
+            | Finding::RotationRejected
+            | Finding::SecretWarming
+            | Finding::RevokedOwn => Self::Broken,
+            finding => match Status::of_finding(finding) {
+                Status::Ok => Self::Note,
+                Status::Warning | Status::Critical => Self::Warning,
+                _ => Self::Broken,
+            },
+        }
+    }
+
     /// The sign before a line, in its colour if that is wanted.
     pub(crate) fn sign(self, in_colour: bool) -> String {
         let (sign, colour) = match self {

@@ -29,7 +29,7 @@ use crate::mesh::proxy::{Proxy, Scrapes};
 use crate::mesh::refusals::Refusals;
 use crate::mesh::store::{self, Moment};
 use crate::prometheus::Prometheus;
-use crate::{Error, FOUND, GOOD, Output};
+use crate::{Error, FOUND, GOOD, Output, watch};
 
 /// Show which CA is trusted and which signs, in a fleet of proxies, and which step of a CA rotation is safe.
 ///
@@ -112,6 +112,9 @@ pub(super) struct Arguments {
     /// go on if there were some in the last 5 minutes, or in the time of --observe if that is longer
     #[arg(long, value_name = "URL", conflicts_with_all = ["sources", "before"])]
     prometheus: Option<String>,
+    /// Look again and again, with this time between
+    #[arg(long, value_name = "DURATION", requires = "prometheus", value_parser = duration)]
+    watch: Option<Duration>,
     #[command(flatten)]
     access: Access,
     /// Metrics of one proxy each: a file, - for standard input, or a URL such as http://127.0.0.1:15000
@@ -127,6 +130,13 @@ enum Format {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Output, Error> {
+    match arguments.watch {
+        Some(interval) => watch::repeat(interval, || look(arguments)),
+        None => look(arguments),
+    }
+}
+
+fn look(arguments: &Arguments) -> Result<Output, Error> {
     let asked = asked(arguments)?;
     let only: Vec<String> = arguments.only.iter().map(|ca| ca_name(ca)).collect();
     let cas = given::read(&arguments.cas)?;

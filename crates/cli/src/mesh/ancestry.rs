@@ -164,6 +164,19 @@ impl Ancestry {
         found
     }
 
+    /// Whether every way that is known up from `ca` leads through `link`, or begins with it.
+    pub(crate) fn needs(&self, ca: &str, link: &str) -> bool {
+        ca == link || !self.avoids(ca, link, &mut BTreeSet::new())
+    }
+
+    fn avoids<'a>(&'a self, ca: &'a str, link: &str, met: &mut BTreeSet<&'a str>) -> bool {
+        if ca == link || !met.insert(ca) {
+            return false;
+        }
+        let mut links = self.links(ca).peekable();
+        links.peek().is_none() || links.any(|above| self.avoids(&above.parent, link, met))
+    }
+
     /// Whether a CA is self-issued, as far as known.
     pub(crate) fn is_root(&self, ca: &str) -> bool {
         self.roots.contains(ca)

@@ -131,6 +131,15 @@ impl Bundle {
         self.anchors.keys()
     }
 
+    /// The certificates that are in it now, each with its CA.
+    pub(crate) fn current(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        let anchors = self.anchors.iter();
+        anchors.flat_map(|(ca, anchors)| {
+            let here = anchors.iter().filter(|it| it.presence != Presence::Gone);
+            here.map(move |anchor| (ca.as_str(), anchor.certificate.as_deref()))
+        })
+    }
+
     /// The certificates of a CA that are or were in it.
     pub(crate) fn certificates(&self) -> impl Iterator<Item = (&str, &str)> {
         let anchors = self.anchors.iter();

@@ -24,7 +24,7 @@ use crate::prometheus::{Prometheus, QueryError};
 
 pub(crate) use dates::Dates;
 use facts::Facts;
-pub(crate) use kinds::{Kind, Member};
+pub(crate) use kinds::{Kind, Member, name};
 
 /// Labels that tell one proxy from another, as far as a scrape configuration sets them.
 const OF_PROXY: [&str; 4] = ["cluster", "namespace", "pod", "instance"];
