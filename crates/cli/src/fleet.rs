@@ -1,11 +1,10 @@
 //! `mtls-watch fleet`.
 //!
-//! What a Prometheus tells of all proxies ([`crate::mesh::store`], [`questions`]) becomes the [`census`]: which workloads stand
+//! What a Prometheus tells of all proxies ([`crate::mesh`]) becomes the [`census`]: which workloads stand
 //! under which CA, and what breaks when it ends. That gives the [`report`](mod@report), and its [`text`](mod@text).
 
 mod census;
 mod domains;
-mod questions;
 mod report;
 mod text;
 
@@ -15,13 +14,13 @@ use std::time::Duration;
 use mtls_watch_core::metrics::name::label_value;
 use mtls_watch_x509::time::UnixTime;
 
-use self::questions::Answers;
 use self::report::Report;
 use crate::clock::{duration, now, seconds};
 use crate::http::{Access, Http};
 use crate::mesh::ancestry::Ancestry;
 use crate::mesh::fleet::Fleet;
 use crate::mesh::given;
+use crate::mesh::questions::Answers;
 use crate::mesh::store::{self, Moment};
 use crate::prometheus::Prometheus;
 use crate::terminal::in_colour;

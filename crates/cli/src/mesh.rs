@@ -12,6 +12,7 @@ pub(crate) mod chain;
 pub(crate) mod fleet;
 pub(crate) mod given;
 pub(crate) mod proxy;
+pub(crate) mod questions;
 pub(crate) mod refusals;
 pub(crate) mod series;
 pub(crate) mod state;

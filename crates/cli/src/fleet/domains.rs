@@ -6,7 +6,7 @@ use mtls_watch_core::metrics::CONNECTIONS_BY_TRUST_DOMAIN;
 use mtls_watch_x509::spiffe;
 use serde::Serialize;
 
-use super::questions::Answers;
+use crate::mesh::questions::Answers;
 use crate::mesh::store::{Key, Kind, key};
 
 /// A trust domain.

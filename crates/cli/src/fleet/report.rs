@@ -2,19 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mtls_watch_core::policy::Judgement;
 use mtls_watch_core::terms::{Finding, Layer, Thresholds};
-use mtls_watch_x509::time::UnixTime;
 use serde::Serialize;
 
 use super::census::{Blast, Census, Group};
 use super::domains::{self, Across, Domain};
-use super::questions::Answers;
 use crate::mark::{Mark, Outcome};
 use crate::mesh::cardinal::objections;
 use crate::mesh::fleet::Fleet;
+use crate::mesh::questions::Answers;
 use crate::mesh::state::State;
-use crate::mesh::store::{Dates, Store, key, name};
+use crate::mesh::store::{Dates, Store, current, key, name};
 use crate::mesh::verdict::Verdict;
 
 /// All that was found.
@@ -207,11 +205,11 @@ fn names(fleet: &Fleet, dates: &[Dates], only: Option<&str>) -> Result<Vec<Strin
 
 fn row(ca: &str, census: &Census<'_>, dates: &[Dates], thresholds: &Thresholds) -> Ca {
     let fleet = census.fleet;
-    let dates = current(ca, fleet, dates);
+    let dates = current(ca, &fleet.proxies, dates);
     let first = dates.iter().min_by_key(|it| it.not_after);
     let (trusted_by, workloads) = (census.trusting(ca), census.under(ca));
     let when_it_ends = census.blast(ca);
-    let finding = first.and_then(|it| finding(it, fleet.now, thresholds));
+    let finding = first.and_then(|it| it.finding(fleet.now, thresholds));
     let result = match finding {
         None => Mark::Ok,
         // Nobody needs it.
@@ -219,8 +217,7 @@ fn row(ca: &str, census: &Census<'_>, dates: &[Dates], thresholds: &Thresholds) 
         Some(Finding::Expired | Finding::NotYetValid) if workloads.count > 0 => Mark::Broken,
         Some(_) => Mark::Warning,
     };
-    let layer = first.map(|it| it.layer.as_str());
-    let layer = layer.and_then(layer_of).map(Layer::as_str);
+    let layer = first.and_then(|it| it.layer()).map(Layer::as_str);
     Ca {
         ca: ca.to_owned(),
         layer: layer.or_else(|| fleet.ancestry.layer(ca)),
@@ -247,45 +244,6 @@ fn row(ca: &str, census: &Census<'_>, dates: &[Dates], thresholds: &Thresholds) 
         last_seen: fleet.last_seen(ca).map(|at| at.0),
         when_it_ends,
     }
-}
-
-/// The certificates of a CA that somebody holds or trusts now; if none is, those that are known.
-fn current<'a>(ca: &str, fleet: &Fleet, dates: &'a [Dates]) -> Vec<&'a Dates> {
-    let mut held: BTreeSet<&str> = BTreeSet::new();
-    for proxy in &fleet.proxies {
-        let bundles = proxy.bundles.iter().flat_map(|bundle| bundle.current());
-        held.extend(bundles.filter(|(of, _)| *of == ca).filter_map(|(_, it)| it));
-        let carried = proxy.chains.iter().flat_map(|chain| &chain.carried);
-        let carried = carried.filter(|it| it.ca == ca);
-        held.extend(carried.filter_map(|it| it.certificate.as_deref()));
-    }
-    let of_it = || dates.iter().filter(|it| it.ca == ca);
-    let is_held = |it: &&Dates| {
-        it.certificate
-            .as_deref()
-            .is_some_and(|it| held.contains(it))
-    };
-    let now: Vec<&Dates> = of_it().filter(is_held).collect();
-    match now.is_empty() {
-        true => of_it().collect(),
-        false => now,
-    }
-}
-
-fn layer_of(label: &str) -> Option<Layer> {
-    Layer::ALL
-        .iter()
-        .copied()
-        .find(|layer| layer.as_str() == label)
-}
-
-/// What is wrong with its dates.
-fn finding(dates: &Dates, now: UnixTime, thresholds: &Thresholds) -> Option<Finding> {
-    // Of a CA of which the layer is not known, as the module does.
-    let layer = layer_of(&dates.layer).unwrap_or(Layer::IssuingCa);
-    let begin = dates.not_before.unwrap_or(now);
-    let judgement = Judgement::of_validity(begin, dates.not_after, layer, thresholds);
-    judgement.at(now).iter().next()
 }
 
 fn proxies(fleet: &Fleet, store: &Store, answers: &Answers) -> Proxies {

@@ -81,12 +81,7 @@ fn write_cas(text: &mut String, report: &Report, in_colour: bool) {
             Some(left) => short(left),
         };
         vec![
-            columns::aligned(
-                &[ca.ca.clone()],
-                &[CA_WIDTH.min(ca.ca.chars().count())],
-                &[],
-            )
-            .concat(),
+            shortened(&ca.ca),
             layer(ca).to_owned(),
             ca.state.as_str().to_owned(),
             ends,
@@ -99,6 +94,11 @@ fn write_cas(text: &mut String, report: &Report, in_colour: bool) {
     for (sign, line) in signs.zip(align(&lines, &[3, 4, 5]).lines()) {
         let _ = writeln!(text, "{sign} {line}");
     }
+}
+
+fn shortened(ca: &String) -> String {
+    let width = CA_WIDTH.min(ca.chars().count());
+    columns::aligned(std::slice::from_ref(ca), &[width], &[]).concat()
 }
 
 /// The larger unit is enough in a column.

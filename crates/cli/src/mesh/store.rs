@@ -22,7 +22,7 @@ use mtls_watch_x509::time::{Seconds, UnixTime};
 use super::proxy::Proxy;
 use crate::prometheus::{Prometheus, QueryError};
 
-pub(crate) use dates::Dates;
+pub(crate) use dates::{Dates, current};
 use facts::Facts;
 pub(crate) use kinds::{Kind, Member, name};
 

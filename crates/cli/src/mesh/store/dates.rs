@@ -4,7 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use exposition::Sample;
 use mtls_watch_core::metrics::{NOT_AFTER, NOT_BEFORE, OWN_NOT_AFTER, OWN_NOT_BEFORE};
+use mtls_watch_core::policy::Judgement;
+use mtls_watch_core::terms::{Finding, Layer, Thresholds};
 use mtls_watch_x509::time::UnixTime;
+
+use crate::mesh::proxy::Proxy;
 
 /// The dates of a CA's certificate, the same at every proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,7 +17,7 @@ pub(crate) struct Dates {
     /// The first digits of its SHA-256; of a peer's they are not known.
     pub(crate) certificate: Option<String>,
     /// The label.
-    pub(crate) layer: String,
+    layer: String,
     pub(crate) not_before: Option<UnixTime>,
     pub(crate) not_after: UnixTime,
 }
@@ -56,4 +60,44 @@ pub(super) fn of(samples: &[Sample]) -> Vec<Dates> {
     // What a proxy holds is known more exactly than what is seen at a peer.
     let exact = |dates: &Dates| dates.certificate.is_some() || !by_certificate.contains(&dates.ca);
     all.into_values().filter(exact).collect()
+}
+
+impl Dates {
+    /// `None`: Envoy tells the dates only.
+    pub(crate) fn layer(&self) -> Option<Layer> {
+        let mut layers = Layer::ALL.iter().copied();
+        layers.find(|layer| layer.as_str() == self.layer)
+    }
+
+    /// What is wrong with them.
+    pub(crate) fn finding(&self, now: UnixTime, thresholds: &Thresholds) -> Option<Finding> {
+        // Of a CA of which the layer is not known, as the module does.
+        let layer = self.layer().unwrap_or(Layer::IssuingCa);
+        let begin = self.not_before.unwrap_or(now);
+        let judgement = Judgement::of_validity(begin, self.not_after, layer, thresholds);
+        judgement.at(now).iter().next()
+    }
+}
+
+/// The certificates of a CA that somebody holds or trusts now; if none is, those that are known.
+pub(crate) fn current<'a>(ca: &str, proxies: &[Proxy], dates: &'a [Dates]) -> Vec<&'a Dates> {
+    let mut held: BTreeSet<&str> = BTreeSet::new();
+    for proxy in proxies {
+        let bundles = proxy.bundles.iter().flat_map(|bundle| bundle.current());
+        held.extend(bundles.filter(|(of, _)| *of == ca).filter_map(|(_, it)| it));
+        let carried = proxy.chains.iter().flat_map(|chain| &chain.carried);
+        let carried = carried.filter(|it| it.ca == ca);
+        held.extend(carried.filter_map(|it| it.certificate.as_deref()));
+    }
+    let of_it = || dates.iter().filter(|it| it.ca == ca);
+    let is_held = |it: &&Dates| {
+        it.certificate
+            .as_deref()
+            .is_some_and(|it| held.contains(it))
+    };
+    let now: Vec<&Dates> = of_it().filter(is_held).collect();
+    match now.is_empty() {
+        true => of_it().collect(),
+        false => now,
+    }
 }

@@ -5,7 +5,7 @@ use mtls_watch_core::metrics::{
     CONNECTION_FINDINGS, CONNECTIONS_BY_TRUST_DOMAIN, INFO, OWN_FINDINGS, REQUEST_FINDINGS,
 };
 
-use crate::mesh::store::BY_PROXY;
+use super::store::BY_PROXY;
 use crate::prometheus::{Prometheus, QueryError};
 
 /// Envoy's own gauge, of every proxy.
@@ -14,17 +14,17 @@ const LIVE: &str = "envoy_server_live";
 const RECENTLY: &str = "15m";
 
 /// What Prometheus says to it.
-pub(super) struct Answers {
+pub(crate) struct Answers {
     /// Findings of proxies' own certificates: how many certificates and how many proxies, by the label `what`.
-    pub(super) own: Vec<Sample>,
+    pub(crate) own: Vec<Sample>,
     /// Some of those proxies.
-    pub(super) examples: Vec<Sample>,
+    pub(crate) examples: Vec<Sample>,
     /// Findings of peers: how many proxies have met some lately.
-    pub(super) peers: Vec<Sample>,
+    pub(crate) peers: Vec<Sample>,
     /// Whom each proxy has met, by trust domain.
-    pub(super) met: Vec<Sample>,
+    pub(crate) met: Vec<Sample>,
     /// Proxies with and without the module, by namespace and the label `what`.
-    pub(super) coverage: Vec<Sample>,
+    pub(crate) coverage: Vec<Sample>,
 }
 
 impl Answers {
@@ -32,7 +32,7 @@ impl Answers {
     ///
     /// # Errors
     /// [`QueryError`].
-    pub(super) fn ask(prometheus: &Prometheus<'_>) -> Result<Self, QueryError> {
+    pub(crate) fn ask(prometheus: &Prometheus<'_>) -> Result<Self, QueryError> {
         let labelled = |what: &str, expression: &str| {
             format!("label_replace({expression}, \"what\", \"{what}\", \"\", \"\")")
         };
