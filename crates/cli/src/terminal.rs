@@ -40,3 +40,11 @@ pub(crate) fn write_wrapped(text: &mut String, head: &str, indent: usize, words:
     text.push_str(line.trim_end());
     text.push('\n');
 }
+
+/// `1 proxy`, `2 proxies`.
+pub(crate) fn counted(count: usize, one: &str, many: &str) -> String {
+    match count {
+        1 => format!("1 {one}"),
+        count => format!("{count} {many}"),
+    }
+}

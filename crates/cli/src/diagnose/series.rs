@@ -23,6 +23,7 @@ use crate::mesh::questions::Answers;
 use crate::mesh::store::{self, Dates, Key, Moment, Store, current, key, name};
 use crate::mesh::verdict::Verdict;
 use crate::prometheus::{Prometheus, QueryError};
+use crate::terminal::counted;
 
 /// A CA that was met within this time is in use, and what was read longer ago than [`STALE`] is unknown: as in
 /// rotation-status.
@@ -30,6 +31,8 @@ const RECENT: Seconds = Seconds(3600);
 const STALE: Seconds = Seconds(300);
 /// Prometheus scrapes a proxy now and then: in less than this there may be one scrape only.
 const OBSERVED: Duration = Duration::from_secs(300);
+
+const UNTOLD: &str = "no proxy tells of what it holds";
 
 /// What is known of all proxies.
 struct Mesh<'a> {
@@ -95,7 +98,11 @@ pub(super) fn report(
         mesh.failures.said(&mesh),
     ];
     let target = OfTarget {
-        target: format!("{}: {} proxies", mesh.url, mesh.count()),
+        target: format!(
+            "{} ({} with the module)",
+            mesh.url,
+            counted(mesh.count(), "proxy", "proxies")
+        ),
         identities: Vec::new(),
         steps: steps.iter().map(OfStep::from).collect(),
     };
@@ -132,6 +139,11 @@ const OF_USAGE: [Finding; 8] = [
 ];
 
 impl Mesh<'_> {
+    /// Whether any proxy tells of what it holds.
+    fn tells(&self) -> bool {
+        self.fleet.proxies.iter().any(|proxy| proxy.blind.is_none())
+    }
+
     fn count(&self) -> usize {
         self.store.kinds.iter().map(|kind| kind.members.len()).sum()
     }
@@ -185,7 +197,7 @@ impl Mesh<'_> {
         let trusting: usize = trusting.map(|proxy| proxy.count).sum();
         let layer = dates.layer();
         let text = format!(
-            "{} {} {}; {under} proxies have leaves under it, {trusting} have it in a bundle",
+            "{} {} {}; proxies with leaves under it: {under}, with it in a bundle: {trusting}",
             words(layer),
             dates.ca,
             end(dates.not_after, now)
@@ -212,12 +224,9 @@ impl Mesh<'_> {
     /// The proxies with a leaf under a CA: names of kinds, and how many are of each.
     fn under(&self, ca: &str) -> Vec<(&str, usize)> {
         let fleet = self.fleet;
-        let below = |signer: &String| fleet.ancestry.is_below(signer, ca) == Some(true);
         let proxies = fleet.proxies.iter().filter(|proxy| {
             let mut chains = proxy.chains.iter();
-            chains.any(|chain| {
-                !fleet.is_foreign(proxy, chain) && chain.signer.as_ref().is_some_and(below)
-            })
+            chains.any(|it| !fleet.is_foreign(proxy, it) && fleet.stands_under(it, ca))
         });
         proxies
             .map(|proxy| (proxy.name.as_str(), proxy.count))
@@ -290,12 +299,17 @@ impl Mesh<'_> {
         let domains: Vec<&str> = domains.into_iter().collect();
         let summary = match (domains.is_empty(), lines.len()) {
             (_, faults @ 1..) => format!("{faults} kinds of faults"),
+            (true, _) if !self.tells() => UNTOLD.to_owned(),
             (true, _) => "no leaf with a SPIFFE ID was seen".to_owned(),
             (false, _) => format!("trust domains: {}", domains.join(", ")),
         };
-        if !domains.is_empty() {
-            let text = format!("trust domains: {}", domains.join(", "));
-            lines.push(Line::new(Mark::Ok, text));
+        match (self.tells(), domains.is_empty()) {
+            (false, _) => lines.push(Line::new(Mark::Unseen, UNTOLD)),
+            (true, true) => {}
+            (true, false) => {
+                let text = format!("trust domains: {}", domains.join(", "));
+                lines.push(Line::new(Mark::Ok, text));
+            }
         }
         let text =
             "the series do not tell which names a proxy asks for: diagnose it by its pod or URL";
@@ -310,14 +324,17 @@ impl Mesh<'_> {
     fn usage(&self) -> Said {
         let mut lines = self.own(|_, finding| OF_USAGE.contains(&finding));
         let faults = lines.iter().filter(|line| line.mark > Mark::Unseen).count();
+        let (mark, sound) = match self.tells() {
+            true => (Mark::Ok, "no usage is missing in what the proxies hold"),
+            false => (Mark::Unseen, UNTOLD),
+        };
         if faults == 0 {
-            let text = "no usage is missing in what the proxies hold";
-            lines.push(Line::new(Mark::Ok, text));
+            lines.push(Line::new(mark, sound));
         }
         Said {
             step: Step::Usage,
             summary: match faults {
-                0 => "no usage is missing in what the proxies hold".to_owned(),
+                0 => sound.to_owned(),
                 1 => "1 fault".to_owned(),
                 faults => format!("{faults} faults"),
             },
@@ -384,7 +401,7 @@ impl Mesh<'_> {
         let without = without.filter(|sample| sample.label("what") == "without");
         let without: f64 = without.map(|sample| sample.value).sum();
         if without > 0.0 {
-            let text = format!("{without} proxies have no mtls-watch: nothing is known of them");
+            let text = format!("proxies without mtls-watch, of which nothing is known: {without}");
             lines.push(Line::new(Mark::Unseen, text));
         }
         lines

@@ -79,7 +79,9 @@ impl<'a> Census<'a> {
     /// Workloads whose leaf the CA, or one under it, has signed.
     pub(super) fn under(&self, ca: &str) -> Group {
         let held = self.held();
-        let under = held.iter().filter(|held| self.is_below(held.signer, ca));
+        let under = held
+            .iter()
+            .filter(|held| self.fleet.stands_under(held.chain, ca));
         self.workloads(under)
     }
 
@@ -92,10 +94,8 @@ impl<'a> Census<'a> {
         let mut refusing: BTreeSet<usize> = BTreeSet::new();
         let mut broken: Vec<Held<'_>> = Vec::new();
         let mut known: Vec<(&str, &Chain, bool)> = Vec::new();
-        for held in self.held() {
-            if !self.is_below(held.signer, ca) {
-                continue;
-            }
+        let held = self.held().into_iter();
+        for held in held.filter(|held| self.fleet.stands_under(held.chain, ca)) {
             let alike = known.iter().find(|(signer, chain, _)| {
                 *signer == held.signer
                     && chain.standing == held.chain.standing
@@ -121,10 +121,11 @@ impl<'a> Census<'a> {
             .filter(|(place, _)| refusing.contains(place))
             .map(|(_, pair)| pair)
             .collect();
+        let signers: BTreeSet<&str> = broken.iter().map(|held| held.signer).collect();
         let met = |side: fn(&Seen) -> Option<i64>| {
             let meeting = refusing
                 .iter()
-                .filter(|(proxy, _)| self.has_met(proxy, ca, side));
+                .filter(|(proxy, _)| self.has_met(proxy, &signers, side));
             self.proxies(meeting.map(|(_, kind)| *kind))
         };
         Blast {
@@ -155,10 +156,6 @@ impl<'a> Census<'a> {
         held.collect()
     }
 
-    fn is_below(&self, signer: &str, ca: &str) -> bool {
-        self.fleet.ancestry.is_below(signer, ca) == Some(true)
-    }
-
     /// The places of the proxies that accept a leaf, and would not without the CA.
     fn refusing(&self, held: &Held<'_>, without: &Authority) -> Vec<usize> {
         let leaf = Leaf::Own(held.signer, held.chain);
@@ -167,7 +164,10 @@ impl<'a> Census<'a> {
             judgements.iter().any(|judgement| judgement.trust.is_sure())
         };
         let is_link = !self.fleet.ancestry.is_root(&without.ca);
-        let needs_link = is_link && self.fleet.ancestry.needs(held.signer, &without.ca);
+        // What is sent along and is no root has signed in the chain.
+        let is_sent = || held.chain.carries(&without.ca, None);
+        let needs_link =
+            is_link && (self.fleet.ancestry.needs(held.signer, &without.ca) || is_sent());
         let all = self.all().enumerate();
         let refusing = all.filter(|(_, (proxy, _))| {
             proxy.blind.is_none()
@@ -177,11 +177,17 @@ impl<'a> Census<'a> {
         refusing.map(|(place, _)| place).collect()
     }
 
-    fn has_met(&self, proxy: &Proxy, ca: &str, side: fn(&Seen) -> Option<i64>) -> bool {
+    /// Whether a proxy has met a peer with a leaf of one of these CAs lately.
+    fn has_met(
+        &self,
+        proxy: &Proxy,
+        signers: &BTreeSet<&str>,
+        side: fn(&Seen) -> Option<i64>,
+    ) -> bool {
         let Fleet { now, recent, .. } = self.fleet;
         proxy.seen.iter().any(|(issuer, seen)| {
             let is_recent = side(seen).is_some_and(|at| now.0.saturating_sub(at) < recent.0);
-            is_recent && self.is_below(issuer, ca)
+            is_recent && signers.contains(issuer.as_str())
         })
     }
 

@@ -8,7 +8,7 @@ use crate::clock::{ago, span};
 use crate::mark::Mark;
 use crate::printable::printable;
 use crate::table::{Line, align};
-use crate::terminal::write_wrapped;
+use crate::terminal::{counted, write_wrapped};
 
 /// How many lines of each kind are shown; JSON has all.
 const SHOWN: usize = 12;
@@ -279,13 +279,6 @@ fn write_more(text: &mut String, all: usize) {
     let more = all.saturating_sub(SHOWN);
     if more > 0 {
         let _ = writeln!(text, "  and {more} more: -o json has them");
-    }
-}
-
-fn counted(count: usize, one: &str, many: &str) -> String {
-    match count {
-        1 => format!("1 {one}"),
-        count => format!("{count} {many}"),
     }
 }
 

@@ -221,6 +221,16 @@ impl Fleet {
         })
     }
 
+    /// Whether a leaf stands under a CA. Of what is sent along with a leaf, the module tells what has signed in its chain.
+    pub(crate) fn stands_under(&self, chain: &Chain, ca: &str) -> bool {
+        let is_sent = || {
+            let mut carried = chain.carried.iter();
+            carried.any(|carried| carried.ca == ca && !carried.is_root)
+        };
+        let below = |signer: &String| self.ancestry.is_below(signer, ca) == Some(true);
+        chain.signer.as_ref().is_some_and(below) || is_sent()
+    }
+
     /// Whether a leaf is one for the public, beside the one by which the proxy is a workload: it stands under no
     /// CA of its own proxy's bundles, nor need it.
     pub(crate) fn is_foreign(&self, proxy: &Proxy, chain: &Chain) -> bool {

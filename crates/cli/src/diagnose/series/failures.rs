@@ -12,6 +12,7 @@ use crate::diagnose::cure;
 use crate::diagnose::line::{Line, Mark, Said, Step};
 use crate::mesh::store::{BY_PROXY, key, name};
 use crate::prometheus::{Prometheus, QueryError};
+use crate::terminal::counted;
 
 /// Labels of a failure.
 const LABELS: [&str; 4] = ["direction", "layer", "holder", "reason"];
@@ -98,10 +99,10 @@ impl Failures {
         let example = self.examples.iter().find(same).map(key);
         let named = example.as_ref().map(name).unwrap_or_default();
         let text = format!(
-            "{counter} {}, {lately} of them in the last {}, at {} proxies, most at {named}: {meaning}",
+            "{counter} {}, {lately} of them in the last {}, at {}, most at {named}: {meaning}",
             total.value,
             span(seconds(self.watched).0),
-            of("proxies")
+            counted(of("proxies") as usize, "proxy", "proxies")
         );
         let holder = Holder::ALL.iter().copied();
         let holder = holder
