@@ -182,3 +182,78 @@ fn any_of(values: &BTreeSet<String>) -> String {
         .collect();
     values.join("|")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(name: &str, labels: &[(&str, &str)], value: f64) -> Sample {
+        let labels = labels.iter();
+        let labels = labels.map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        Sample {
+            name: name.to_owned(),
+            labels: labels.collect(),
+            value,
+        }
+    }
+
+    /// `proxies`, `scraped`, `telling`; and by how many CA `a` was seen lately.
+    fn counts([proxies, scraped, telling, seen]: [f64; 4]) -> Vec<Sample> {
+        let of_ca = |what| [("what", what), ("direction", "inbound"), ("issuer", "a")];
+        vec![
+            sample("", &[("what", "proxies")], proxies),
+            sample("", &[("what", "scraped")], scraped),
+            sample("", &[("what", "telling")], telling),
+            sample("", &of_ca("seen"), seen),
+            sample("", &of_ca("last"), 1_800_000_000.0),
+        ]
+    }
+
+    /// How many facts all have, of a leaf's CA and of a bundle's.
+    fn of_all(number: f64, counted: [f64; 4]) -> [usize; 2] {
+        let shared = [
+            sample(OWN_ISSUER.description.name, &[("ca", "a")], number),
+            sample(TRUST_BUNDLE_CA.description.name, &[("ca", "a")], number),
+        ];
+        let facts = Facts::new(&shared, &counts(counted));
+        let of = |name| facts.of_all.iter().filter(|it| it.name == name).count();
+        let found = [
+            OWN_ISSUER.description.name,
+            TRUST_BUNDLE_CA.description.name,
+        ]
+        .map(of);
+        assert_eq!(found.iter().sum::<usize>() + facts.apart.len(), 2);
+        found
+    }
+
+    #[test]
+    fn what_all_have_is_known_by_its_count() {
+        assert_eq!(of_all(3.0, [3.0, 3.0, 3.0, 3.0]), [1, 1]);
+        assert_eq!(of_all(2.0, [3.0, 3.0, 3.0, 3.0]), [0, 0]);
+    }
+
+    #[test]
+    fn a_proxy_that_is_scraped_twice_stands_for_no_other() {
+        // One of three lacks it, and another is counted twice.
+        assert_eq!(of_all(3.0, [3.0, 4.0, 3.0, 3.0]), [0, 0]);
+    }
+
+    #[test]
+    fn a_proxy_that_does_not_tell_what_it_trusts_stands_for_no_other() {
+        assert_eq!(of_all(2.0, [3.0, 3.0, 2.0, 3.0]), [0, 1]);
+    }
+
+    #[test]
+    fn a_ca_is_seen_by_all_only_if_each_has_seen_it_lately() {
+        let seen = |number| Facts::new(&[], &counts([3.0, 3.0, 3.0, number]));
+        assert_eq!(seen(3.0).seen_by_all.len(), 1);
+        assert_eq!(seen(2.0).seen_by_all.len(), 0);
+        assert!(seen(2.0).seen_apart.contains("a"));
+    }
+
+    #[test]
+    fn names_are_no_expressions() {
+        let names = BTreeSet::from(["Root CA (2):0a".to_owned(), "a.b\"c".to_owned()]);
+        assert_eq!(any_of(&names), r#"Root CA \\(2\\):0a|a\\.b\"c"#);
+    }
+}
