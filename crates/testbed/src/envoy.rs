@@ -75,8 +75,27 @@ impl Envoy {
     /// # Errors
     /// As [`Envoy::start`].
     pub fn start_with(bootstrap: &str, concurrency: u32, arguments: &[&str]) -> Result<Self> {
+        Self::start_in(bootstrap, concurrency, arguments, &[])
+    }
+
+    /// The same with further variables in its environment.
+    ///
+    /// # Errors
+    /// As [`Envoy::start`].
+    pub fn start_in(
+        bootstrap: &str,
+        concurrency: u32,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("envoy-").tempdir()?;
-        let mut process = spawn(directory.path(), bootstrap, concurrency, arguments)?;
+        let mut process = spawn(
+            directory.path(),
+            bootstrap,
+            concurrency,
+            arguments,
+            environment,
+        )?;
         let admin = eventually(START_DEADLINE, || {
             Ok(match process.try_wait()? {
                 Some(status) => Err(anyhow!("exited with {status}")),
@@ -237,7 +256,13 @@ pub fn free_port() -> Result<u16> {
         .context("no free port")
 }
 
-fn spawn(directory: &Path, bootstrap: &str, concurrency: u32, arguments: &[&str]) -> Result<Child> {
+fn spawn(
+    directory: &Path,
+    bootstrap: &str,
+    concurrency: u32,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+) -> Result<Child> {
     let binary = Envoy::binary()?;
     Command::new(&binary)
         .arg("--config-path")
@@ -251,6 +276,7 @@ fn spawn(directory: &Path, bootstrap: &str, concurrency: u32, arguments: &[&str]
         // At info it lists every extension there is.
         .args(["--component-log-level", "main:warning"])
         .args(arguments)
+        .envs(environment.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(File::create(directory.join("log"))?)
