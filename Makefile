@@ -215,6 +215,11 @@ lint-dashboards: ## The dashboards, by Grafana's own library, which reads them s
 	@command -v go >/dev/null || { echo "no Go: https://go.dev/dl" >&2; exit 1; }
 	cd tools/dashboards && go run . ../../envoy-config/grafana/*.json
 
+.PHONY: lints
+lints: ## Ask zlint and pkilint for the names of their lints, which docs/lints.md sorts (needs Go; then make docs)
+	@command -v go >/dev/null || { echo "no Go: https://go.dev/dl" >&2; exit 1; }
+	$(PYTHON) tools/lints/list
+
 # Licences, sources and duplicates are in make test, too; advisories need the RustSec database on GitHub.
 target/tools/bin/cargo-deny:
 	$(CARGO) install --quiet --locked --root target/tools cargo-deny
