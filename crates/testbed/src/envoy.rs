@@ -75,27 +75,21 @@ impl Envoy {
     /// # Errors
     /// As [`Envoy::start`].
     pub fn start_with(bootstrap: &str, concurrency: u32, arguments: &[&str]) -> Result<Self> {
-        Self::start_in(bootstrap, concurrency, arguments, &[])
+        Self::start_program(&Self::binary()?, bootstrap, concurrency, arguments)
     }
 
-    /// The same with further variables in its environment.
+    /// The same with another binary than [`Envoy::binary`], or under another name.
     ///
     /// # Errors
     /// As [`Envoy::start`].
-    pub fn start_in(
+    pub fn start_program(
+        binary: &Path,
         bootstrap: &str,
         concurrency: u32,
         arguments: &[&str],
-        environment: &[(&str, &str)],
     ) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("envoy-").tempdir()?;
-        let mut process = spawn(
-            directory.path(),
-            bootstrap,
-            concurrency,
-            arguments,
-            environment,
-        )?;
+        let mut process = spawn(binary, directory.path(), bootstrap, concurrency, arguments)?;
         let admin = eventually(START_DEADLINE, || {
             Ok(match process.try_wait()? {
                 Some(status) => Err(anyhow!("exited with {status}")),
@@ -257,14 +251,13 @@ pub fn free_port() -> Result<u16> {
 }
 
 fn spawn(
+    binary: &Path,
     directory: &Path,
     bootstrap: &str,
     concurrency: u32,
     arguments: &[&str],
-    environment: &[(&str, &str)],
 ) -> Result<Child> {
-    let binary = Envoy::binary()?;
-    Command::new(&binary)
+    Command::new(binary)
         .arg("--config-path")
         .arg(write_bootstrap(directory, bootstrap)?)
         .arg("--admin-address-path")
@@ -276,7 +269,6 @@ fn spawn(
         // At info it lists every extension there is.
         .args(["--component-log-level", "main:warning"])
         .args(arguments)
-        .envs(environment.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(File::create(directory.join("log"))?)

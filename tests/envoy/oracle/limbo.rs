@@ -7,6 +7,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 use std::process::Command;
 use std::{env, fs};
 
@@ -146,9 +148,8 @@ fn asked_at(cases: Vec<Limbo>, time: Option<UnixTime>) -> Result<Vec<Judged>> {
     let envoy = match time {
         None => Envoy::start_with(&bootstrap, 1, &arguments)?,
         Some(time) => {
-            let (clock, time) = (clock(directory)?, time.0.to_string());
-            let environment = [("LD_PRELOAD", &*clock), ("VERIFY_AT", &*time)];
-            Envoy::start_in(&bootstrap, 1, &arguments, &environment)?
+            let program = program_at(time, directory)?;
+            Envoy::start_program(&program, &bootstrap, 1, &arguments)?
         }
     };
     let at = time.map(|time| time.to_string());
@@ -164,15 +165,23 @@ fn asked_at(cases: Vec<Limbo>, time: Option<UnixTime>) -> Result<Vec<Judged>> {
     Ok(judged)
 }
 
-/// Compiles what makes Envoy verify as of another time.
-fn clock(directory: &TempDir) -> Result<String> {
+/// Envoy, verifying as of another time.
+fn program_at(time: UnixTime, directory: &TempDir) -> Result<PathBuf> {
     let source = workspace_root().join("tests/envoy/oracle/time.c");
-    let library = directory.path().join("time.so");
+    let [clock, program] = ["time.so", "envoy"].map(|name| directory.path().join(name));
     let mut compiler = Command::new("cc");
-    compiler.args(["-shared", "-fPIC", "-o"]).arg(&library);
+    compiler.args(["-shared", "-fPIC", "-o"]).arg(&clock);
     let status = compiler.arg(source).status().context("cc")?;
     ensure!(status.success(), "cc: {status}");
-    Ok(library.to_string_lossy().into_owned())
+    let (clock, envoy) = (clock.display(), Envoy::binary()?);
+    let run = format!(
+        "env LD_PRELOAD={clock} VERIFY_AT={} {}",
+        time.0,
+        envoy.display()
+    );
+    fs::write(&program, format!("#!/bin/sh\nexec {run} \"$@\"\n"))?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+    Ok(program)
 }
 
 /// Where the two do not say the same.
