@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use super::server::Server;
+use super::server::{PROBE, Server};
 use super::shop::Shop;
 use super::workload::Workload;
 use crate::kubectl::run;
@@ -28,9 +28,6 @@ pub struct Rotation<'a> {
     /// After how long without the old CA it is quiet, as `--recent` takes it.
     pub recent: &'static str,
 }
-
-/// Who comes with a leaf that a server has minted, and runs nowhere.
-pub const PROBE: &str = "probe";
 
 /// The command's default.
 pub const HOUR: &str = "1h";

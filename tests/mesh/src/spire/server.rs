@@ -5,13 +5,17 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
+use testbed::Envoy;
 use testbed::envoy::free_port;
 
 use super::process::{Process, write_script};
-use super::{program, workload};
+use super::program;
 use crate::kubectl::run;
 use crate::prometheus::http_get;
 use crate::runner::logs_of;
+
+/// Who comes with a leaf that a server has minted, and runs nowhere.
+pub const PROBE: &str = "probe";
 
 /// What a server is configured with.
 #[derive(Clone, Copy, Debug)]
@@ -168,7 +172,7 @@ impl Server {
     }
 
     fn register(&self, parent: &str, name: &str, federated: &[&str]) -> Result<()> {
-        let selector = format!("unix:path:{}", workload::program(self, name)?.display());
+        let selector = format!("unix:path:{}", self.envoy(name)?.display());
         let id = self.id(name);
         let mut words = vec!["entry", "create", "-parentID", parent];
         words.extend(["-spiffeID", &id, "-selector", &selector]);
@@ -180,6 +184,21 @@ impl Server {
             words.extend(["-federatesWith", trust_domain]);
         }
         self.command(&words).map(drop)
+    }
+
+    /// The program that a workload of this name runs, by which agents tell it from others: a name of its own for Envoy's.
+    /// Another user or group for each would need root.
+    ///
+    /// # Errors
+    /// If there is no Envoy.
+    pub fn envoy(&self, name: &str) -> Result<PathBuf> {
+        let path = self.folder().canonicalize()?.join(format!("envoy-{name}"));
+        if !path.exists() {
+            let envoy = Envoy::binary()?.canonicalize()?;
+            // On another file system there are no links to it.
+            fs::hard_link(&envoy, &path).or_else(|_| fs::copy(&envoy, &path).map(drop))?;
+        }
+        Ok(path)
     }
 
     /// Trusts what the other trust domain trusts now, for the workloads that are federated with it.

@@ -10,7 +10,7 @@ use testbed::fleet::{RULES, impatient_rules};
 use testbed::load::{Edge, Load};
 use testbed::{Prometheus, Server};
 
-use super::gates::PROBE;
+use super::server::PROBE;
 use super::workload::{Plan, Workload};
 use crate::{DEADLINE, eventually};
 

@@ -84,28 +84,11 @@ impl<'a> Plan<'a> {
     /// # Errors
     /// If there is no Envoy.
     pub fn launcher(&self) -> Result<PathBuf> {
-        let program = program(self.server, self.name)?;
+        let program = self.server.envoy(self.name)?;
         let launcher = self.server.folder().join(format!("start-{}", self.name));
         write_launcher(&launcher, &program)?;
         Ok(launcher)
     }
-}
-
-/// The program that a workload of this name runs. Another user or group for each would need root.
-///
-/// # Errors
-/// If there is no Envoy.
-pub fn program(server: &Server, name: &str) -> Result<PathBuf> {
-    let path = server
-        .folder()
-        .canonicalize()?
-        .join(format!("envoy-{name}"));
-    if !path.exists() {
-        let envoy = Envoy::binary()?.canonicalize()?;
-        // On another file system there are no links to it.
-        fs::hard_link(&envoy, &path).or_else(|_| fs::copy(&envoy, &path).map(drop))?;
-    }
-    Ok(path)
 }
 
 /// An Envoy that runs.
