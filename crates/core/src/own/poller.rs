@@ -232,7 +232,7 @@ impl Poller {
                     inline.secrets.clear();
                 }
                 for secret in found {
-                    if !inline.secrets.contains(&secret) {
+                    if !inline.secrets.iter().any(|known| known.is_same(&secret)) {
                         inline.secrets.push(secret);
                     }
                 }
@@ -256,6 +256,7 @@ impl Poller {
         }
         let mut inline = self.inline();
         secrets.extend(inline.secrets.iter().cloned());
+        admin::name_inline(&mut secrets);
         if error.is_some() {
             // To be asked again.
             inline.asked_for.clear();
