@@ -9,7 +9,7 @@
 //! part ([`parts`]).
 
 use std::borrow::Cow;
-use std::hash::BuildHasher as _;
+use std::hash::{BuildHasher as _, Hash};
 use std::rc::Rc;
 
 use mtls_watch_x509::ParseError;
@@ -17,7 +17,7 @@ use mtls_watch_x509::crl::RevocationList;
 use mtls_watch_x509::pem::{self, PemError};
 
 use super::parts::{self, Body, Wanted, Whole};
-use crate::hash::{HashMap, Keyed};
+use crate::hash::{ById, HashMap, Keyed};
 use crate::json::{Unexpected, Value};
 
 pub use super::reply::{MAX_REPLY_BYTES, ReplyError};
@@ -97,17 +97,21 @@ pub fn read_contexts(body: &mut dyn Body) -> Result<Vec<Secret>, ReplyError> {
     Ok(found.secrets)
 }
 
-/// Tells what was read before: most clusters of a mesh have one TLS context.
+/// Tells what was there before: most clusters of a mesh have one TLS context.
 #[derive(Default)]
 struct Repeated {
     hasher: Keyed,
-    seen: HashMap<u64, ()>,
+    seen: HashMap<u64, u64, ById>,
 }
 
 impl Repeated {
-    fn is_new(&mut self, part: &[u8]) -> bool {
-        let hash = self.hasher.hash_one(part);
-        self.seen.insert(hash, ()).is_none()
+    fn is_new(&mut self, item: &(impl Hash + ?Sized)) -> bool {
+        let hash = self.hasher.hash_one(item);
+        self.seen.insert(hash, hash).is_none()
+    }
+
+    fn has(&self, item: &impl Hash) -> bool {
+        self.seen.contains_key(&self.hasher.hash_one(item))
     }
 }
 
@@ -117,7 +121,7 @@ struct Found {
     secrets: Vec<Secret>,
     hasher: Keyed,
     /// By hash: many secrets have one bundle.
-    texts: HashMap<u64, Rc<Text>>,
+    texts: HashMap<u64, Rc<Text>, ById>,
 }
 
 /// What a text has in PEM.
@@ -426,13 +430,13 @@ impl Served {
     /// What `known` does not have in full.
     #[must_use]
     pub fn unknown(&self, known: &[Secret]) -> Vec<Secret> {
-        let known: HashMap<CertificateKey, ()> = known
-            .iter()
-            .flat_map(|secret| secret.full().map(|full| (full.key(), ())))
-            .collect();
+        let mut in_full = Repeated::default();
+        for full in known.iter().flat_map(Secret::full) {
+            in_full.is_new(&full.key());
+        }
         let mut unknown = self.secrets.clone();
         for secret in &mut unknown {
-            let is_unknown = |it: &OwnCertificate| !known.contains_key(&it.key());
+            let is_unknown = |it: &OwnCertificate| !in_full.has(&it.key());
             secret.certificates.retain(is_unknown);
         }
         unknown.retain(|secret| !secret.certificates.is_empty());

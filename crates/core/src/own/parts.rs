@@ -4,8 +4,6 @@
 //! object with further lists. What is not asked for is passed over byte by byte: it costs neither memory nor a
 //! parser.
 
-use std::collections::VecDeque;
-
 use super::reply::{MAX_PART_BYTES, ReplyError};
 
 /// Longest key that is told from others.
@@ -117,7 +115,8 @@ pub(super) fn parts(
         name: Vec::new(),
         named: 0,
         part: None,
-        met: VecDeque::new(),
+        met: [const { ("", Vec::new()) }; MAX_MET],
+        next_met: 0,
         deep: 0,
         lists: Vec::new(),
         is_over: false,
@@ -179,7 +178,8 @@ struct Reader<'a> {
     named: usize,
     part: Option<Part>,
     /// The last parts that differed: a large mesh has the same TLS context for nearly every cluster.
-    met: VecDeque<(&'static str, Vec<u8>)>,
+    met: [(&'static str, Vec<u8>); MAX_MET],
+    next_met: usize,
     /// How many levels are open below `levels`, where no key matters.
     deep: usize,
     lists: Vec<&'static str>,
@@ -413,8 +413,11 @@ impl Reader<'_> {
             let name = str::from_utf8(&self.name).ok().filter(|_| self.named > 0);
             take(part.key, name.unwrap_or_default(), &part.bytes);
             if part.bytes.len() <= MAX_MET_BYTES {
-                self.met.truncate(MAX_MET - 1);
-                self.met.push_front((part.key, part.bytes));
+                let next = self.next_met % MAX_MET;
+                self.next_met = next.saturating_add(1);
+                if let Some(oldest) = self.met.get_mut(next) {
+                    *oldest = (part.key, part.bytes);
+                }
             }
         }
         Ok(())
