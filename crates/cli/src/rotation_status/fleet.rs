@@ -174,7 +174,7 @@ impl Fleet {
             && without.is_none()
             && !self.ancestry.is_complete(leaf.signer());
         match trust {
-            Trust::Unknown(Doubt::Revocation(_)) => trust,
+            Trust::Unknown(Doubt::Revocation(_) | Doubt::NoRoot(_) | Doubt::Below) => trust,
             Trust::Unknown(_) if is_accepted => Trust::Accepted,
             trust => trust,
         }
