@@ -102,16 +102,20 @@ impl Envoy {
         }
     }
 
-    /// Starts another that takes over from this one, which was started with [`RESTARTABLE`]: a hot restart. Both run until
-    /// this one is dropped.
+    /// Starts another that takes over from this one, which was started with [`RESTARTABLE`]: a hot restart. It ends this
+    /// one after `both`; it would end itself if this one were dropped before.
     ///
     /// # Errors
     /// As [`Envoy::start`].
-    pub fn restart(&self, bootstrap: &str, concurrency: u32) -> Result<Self> {
+    pub fn restart(&self, bootstrap: &str, concurrency: u32, both: Duration) -> Result<Self> {
         let base = self.base_id().context("not restartable")?;
-        let keep = ["--parent-shutdown-time-s", "900"];
-        let arguments = [&["--restart-epoch", "1", "--base-id", &base][..], &keep];
-        Self::start_with(bootstrap, concurrency, &arguments.concat())
+        let both = both.as_secs().to_string();
+        #[rustfmt::skip]
+        let arguments = [
+            "--restart-epoch", "1", "--base-id", &base, "--drain-time-s", "1",
+            "--parent-shutdown-time-s", &both,
+        ];
+        Self::start_with(bootstrap, concurrency, &arguments)
     }
 
     fn base_id(&self) -> Option<String> {
