@@ -48,7 +48,10 @@ pub const FIXTURES: [Fixture; 22] = [
     fixture("SPIRE, one trust domain", spire),
     fixture("SPIRE, federated", spire_federated),
     fixture("SPIFFE validator, map of bundles", bundle_map),
-    by_dates("SPIFFE validator, map of bundles in a file", bundle_map_in_file),
+    by_dates(
+        "SPIFFE validator, map of bundles in a file",
+        bundle_map_in_file,
+    ),
     fixture("Consul: inline in listeners and clusters", consul),
     fixture("inline, with bundles that differ", inline_that_differ),
     fixture("Kuma", kuma),

@@ -66,8 +66,8 @@ fn doubles_the_gauges_and_changes_no_gate() -> Result<()> {
             Ok(())
         })
     };
-    let [a, b, c] = [("Root A", &a), ("Root B", &b), ("Root C", &c)]
-        .map(|(name, ca)| ca_label(name, ca));
+    let [a, b, c] =
+        [("Root A", &a), ("Root B", &b), ("Root C", &c)].map(|(name, ca)| ca_label(name, ca));
     let asked = |envoy: &Envoy| -> Result<[Vec<String>; 2]> {
         Ok([gates(&pki, envoy, [&a, &b])?, gates(&pki, envoy, [&a, &c])?])
     };

@@ -128,8 +128,7 @@ impl Bundle {
         if !self.has_lists() {
             return None;
         }
-        let is_firm_root =
-            |ca: &&str| ancestry.is_root(ca) && self.hold(ca, without) == Hold::Firm;
+        let is_firm_root = |ca: &&str| ancestry.is_root(ca) && self.hold(ca, without) == Hold::Firm;
         // BoringSSL takes what is in the bundle before what is sent, and goes on in the bundle.
         let leads_on = |ca: &str| {
             let mut above = ancestry.links(ca).map(|link| link.parent.as_str());

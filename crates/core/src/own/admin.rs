@@ -35,6 +35,9 @@ pub const CONTEXTS: [&str; 2] = [
     "/config_dump?mask=static_clusters,dynamic_active_clusters",
 ];
 
+/// Instead of the path that `/certs` leaves empty.
+const UNNAMED: &str = "<unnamed>";
+
 /// Reads the secrets of a `config_dump`.
 ///
 /// # Errors
@@ -180,7 +183,9 @@ impl Found {
                 // Of lists in a file nothing is told.
                 if let Some(lists) = context.object("crl")? {
                     let text = inline(lists)?.unwrap_or_default();
-                    bundle.revocation_lists.clone_from(&self.parsed(&text).lists);
+                    bundle
+                        .revocation_lists
+                        .clone_from(&self.parsed(&text).lists);
                 }
                 self.add(bundle, trusted)?;
             }
@@ -212,7 +217,11 @@ impl Found {
             return Ok(());
         };
         let map = Value::read(&text)?;
-        for (domain, keys) in map.object("trust_domains")?.into_iter().flat_map(Value::members) {
+        for (domain, keys) in map
+            .object("trust_domains")?
+            .into_iter()
+            .flat_map(Value::members)
+        {
             let mut bundle = bundle();
             bundle.trust_domain = Some(domain.to_owned());
             let mut certificates = Vec::new();
@@ -315,7 +324,9 @@ pub fn name_inline(secrets: &mut [Secret]) {
         .map(|secret| secret.trust_domain.clone())
         .collect();
     for secret in secrets.iter_mut().filter(|secret| is_inline(secret)) {
-        let of_domain = domains.iter().filter(|domain| **domain == secret.trust_domain);
+        let of_domain = domains
+            .iter()
+            .filter(|domain| **domain == secret.trust_domain);
         if of_domain.count() == 1 {
             secret.name.truncate(INLINE.len());
         }
@@ -398,7 +409,12 @@ impl Served {
             for entry in context.list(list)? {
                 if let Some(dates) = dates(role, entry)? {
                     keys.push(dates.key());
-                    let path = entry.text("path")?.unwrap_or(INLINE);
+                    let path = match entry.text("path")? {
+                        None => INLINE,
+                        // A SPIFFE validator with a map of bundles.
+                        Some("") => UNNAMED,
+                        Some(path) => path,
+                    };
                     self.add_certificate(role, path, OwnCertificate::Dates(dates));
                 }
             }

@@ -144,10 +144,7 @@ enum State {
     /// In an object, before a key.
     BeforeKey,
     /// Within a text. `escaped`: so is its next byte.
-    Text {
-        is: Text,
-        escaped: bool,
-    },
+    Text { is: Text, escaped: bool },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -187,11 +184,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn read(
-        &mut self,
-        range: &[u8],
-        take: &mut Take<'_>,
-    ) -> Result<(), ReplyError> {
+    fn read(&mut self, range: &[u8], take: &mut Take<'_>) -> Result<(), ReplyError> {
         // Where the part that is not yet kept begins.
         let mut kept = 0;
         let mut at = 0;

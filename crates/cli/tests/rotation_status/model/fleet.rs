@@ -1,8 +1,8 @@
 //! A fleet in the midst of a rotation, and what TLS says about it.
 
 use super::tls::{
-    CAS, CaId, CertId, Leaf, List, NEW, NEW_BY_OLD, NEW_ISSUING, NEW_SELF, OLD, OLD_AGAIN, OLD_ISSUING,
-    OLD_SELF, OTHER_ISSUING, STRANGER, Universe, ZONE, ZONE_ISSUING,
+    CAS, CaId, CertId, Leaf, List, NEW, NEW_BY_OLD, NEW_ISSUING, NEW_SELF, OLD, OLD_AGAIN,
+    OLD_ISSUING, OLD_SELF, OTHER_ISSUING, STRANGER, Universe, ZONE, ZONE_ISSUING,
 };
 
 /// What is rotated.

@@ -55,7 +55,10 @@ fn inline_bundles_that_differ_are_told_apart_by_listener_and_cluster() {
     let clusters = [cluster("api", &both), cluster("db", &both)];
     let mut poller = Poller::new();
     poller.ask(&envoy(
-        &[listener("public", &old, None), listener("admin", &old, None)],
+        &[
+            listener("public", &old, None),
+            listener("admin", &old, None),
+        ],
         &clusters,
         &contexts,
     ));
@@ -67,7 +70,10 @@ fn inline_bundles_that_differ_are_told_apart_by_listener_and_cluster() {
     assert_eq!(poller.with_value(TRUSTED, 1), expected);
     // All have it.
     poller.ask(&envoy(
-        &[listener("public", &both, None), listener("admin", &both, None)],
+        &[
+            listener("public", &both, None),
+            listener("admin", &both, None),
+        ],
         &clusters,
         &contexts[1..],
     ));
@@ -114,7 +120,11 @@ fn contexts_are_asked_for_again_the_sooner_the_smaller_they_are() {
             let padding = format!(r#"{{"padding": "{padding}"}}"#);
             poller.ask(&envoy(&[listener, padding], &[], &[entry(&[&a])]));
             let trusted = poller.with_value(TRUSTED, 1).len();
-            assert_eq!(trusted, if poll == polls_until_seen { 2 } else { 1 }, "{poll}");
+            assert_eq!(
+                trusted,
+                if poll == polls_until_seen { 2 } else { 1 },
+                "{poll}"
+            );
         }
     }
 }
