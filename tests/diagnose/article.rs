@@ -86,15 +86,15 @@ fn document(name: &str, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// Words without the digits that differ, and without line breaks, which follow them.
+/// Words without the digits that differ, and without line breaks, which follow them: also within "23h 59m".
 fn without_digits(text: &str) -> Result<String> {
     let key = Regex::new(r":[0-9a-f]{8}\b")?;
     let number = Regex::new(r"[0-9]+")?;
     let unit = Regex::new(r"(N[dhms] )?N[dhms]\b")?;
-    let text = key.replace_all(text, ":K");
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let text = key.replace_all(&text, ":K");
     let text = number.replace_all(&text, "N");
-    let text = unit.replace_all(&text, "SPAN").into_owned();
-    Ok(text.split_whitespace().collect::<Vec<_>>().join(" "))
+    Ok(unit.replace_all(&text, "SPAN").into_owned())
 }
 
 fn leaf(cas: &Hierarchy, uri: &str) -> LeafBuilder {

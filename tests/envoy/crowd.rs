@@ -3,8 +3,8 @@
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
-use std::{env, thread};
 
 use anyhow::{Context, Result, ensure};
 use testbed::pki::{Key, KeyKind};
@@ -26,7 +26,7 @@ const NAMED: u32 = 100;
 /// 6,000 connections; with `FULL=1` 50,000.
 #[test]
 fn of_trusted_clients_is_bounded_and_harms_nobody() -> Result<()> {
-    let full = env::var_os("FULL").is_some_and(|full| full == "1");
+    let full = testbed::is_full();
     let all = if full { 50_000 } else { CACHED + 1000 };
     let pki = Pki::new()?;
     let proxy = Proxy::start(

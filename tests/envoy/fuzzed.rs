@@ -140,11 +140,7 @@ struct Configuration {
 
 /// The same ones each time.
 fn configurations() -> Vec<Configuration> {
-    let count = if std::env::var_os("FULL").is_some() {
-        400
-    } else {
-        25
-    };
+    let count = if testbed::is_full() { 400 } else { 25 };
     let mut runner = TestRunner::deterministic();
     let strategy = text();
     let texts =

@@ -1,6 +1,5 @@
 //! Whoever is refused makes no series, fills no log and takes no memory, however many come.
 
-use std::env;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -25,7 +24,7 @@ const GROWTH: f64 = 1024.0 * 1024.0;
 /// which log lines were left out.
 #[test]
 fn make_no_series_fill_no_log_and_take_no_memory() -> Result<()> {
-    let full = env::var_os("FULL").is_some_and(|full| full == "1");
+    let full = testbed::is_full();
     let (waves, of_each_kind) = (10, if full { 350 } else { 70 });
     let pki = Pki::new()?;
     let server = Server::tcp_echo(None)?;

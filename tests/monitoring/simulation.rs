@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::fs;
 
 use serde_json::{Value, json};
+use testbed::is_full;
 use testbed::prometheus::promtool;
 
 use crate::files::{PROMETHEUS, RULES, yaml};
@@ -483,12 +484,7 @@ fn simulate<'a>(runs: impl Iterator<Item = Run<'a>>) {
     }
 }
 
-/// All issuers, and whole weeks: five minutes of CPU.
-fn is_full() -> bool {
-    std::env::var_os("FULL").is_some()
-}
-
-/// The one that renews latest, and one of short leaves.
+/// The one that renews latest, and one of short leaves; with `FULL=1` all, and whole weeks: five minutes of CPU.
 fn issuers() -> impl Iterator<Item = &'static Issuer> {
     ISSUERS
         .iter()

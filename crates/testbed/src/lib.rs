@@ -42,6 +42,11 @@ pub fn workspace_root() -> PathBuf {
     testbed.ancestors().nth(2).unwrap_or(testbed).to_owned()
 }
 
+/// Whether `FULL=1` asks for the long form of a test: in it nothing is left out to save time.
+pub fn is_full() -> bool {
+    std::env::var_os("FULL").is_some_and(|full| full == "1")
+}
+
 /// The files below a directory, by their paths from there.
 ///
 /// # Errors

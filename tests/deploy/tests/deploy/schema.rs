@@ -4,9 +4,11 @@
 //! ignores what it does not know, and Kubernetes drops it: so what was read must come back whole.
 //! TrafficExtension and Envoy Gateway have none. Istio translates a WasmPlugin field by field to a
 //! TrafficExtension, and so it is checked the other way round. The fields of Envoy Gateway that are used
-//! stand below, from its API reference (v1.8), and no others are let through.
+//! stand below, from its API reference (v1.8), and no others are let through. A real Envoy Gateway gets them in
+//! `make test-gateway`.
 
 use anyhow::{Context, Result, bail, ensure};
+use k8s_openapi::api::core::v1::{Volume, VolumeMount};
 use kcr_extensions_istio_io::v1alpha1::wasmplugins::WasmPlugin;
 use kcr_monitoring_coreos_com::v1::podmonitors::PodMonitor;
 use kcr_monitoring_coreos_com::v1::prometheusrules::PrometheusRule;
@@ -26,6 +28,7 @@ pub fn check(object: &Value) -> Result<()> {
         "EnvoyExtensionPolicy" => whole::<Object<EnvoyExtensionPolicy>>(object),
         "EnvoyProxy" => whole::<Object<EnvoyProxy>>(object),
         "ClientTrafficPolicy" => whole::<Object<ClientTrafficPolicy>>(object),
+        "EnvoyPatchPolicy" => whole::<Object<EnvoyPatchPolicy>>(object),
         other => bail!("no schema of {other:?}"),
     };
     of_kind.with_context(|| object.to_string())
@@ -163,9 +166,49 @@ struct WasmImage {
 }
 
 #[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct EnvoyProxy {
+    merge_type: MergeType,
     bootstrap: Bootstrap,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provider: Option<Provider>,
+}
+
+/// Anything else replaces what the operator has set for the class or for all.
+#[derive(Deserialize, Serialize)]
+enum MergeType {
+    StrategicMerge,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields, tag = "type")]
+enum Provider {
+    Kubernetes { kubernetes: KubernetesProvider },
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct KubernetesProvider {
+    envoy_deployment: EnvoyDeployment,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct EnvoyDeployment {
+    pod: Pod,
+    container: Container,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Pod {
+    volumes: Vec<Volume>,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Container {
+    volume_mounts: Vec<VolumeMount>,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -185,6 +228,44 @@ enum BootstrapType {
 struct ClientTrafficPolicy {
     target_refs: Vec<TargetRef>,
     headers: Headers,
+    tls: Value,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct EnvoyPatchPolicy {
+    target_ref: TargetRef,
+    r#type: PatchType,
+    json_patches: Vec<JsonPatch>,
+}
+
+#[derive(Deserialize, Serialize)]
+enum PatchType {
+    #[serde(rename = "JSONPatch")]
+    JsonPatch,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct JsonPatch {
+    r#type: ResourceType,
+    name: String,
+    operation: Operation,
+}
+
+#[derive(Deserialize, Serialize)]
+enum ResourceType {
+    #[serde(rename = "type.googleapis.com/envoy.config.listener.v3.Listener")]
+    Listener,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Operation {
+    op: String,
+    json_path: String,
+    path: String,
+    value: Value,
 }
 
 #[derive(Deserialize, Serialize)]

@@ -114,3 +114,30 @@ fn envoy_gateway_s_bootstrap_says_what_the_samples_say() -> Result<()> {
     assert_eq!(bounds(merged["stats_config"].clone())?, expected);
     Ok(())
 }
+
+/// Where the operator lists the metrics that there are (`telemetry.metrics.matches`, in Envoy an inclusion list), all of
+/// the module's are hidden, unless the prefix that pod-monitor.yaml names is among them.
+#[test]
+fn a_list_of_metrics_needs_the_module_s_prefix() -> Result<()> {
+    let monitor = testbed::workspace_root().join("envoy-config/envoy-gateway/pod-monitor.yaml");
+    let monitor = std::fs::read_to_string(monitor)?;
+    let (_, entry) = monitor
+        .split_once("- { type: Prefix, value: ")
+        .context("no prefix")?;
+    let named = entry.split(' ').next().context("no value")?;
+    // What the testbed waits for, beside what an operator may list.
+    let listed = ["cluster", "listener_manager", "server"];
+    for (more, is_seen) in [(None, false), (Some(named), true)] {
+        let prefixes: Vec<&str> = listed.into_iter().chain(more).collect();
+        let mut stats = load("http.yaml")?["stats_config"].clone();
+        let patterns: Vec<Value> = prefixes.iter().map(|prefix| json!({"prefix": prefix})).collect();
+        stats["stats_matcher"] = json!({"inclusion_list": {"patterns": patterns}});
+        let proxy = Proxy::start("http.yaml", |sample| sample.replace("stats_config", stats))?;
+        proxy.get()?;
+        let stats = proxy.envoy.stats()?;
+        let ok = [("direction", "inbound"), ("status", "ok")];
+        let counted = stats.value("mtls_requests_total", &ok);
+        assert_eq!(counted.is_some(), is_seen, "{prefixes:?}: {counted:?}");
+    }
+    Ok(())
+}

@@ -205,8 +205,9 @@ fn rate(figures: &Figures, variant: Variant, certificates: usize) -> Option<f64>
 /// Envoy itself.
 fn first_sight(figures: &Figures, variant: Variant) -> Option<f64> {
     let [one, _, many] = POPULATIONS.map(|certificates| Figure::Connection { certificates });
-    let median = |figure| Some(figures.added(figure, variant)?.median);
-    Some(median(many)? - median(one)?)
+    let more =
+        |variant| Some(figures.undisturbed(many, variant)? - figures.undisturbed(one, variant)?);
+    Some(more(variant)? - more(variant.base())?)
 }
 
 /// Both figures behind the ratio, in µs.
