@@ -389,8 +389,8 @@ impl<'a> Hierarchy<'a> {
 
     /// The certificates that come with a chain and sign nothing there. Nobody asks for them, so nothing about them is found.
     fn push_passengers(&self, rows: &mut Vec<Row<'a>>, chain: &Chain<'a>) {
-        let is_link = |full: &FullCertificate| chain.links.iter().any(|link| *link == full);
-        for passenger in chain.secret.full().filter(|full| !is_link(full)) {
+        let passengers = chain.secret.full();
+        for passenger in passengers.filter(|full| !chain.links.contains(full)) {
             let layer = match passenger.facts.is_self_issued() {
                 true => Layer::RootCa,
                 false => Layer::IntermediateCa,

@@ -130,7 +130,10 @@ fn a_list_of_metrics_needs_the_module_s_prefix() -> Result<()> {
     for (more, is_seen) in [(None, false), (Some(named), true)] {
         let prefixes: Vec<&str> = listed.into_iter().chain(more).collect();
         let mut stats = load("http.yaml")?["stats_config"].clone();
-        let patterns: Vec<Value> = prefixes.iter().map(|prefix| json!({"prefix": prefix})).collect();
+        let patterns: Vec<Value> = prefixes
+            .iter()
+            .map(|prefix| json!({"prefix": prefix}))
+            .collect();
         stats["stats_matcher"] = json!({"inclusion_list": {"patterns": patterns}});
         let proxy = Proxy::start("http.yaml", |sample| sample.replace("stats_config", stats))?;
         proxy.get()?;
