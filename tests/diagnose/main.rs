@@ -5,4 +5,5 @@ mod article;
 mod cases;
 mod pairs;
 mod pods;
+mod prometheus;
 mod proxies;

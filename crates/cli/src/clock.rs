@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mtls_watch_core::terms::parse_duration;
-use mtls_watch_x509::time::UnixTime;
+use mtls_watch_x509::time::{Seconds, UnixTime};
 
 /// The time of day.
 pub(crate) fn now() -> UnixTime {
@@ -19,6 +19,11 @@ pub(crate) fn duration(text: &str) -> Result<Duration, &'static str> {
         None | Some(0) => Err("expected a duration such as 90s, 30m, 36h or 21d"),
         Some(seconds) => Ok(Duration::from_secs(seconds)),
     }
+}
+
+/// A duration of an option in whole seconds.
+pub(crate) fn seconds(duration: Duration) -> Seconds {
+    Seconds(i64::try_from(duration.as_secs()).unwrap_or(i64::MAX))
 }
 
 /// Writes seconds in the two largest units that they have: `3d 4h`, `12s`. Less than none is none.

@@ -11,31 +11,31 @@ mod line;
 mod matcher;
 mod pair;
 mod report;
+mod series;
 mod source;
 mod steps;
 mod target;
 mod text;
 
-use std::env;
-use std::io::{self, IsTerminal as _};
 use std::rc::Rc;
 use std::time::Duration;
 
-use mtls_watch_core::config::Config;
 use mtls_watch_core::terms::{Direction, Thresholds};
 use mtls_watch_x509::spiffe::Svid;
 use mtls_watch_x509::time::UnixTime;
 
 use self::handshake::{Decision, by_bundle};
 use self::pair::{Pair, pairs, place};
-use self::report::{OfLine, OfPair, OfStep, OfTarget, Outcome, Report};
+use self::report::{OfLine, OfPair, OfStep, OfTarget, Report};
 use self::source::{Reader, SourceError, bundle};
 use self::steps::{Judge, Judged, Subject};
 use self::target::{Chain, Context, Role, Target};
 use crate::clock::{duration, now};
 use crate::http::{Access, Http};
 use crate::kubectl::Cluster;
-use crate::{Error, FOUND, GOOD, Output, UNREADABLE, read};
+use crate::prometheus::Prometheus;
+use crate::terminal::in_colour;
+use crate::{Error, Output, UNREADABLE, read, thresholds};
 
 /// Find out why mTLS fails: expiry, chain, names, key usage, Envoy's counters, and who must change what.
 ///
@@ -50,11 +50,14 @@ pub(super) struct Arguments {
     /// pod/NAME, by kubectl; URL of an Envoy or ztunnel admin interface; a config dump of either, `istioctl proxy-config secret -o json`,
     /// `istioctl ztunnel-config certificates -o json`, a Secret (JSON or YAML), PEM and all that inspect reads; - for
     /// standard input
-    #[arg(required_unless_present = "selector", value_name = "TARGET")]
+    #[arg(required_unless_present_any = ["selector", "prometheus"], value_name = "TARGET")]
     targets: Vec<String>,
     /// All pods that this selector finds, such as app=cart
     #[arg(short = 'l', long, value_name = "SELECTOR")]
     selector: Option<String>,
+    /// All proxies of this Prometheus, as far as the module's series show them
+    #[arg(long, value_name = "URL", conflicts_with_all = ["targets", "selector", "trusted", "cluster", "listener"])]
+    prometheus: Option<String>,
     /// Port of the admin interface of pods
     #[arg(long, value_name = "PORT", default_value = "15000")]
     admin_port: u16,
@@ -69,7 +72,8 @@ pub(super) struct Arguments {
     /// Of two targets: the listener of the server; without it, each
     #[arg(long, value_name = "NAME")]
     listener: Option<String>,
-    /// Look at the counters again after this time, and tell what fails now from what once failed
+    /// Look at the counters again after this time, and tell what fails now from what once failed; with --prometheus: what
+    /// failed within this time, 5m if it is not given or less
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     watch: Option<Duration>,
     /// Judge as of this time instead of now, such as 2026-11-22T01:25:18Z
@@ -99,6 +103,7 @@ Examples:
   mtls-watch diagnose --watch 10s http://127.0.0.1:15000
   mtls-watch diagnose --at 2026-12-01T00:00:00Z http://127.0.0.1:15000
   mtls-watch diagnose http://10.0.0.1:15000 http://10.0.0.2:15000
+  mtls-watch diagnose --prometheus http://127.0.0.1:9090
   mtls-watch diagnose --trusted root-cert.pem cert-chain.pem
   istioctl proxy-config secret deploy/cart -o json | mtls-watch diagnose -
   kubectl get secret -n shop pay-tls -o json | mtls-watch diagnose -";
@@ -111,29 +116,41 @@ enum Format {
 
 pub(super) fn run(arguments: &Arguments) -> Result<Output, Error> {
     let now = arguments.at.unwrap_or_else(now);
-    let thresholds = thresholds(arguments)?;
+    let thresholds = thresholds(arguments.config.as_deref())?;
+    if let Some(url) = &arguments.prometheus {
+        let http = Http::new(&arguments.access, arguments.timeout)?;
+        let prometheus = Prometheus::new(&http, url);
+        let report = series::report(&prometheus, arguments.watch, &thresholds, now)?;
+        return Ok(Output::new(
+            &written(&report, arguments.output)?,
+            report.result.code(),
+        ));
+    }
     let (mut targets, errors) = targets(arguments)?;
     if let [client, server] = &mut *targets {
         select(client, "cluster", arguments.cluster.as_deref())?;
         select(server, "listener", arguments.listener.as_deref())?;
     }
     let report = report(&targets, arguments, &thresholds, now);
-    let text = match arguments.output {
-        Format::Text => text::text(&report, in_colour()),
-        Format::Json => serde_json::to_string_pretty(&report)
-            .map_err(|error| Error::Content(error.to_string()))?,
-    };
+    let text = written(&report, arguments.output)?;
     let code = match report.result {
         _ if !errors.is_empty() => UNREADABLE,
-        Outcome::Sound => GOOD,
-        Outcome::WillBreak | Outcome::Broken => FOUND,
-        Outcome::Unknown => UNREADABLE,
+        outcome => outcome.code(),
     };
     let complaint = errors.iter().map(|error| format!("mtls-watch: {error}\n"));
     Ok(Output {
         complaint: complaint.collect(),
         ..Output::new(&text, code)
     })
+}
+
+fn written(report: &Report, format: Format) -> Result<String, Error> {
+    match format {
+        Format::Text => Ok(text::text(report, in_colour())),
+        Format::Json => {
+            serde_json::to_string_pretty(report).map_err(|error| Error::Content(error.to_string()))
+        }
+    }
 }
 
 /// Leaves of a target the context that is wanted.
@@ -149,20 +166,6 @@ fn select(target: &mut Target, kind: &str, name: Option<&str>) -> Result<(), Err
         ))),
         false => Ok(()),
     }
-}
-
-fn in_colour() -> bool {
-    let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    io::stdout().is_terminal() && !refused
-}
-
-fn thresholds(arguments: &Arguments) -> Result<Thresholds, Error> {
-    let Some(file) = &arguments.config else {
-        return Ok(Thresholds::default());
-    };
-    let config = Config::parse(&read(file)?);
-    let config = config.map_err(|errors| Error::Content(format!("{file}: {errors}")))?;
-    Ok(config.thresholds)
 }
 
 /// The targets that could be read, and why the others could not.

@@ -25,16 +25,22 @@ mod clock;
 mod completions;
 mod diagnose;
 mod explain;
+mod fleet;
 mod http;
 mod input;
 mod inspect;
 mod kubectl;
+mod mark;
+mod mesh;
 mod printable;
 mod prometheus;
 mod relabel;
 mod rotation_status;
 mod stats_tags;
+mod table;
+mod terminal;
 mod verify;
+mod watch;
 
 use std::ffi::OsString;
 use std::io::{self, Read as _, Write as _};
@@ -42,7 +48,8 @@ use std::process::ExitCode;
 use std::{env, fs};
 
 use clap::{Parser, Subcommand};
-use mtls_watch_core::terms::Direction;
+use mtls_watch_core::config::Config;
+use mtls_watch_core::terms::{Direction, Thresholds};
 
 /// Nothing was found.
 const GOOD: u8 = 0;
@@ -62,6 +69,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Diagnose(diagnose::Arguments),
+    Fleet(fleet::Arguments),
     Inspect(inspect::Arguments),
     Explain(explain::Arguments),
     StatsTags(stats_tags::Arguments),
@@ -133,6 +141,7 @@ pub fn execute(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>)
 fn output(command: &Command) -> Output {
     let output = match command {
         Command::Diagnose(arguments) => diagnose::run(arguments),
+        Command::Fleet(arguments) => fleet::run(arguments),
         Command::Inspect(arguments) => inspect::run(arguments),
         Command::Explain(arguments) => explain::run(arguments),
         Command::StatsTags(arguments) => Ok(stats_tags::run(arguments)),
@@ -180,6 +189,28 @@ impl std::fmt::Display for Error {
             Self::Content(reason) => f.write_str(reason),
         }
     }
+}
+
+impl From<http::HttpError> for Error {
+    fn from(error: http::HttpError) -> Self {
+        Self::Content(error.to_string())
+    }
+}
+
+impl From<prometheus::QueryError> for Error {
+    fn from(error: prometheus::QueryError) -> Self {
+        Self::Content(error.to_string())
+    }
+}
+
+/// The thresholds of a plugin configuration; without one, the module's own.
+fn thresholds(config: Option<&str>) -> Result<Thresholds, Error> {
+    let Some(file) = config else {
+        return Ok(Thresholds::default());
+    };
+    let config = Config::parse(&read(file)?);
+    let config = config.map_err(|errors| Error::Content(format!("{file}: {errors}")))?;
+    Ok(config.thresholds)
 }
 
 /// The content of a file, or of standard input for `-`.

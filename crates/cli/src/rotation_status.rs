@@ -1,49 +1,35 @@
 //! `mtls-watch rotation-status`.
 //!
-//! Text becomes samples ([`exposition`], [`series`]), samples the facts of a proxy ([`proxy`], with its
-//! [`bundle`]s, [`chain`]s and [`refusals`]), proxies a fleet with its hierarchy ([`fleet`], [`ancestry`]), of
-//! which each leaf and each bundle is asked ([`trust`]), and that gives the states of the CAs ([`state`]) and the
-//! gates ([`gate`], with [`cardinal`], [`reissue`], and what is [`refused`]). Only [`source`] reads anything.
+//! The facts of the proxies ([`crate::mesh`]) give the gates ([`gate`], with [`reissue`], and what is [`refused`]), and they the
+//! [`report`](mod@report). Only [`source`] reads anything.
 
-mod ancestry;
-mod bundle;
-mod cardinal;
-mod chain;
-mod fleet;
 mod gate;
-mod proxy;
-mod refusals;
 mod refused;
 mod reissue;
 mod report;
-mod series;
 mod source;
-mod state;
-mod store;
 mod table;
-mod trust;
-mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 use std::time::Duration;
 
 use mtls_watch_core::metrics::name::label_value;
-use mtls_watch_x509::describe::describe;
-use mtls_watch_x509::time::{Seconds, UnixTime};
-use mtls_watch_x509::{self as x509, pem};
+use mtls_watch_x509::time::UnixTime;
 
-use self::ancestry::{Ancestry, DIGITS, Known};
-use self::bundle::Authority;
-use self::fleet::{Fleet, Rotation};
-use self::proxy::{Proxy, Scrapes};
-use self::refusals::Refusals;
 use self::report::Report;
 use self::source::Source;
-use self::store::Moment;
-use crate::clock::{duration, now};
+use crate::clock::{duration, now, seconds};
 use crate::http::{Access, Http};
-use crate::{Error, FOUND, GOOD, Output, read};
+use crate::mesh::ancestry::{Ancestry, DIGITS, Known};
+use crate::mesh::bundle::Authority;
+use crate::mesh::fleet::{Fleet, Rotation};
+use crate::mesh::given;
+use crate::mesh::proxy::{Proxy, Scrapes};
+use crate::mesh::refusals::Refusals;
+use crate::mesh::store::{self, Moment};
+use crate::prometheus::Prometheus;
+use crate::{Error, FOUND, GOOD, Output, watch};
 
 /// Show which CA is trusted and which signs, in a fleet of proxies, and which step of a CA rotation is safe.
 ///
@@ -126,6 +112,9 @@ pub(super) struct Arguments {
     /// go on if there were some in the last 5 minutes, or in the time of --observe if that is longer
     #[arg(long, value_name = "URL", conflicts_with_all = ["sources", "before"])]
     prometheus: Option<String>,
+    /// Look again and again, with this time between
+    #[arg(long, value_name = "DURATION", requires = "prometheus", value_parser = duration)]
+    watch: Option<Duration>,
     #[command(flatten)]
     access: Access,
     /// Metrics of one proxy each: a file, - for standard input, or a URL such as http://127.0.0.1:15000
@@ -141,9 +130,16 @@ enum Format {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Output, Error> {
+    match arguments.watch {
+        Some(interval) => watch::repeat(interval, || look(arguments)),
+        None => look(arguments),
+    }
+}
+
+fn look(arguments: &Arguments) -> Result<Output, Error> {
     let asked = asked(arguments)?;
     let only: Vec<String> = arguments.only.iter().map(|ca| ca_name(ca)).collect();
-    let cas = certificates(&arguments.cas)?;
+    let cas = given::read(&arguments.cas)?;
     let proxies = proxies(arguments)?;
     let now = arguments.at.unwrap_or_else(now);
     let fleet = Fleet {
@@ -167,42 +163,21 @@ pub(super) fn run(arguments: &Arguments) -> Result<Output, Error> {
 }
 
 fn proxies(arguments: &Arguments) -> Result<Vec<Proxy>, Error> {
-    let stale = seconds(arguments.stale);
-    let Some(url) = &arguments.prometheus else {
-        let scrapes = scrapes(arguments)?;
-        let now = arguments.at.unwrap_or_else(now);
-        let proxies = scrapes.iter();
-        let proxies = proxies.map(|(name, scrapes)| Proxy::new(name, scrapes, now, stale));
-        return Ok(proxies.collect());
-    };
-    let content = |error: &dyn std::fmt::Display| Error::Content(error.to_string());
-    let http = Http::new(&arguments.access, arguments.timeout).map_err(|error| content(&error))?;
     let moment = Moment {
         now: arguments.at.unwrap_or_else(now),
         recent: seconds(arguments.recent),
-        stale,
+        stale: seconds(arguments.stale),
     };
-    let observe = arguments.observe.max(OBSERVED);
-    let kinds = store::kinds(&http, url, observe, &moment).map_err(|error| content(&error))?;
-    match kinds.is_empty() {
-        true => Err(Error::Content(format!(
-            "{url}: it has no metrics of mtls-watch"
-        ))),
-        false => Ok(kinds
-            .iter()
-            .map(|kind| Proxy {
-                count: kind.count,
-                ..Proxy::new(&kind.name, &kind.scrapes, moment.now, stale)
-            })
-            .collect()),
-    }
-}
-
-/// Prometheus scrapes a proxy now and then: in less than this there may be one scrape only.
-const OBSERVED: Duration = Duration::from_secs(300);
-
-fn seconds(duration: Duration) -> Seconds {
-    Seconds(i64::try_from(duration.as_secs()).unwrap_or(i64::MAX))
+    let Some(url) = &arguments.prometheus else {
+        let scrapes = scrapes(arguments)?;
+        let proxies = scrapes.iter();
+        let proxies =
+            proxies.map(|(name, scrapes)| Proxy::new(name, scrapes, moment.now, moment.stale));
+        return Ok(proxies.collect());
+    };
+    let http = Http::new(&arguments.access, arguments.timeout)?;
+    let store = store::read(&Prometheus::new(&http, url), arguments.observe, &moment)?;
+    Ok(store.proxies(&moment))
 }
 
 /// What `--old` and `--new` mean.
@@ -338,44 +313,5 @@ fn sources(texts: &[String]) -> Result<Vec<Source>, Error> {
     match sources.iter().find(|source| !names.insert(&source.name)) {
         Some(twice) => Err(Error::Content(format!("{}: given twice", twice.name))),
         None => Ok(sources),
-    }
-}
-
-/// The CAs' certificates in PEM files.
-fn certificates(files: &[String]) -> Result<Vec<Known>, Error> {
-    let mut certificates = Vec::new();
-    for file in files {
-        let found = cas_of(&read(file)?);
-        let found = found.map_err(|reason| Error::Content(format!("{file}: {reason}")))?;
-        certificates.extend(found);
-    }
-    Known::check_signatures(&certificates).map_err(Error::Content)?;
-    Ok(certificates)
-}
-
-fn cas_of(text: &[u8]) -> Result<Vec<Known>, String> {
-    let read = |(index, der): (usize, Result<Vec<u8>, pem::PemError>)| {
-        let known = der
-            .map_err(|error| error.to_string())
-            .and_then(|der| ca_of(&der));
-        known.map_err(|error| format!("certificate {}: {error}", index.saturating_add(1)))
-    };
-    let found: Result<Vec<Known>, String> = pem::certificates(text).enumerate().map(read).collect();
-    match found? {
-        none if none.is_empty() => Err("no certificate: expected PEM".to_owned()),
-        found => Ok(found),
-    }
-}
-
-fn ca_of(der: &[u8]) -> Result<Known, String> {
-    let certificate = x509::parse(der).map_err(|error| error.to_string())?;
-    let description = describe(der).map_err(|error| error.to_string())?;
-    match certificate.is_ca {
-        true => Ok(Known {
-            certificate,
-            der: der.to_vec(),
-            digits: description.sha256.chars().take(DIGITS).collect(),
-        }),
-        false => Err("not a CA".to_owned()),
     }
 }

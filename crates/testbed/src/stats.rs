@@ -11,7 +11,8 @@ use crate::Envoy;
 
 /// How long [`wait_for`] waits for a metric.
 pub const DEADLINE: Duration = Duration::from_secs(10);
-const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// Between two attempts: longer, the longer it takes, for every scrape costs Envoy and the test some CPU.
+const PAUSES: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(250)];
 
 /// One scrape.
 #[derive(Clone, Debug, Default)]
@@ -89,18 +90,19 @@ fn matches(sample: &Sample, name: &str, labels: &[(&str, &str)]) -> bool {
     sample.name == name && labels.iter().all(has)
 }
 
-/// Tries until it succeeds.
+/// Tries until it succeeds, after pauses of a tenth of the time that has passed.
 ///
 /// # Errors
 /// The last attempt's error, once `deadline` has passed.
 pub fn eventually<T>(deadline: Duration, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+    let [shortest, longest] = PAUSES;
     let start = Instant::now();
     loop {
         match attempt() {
             Err(error) if start.elapsed() >= deadline => {
                 return Err(error.context(format!("not within {deadline:?}")));
             }
-            Err(_) => std::thread::sleep(POLL_INTERVAL),
+            Err(_) => std::thread::sleep((start.elapsed() / 10).clamp(shortest, longest)),
             success => return success,
         }
     }

@@ -76,6 +76,23 @@ pub(super) fn of_rejected(target: &Target) -> Cure {
     }
 }
 
+/// The cure of handshakes that the module has seen fail.
+pub(super) fn of_failure(reason: Reason, holder: Option<Holder>, target: &Target) -> Cure {
+    let name = &target.name;
+    Cure {
+        who: match holder {
+            Some(Holder::Own) => {
+                format!("whoever runs {name}: its certificate, trust bundle or lists")
+            }
+            Some(Holder::Peer) => format!("whoever issues the certificates of the peers of {name}"),
+            Some(Holder::None) | None => format!("{name} or its peers: the counter does not tell"),
+        },
+        change: reason.hint().to_owned(),
+        command: agent_log(target),
+        runbook: runbook("MtlsHandshakeRefused"),
+    }
+}
+
 /// Where to look when it is not said what is wrong.
 pub(super) fn of_count(target: &Target) -> Cure {
     Cure {
@@ -129,6 +146,10 @@ fn command(thing: Thing, target: &Target) -> String {
         (Origin::Ztunnel, _) => {
             "kubectl -n istio-system logs daemonset/ztunnel --since=1h".to_owned()
         }
+        (Origin::Series(url), Thing::Bundle) => {
+            format!("mtls-watch rotation-status --prometheus {url}")
+        }
+        (Origin::Series(url), _) => format!("mtls-watch fleet --prometheus {url}"),
         (Origin::Secret(namespace, name), Thing::Leaf) => {
             format!("kubectl -n {namespace} get certificates.cert-manager.io -o wide | grep {name}")
         }
@@ -157,6 +178,7 @@ fn agent_log(target: &Target) -> String {
         Origin::Ztunnel => "kubectl -n istio-system logs daemonset/ztunnel --since=1h".to_owned(),
         Origin::Admin => format!("curl -s '{}/stats?filter=sds'", target.name),
         Origin::File | Origin::Secret(..) => format!("mtls-watch inspect {}", target.name),
+        Origin::Series(url) => format!("mtls-watch fleet --prometheus {url}"),
     }
 }
 

@@ -4,6 +4,7 @@ use mtls_watch_core::terms::Layer;
 use mtls_watch_x509::time::UnixTime;
 
 use crate::clock::{ago, span};
+pub(super) use crate::mark::Mark;
 
 /// A step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -33,32 +34,6 @@ impl Step {
             Self::Names => "names",
             Self::Usage => "key usage",
             Self::Counters => "Envoy's counters",
-        }
-    }
-}
-
-/// How something is, the worse the greater.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Mark {
-    /// It concerns nobody now.
-    Note,
-    Ok,
-    /// It could not be seen.
-    Unseen,
-    /// It works, and will not for long, or not everywhere.
-    Warning,
-    Broken,
-}
-
-impl Mark {
-    pub(super) const fn sign(self) -> &'static str {
-        match self {
-            Self::Note => "·",
-            Self::Ok => "✔",
-            Self::Unseen => "?",
-            Self::Warning => "!",
-            Self::Broken => "✖",
         }
     }
 }

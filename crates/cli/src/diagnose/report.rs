@@ -4,6 +4,8 @@ use mtls_watch_core::terms::Layer;
 use mtls_watch_x509::time::UnixTime;
 use serde::Serialize;
 
+pub(super) use crate::mark::Outcome;
+
 use super::line::{Cure, Line, Mark, Said, Step};
 
 /// All that was found.
@@ -21,18 +23,6 @@ pub(super) struct Report {
     /// What breaks next.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) next: Option<Next>,
-}
-
-/// How it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Outcome {
-    Sound,
-    /// It works, and will not for long, or not everywhere.
-    WillBreak,
-    Broken,
-    /// What would decide could not be seen.
-    Unknown,
 }
 
 /// A target.

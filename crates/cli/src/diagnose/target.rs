@@ -62,6 +62,8 @@ pub(super) enum Origin {
     Pod(Pod),
     /// ztunnel's dump.
     Ztunnel,
+    /// The module's series in the Prometheus of this address.
+    Series(String),
 }
 
 /// A pod of Kubernetes.

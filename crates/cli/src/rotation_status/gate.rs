@@ -2,13 +2,13 @@
 
 use std::cmp::Reverse;
 
-use super::cardinal::{distrust, objections, unknown_signer};
-use super::fleet::{Fleet, Rotation, Signature, Signed};
 use super::refused::refusals;
 use super::reissue;
-use super::trust::Leaf;
-use super::verdict::{Reason, Verdict};
 use crate::clock::ago;
+use crate::mesh::cardinal::{distrust, objections, unknown_signer};
+use crate::mesh::fleet::{Fleet, Rotation, Signature, Signed};
+use crate::mesh::trust::Leaf;
+use crate::mesh::verdict::{Reason, Verdict};
 
 /// A question, its answer, and who stands in the way.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]

@@ -1,9 +1,9 @@
 //! What is refused now: it outweighs what the bundles show.
 
-use super::fleet::{Fleet, Rotation};
-use super::proxy::Proxy;
-use super::refusals::Count;
-use super::verdict::{Reason, Verdict};
+use crate::mesh::fleet::{Fleet, Rotation};
+use crate::mesh::proxy::Proxy;
+use crate::mesh::refusals::Count;
+use crate::mesh::verdict::{Reason, Verdict};
 
 /// Proxies that were refused with a leaf of a CA in question, or refuse servers: no gate says yes while that
 /// goes on. Clients that are refused are no reason: strangers could keep every gate shut.

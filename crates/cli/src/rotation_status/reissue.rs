@@ -1,10 +1,10 @@
 //! The gates where a CA gets a new certificate for its old key. Name and key are the same, so every leaf stands
 //! under both certificates, and what counts is which of them is where.
 
-use super::bundle::Bundle;
-use super::fleet::{Fleet, Rotation, Signature, Signed};
-use super::proxy::Proxy;
-use super::verdict::{Reason, Verdict};
+use crate::mesh::bundle::Bundle;
+use crate::mesh::fleet::{Fleet, Rotation, Signature, Signed};
+use crate::mesh::proxy::Proxy;
+use crate::mesh::verdict::{Reason, Verdict};
 
 /// The bundles of a proxy that do not have the new certificate for sure.
 pub(super) fn lacking<'a>(

@@ -2,14 +2,14 @@
 
 use serde::Serialize;
 
-use super::bundle::Bundle;
-use super::fleet::{Fleet, Signed};
 use super::gate::{Gate, gates};
-use super::proxy::{Proxy, Seen};
-use super::refusals::Refusals;
-use super::state::State;
-use super::trust::Trust;
-use super::verdict::Verdict;
+use crate::mesh::bundle::Bundle;
+use crate::mesh::fleet::{Fleet, Signed};
+use crate::mesh::proxy::{Proxy, Seen};
+use crate::mesh::refusals::Refusals;
+use crate::mesh::state::State;
+use crate::mesh::trust::Trust;
+use crate::mesh::verdict::Verdict;
 
 /// The gate that the cardinal rule is.
 const CARDINAL_RULE: u8 = 2;

@@ -3,20 +3,21 @@
 use std::fmt::Write as _;
 
 use super::gate::Gate;
-use super::proxy::Seen;
 use super::report::{CaRow, Cell, ProxyRow, Report};
-use super::verdict::Reason;
 use crate::clock::ago;
+use crate::mesh::proxy::Seen;
+use crate::mesh::verdict::Reason;
 use crate::printable::printable;
+use crate::table::{Line, align};
 
 const NOTHING: &str = "–";
 const UNKNOWN: &str = "?";
 
 /// The whole report.
 pub(super) fn text(report: &Report) -> String {
-    let mut text = align(&proxy_lines(report));
+    let mut text = align(&proxy_lines(report), &[]);
     text.push('\n');
-    text.push_str(&align(&ca_lines(report)));
+    text.push_str(&align(&ca_lines(report), &[]));
     if !report.warnings.is_empty() {
         text.push('\n');
     }
@@ -42,8 +43,6 @@ fn conclusion(report: &Report) -> String {
         (false, false) => "the cardinal rule is not shown to hold".to_owned(),
     }
 }
-
-type Line = Vec<String>;
 
 fn header(names: &[&str]) -> Line {
     names.iter().map(|name| (*name).to_owned()).collect()
@@ -188,28 +187,6 @@ fn gate_lines(gate: &Gate) -> String {
             verdict.answer(),
             printable(&format!("{proxy}{what}"))
         );
-    }
-    text
-}
-
-/// Columns two spaces apart. A line that is shorter than the others is a note, behind the first column.
-fn align(lines: &[Line]) -> String {
-    let columns = lines.first().map_or(0, Vec::len);
-    let counted = lines.iter().map(|line| match line.len() == columns {
-        true => line.as_slice(),
-        false => line.get(..1).unwrap_or_default(),
-    });
-    let widths = columns::widest(counted);
-    let mut text = String::new();
-    for line in lines {
-        let (in_columns, note) = match line.len() == columns {
-            true => (line.as_slice(), &[][..]),
-            false => line.split_at_checked(1).unwrap_or_default(),
-        };
-        let mut cells = columns::aligned(in_columns, &widths, &[]);
-        cells.extend_from_slice(note);
-        text.push_str(printable(&cells.join("  ")).trim_end());
-        text.push('\n');
     }
     text
 }

@@ -5,6 +5,7 @@ mod diagnose;
 mod explain;
 mod inputs;
 mod lints;
+mod prometheus;
 mod relabel;
 
 use std::path::{Path, PathBuf};

@@ -6,7 +6,7 @@ use super::trust::Trust;
 /// Where a CA stands in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum State {
+pub(crate) enum State {
     /// Trusted, and signs nothing yet.
     Prepared,
     /// Signs.
@@ -21,7 +21,7 @@ pub(super) enum State {
 
 impl State {
     /// As in the table.
-    pub(super) const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Prepared => "prepared",
             Self::Active => "active",
@@ -32,7 +32,7 @@ impl State {
     }
 
     /// The state of a CA in the fleet.
-    pub(super) fn of(ca: &str, fleet: &Fleet) -> Self {
+    pub(crate) fn of(ca: &str, fleet: &Fleet) -> Self {
         let in_a_bundle = || {
             let mut proxies = fleet.proxies.iter();
             proxies.any(|proxy| proxy.has_in_bundle(ca) == Some(true))

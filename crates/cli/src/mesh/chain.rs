@@ -14,26 +14,26 @@ const NONE: &str = "none";
 
 /// A leaf of the proxy's own, with its chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Chain {
+pub(crate) struct Chain {
     /// The secret that holds it.
-    pub(super) secret: String,
+    pub(crate) secret: String,
     /// The CA that signed the leaf; `None` if that is not known.
-    pub(super) signer: Option<String>,
+    pub(crate) signer: Option<String>,
     /// The leaf has a SPIFFE ID.
-    pub(super) is_workload: bool,
+    pub(crate) is_workload: bool,
     /// Where the leaf stands.
-    pub(super) standing: Standing,
+    pub(crate) standing: Standing,
     /// The CAs that are sent along, links or not.
-    pub(super) carried: Vec<Carried>,
+    pub(crate) carried: Vec<Carried>,
     /// The CAs above the signer, by metrics of 0.1 that can be read in one way only.
-    pub(super) above: Vec<String>,
+    pub(crate) above: Vec<String>,
     /// Why the metrics do not tell what is presented.
-    pub(super) doubt: Option<&'static str>,
+    pub(crate) doubt: Option<&'static str>,
 }
 
 /// Where a leaf stands in its own proxy's bundles.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(crate) enum Standing {
     /// Under these CAs.
     Under(Vec<String>),
     /// Under none of them.
@@ -47,20 +47,20 @@ pub(super) enum Standing {
 
 /// A CA's certificate in a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Carried {
+pub(crate) struct Carried {
     /// The CA.
-    pub(super) ca: String,
+    pub(crate) ca: String,
     /// The first digits of the certificate's SHA-256; metrics of 0.1 do not tell.
-    pub(super) certificate: Option<String>,
+    pub(crate) certificate: Option<String>,
     /// It is between its dates, as far as they are known.
-    pub(super) is_valid: bool,
+    pub(crate) is_valid: bool,
     /// It is self-issued.
-    pub(super) is_root: bool,
+    pub(crate) is_root: bool,
 }
 
 impl Chain {
     /// A chain of which the metrics say only that it is there.
-    pub(super) fn unreadable() -> Self {
+    pub(crate) fn unreadable() -> Self {
         Self {
             secret: "unreadable".to_owned(),
             signer: None,
@@ -73,7 +73,7 @@ impl Chain {
     }
 
     /// The CAs of its own bundles that it stands under.
-    pub(super) fn anchors(&self) -> &[String] {
+    pub(crate) fn anchors(&self) -> &[String] {
         match &self.standing {
             Standing::Under(anchors) => anchors,
             _ => &[],
@@ -81,7 +81,7 @@ impl Chain {
     }
 
     /// Whether a CA's certificate is sent along; of several one with these digits.
-    pub(super) fn carries(&self, ca: &str, certificate: Option<&str>) -> bool {
+    pub(crate) fn carries(&self, ca: &str, certificate: Option<&str>) -> bool {
         let mut of_it = self.carried.iter().filter(|carried| carried.ca == ca);
         of_it.any(|carried| match (&carried.certificate, certificate) {
             (Some(known), Some(asked)) => known == asked,
@@ -91,7 +91,7 @@ impl Chain {
 }
 
 /// The chains that a scrape tells of: what is in a secret together with a leaf.
-pub(super) fn chains(samples: &[Sample], rows: &[Row<'_>], now: UnixTime) -> Vec<Chain> {
+pub(crate) fn chains(samples: &[Sample], rows: &[Row<'_>], now: UnixTime) -> Vec<Chain> {
     let facts = Facts {
         rows,
         issuers: of(samples, &OWN_ISSUER).collect(),

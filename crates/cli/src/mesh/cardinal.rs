@@ -8,7 +8,7 @@ use super::trust::{Doubt, Leaf, Trust};
 use super::verdict::{Reason, Verdict};
 
 /// Why not everything that is signed now, by these CAs or those under them, is sure to be trusted by every proxy.
-pub(super) fn objections(fleet: &Fleet, scope: &[String]) -> Vec<Reason> {
+pub(crate) fn objections(fleet: &Fleet, scope: &[String]) -> Vec<Reason> {
     let mut because: Vec<Reason> = Vec::new();
     let mut judged: Vec<Signature<'_>> = Vec::new();
     for signature in fleet.signatures() {
@@ -97,7 +97,7 @@ fn describe(signature: &Signature<'_>) -> String {
 }
 
 /// Why it is not known who signed a leaf.
-pub(super) fn unknown_signer(signature: &Signature<'_>) -> Reason {
+pub(crate) fn unknown_signer(signature: &Signature<'_>) -> Reason {
     let what = match signature.on {
         Signed::OwnLeaf(chain) => {
             let secret = &chain.secret;
@@ -114,7 +114,7 @@ pub(super) fn unknown_signer(signature: &Signature<'_>) -> Reason {
 }
 
 /// Why it is not sure that a proxy accepts a leaf.
-pub(super) fn distrust(fleet: &Fleet, proxy: &Proxy, leaf: Leaf<'_>) -> Vec<Reason> {
+pub(crate) fn distrust(fleet: &Fleet, proxy: &Proxy, leaf: Leaf<'_>) -> Vec<Reason> {
     if let Some(blind) = proxy.blind {
         return vec![Reason::blind(&proxy.name, blind.as_str())];
     }

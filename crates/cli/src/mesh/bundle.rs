@@ -12,13 +12,13 @@ use super::series::{FOLDED, Presence, Processes, Row, nameless, of};
 
 /// The certificates by which a listener or a cluster judges its peers: one secret.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Bundle {
+pub(crate) struct Bundle {
     /// The secret; empty: metrics of 0.1 do not tell.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// The certificates that are or have been in it, by their CA.
     anchors: BTreeMap<String, Vec<Anchor>>,
     /// Not every certificate in it is known by name, so that none can be said to be missing.
-    pub(super) is_partial: bool,
+    pub(crate) is_partial: bool,
     /// The CAs of which it has a revocation list, and whether that one is valid.
     lists: BTreeMap<String, bool>,
 }
@@ -35,7 +35,7 @@ struct Anchor {
 
 /// How a bundle has a CA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Hold {
+pub(crate) enum Hold {
     /// Each certificate of it is valid.
     Firm,
     /// BoringSSL may take a certificate that is not valid, or it is not sure that one is there.
@@ -50,11 +50,11 @@ pub(super) enum Hold {
 
 /// A CA, or one certificate of a CA that has several.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Authority {
+pub(crate) struct Authority {
     /// The CA's name as in labels.
-    pub(super) ca: String,
+    pub(crate) ca: String,
     /// The first digits of the certificate's SHA-256.
-    pub(super) certificate: Option<String>,
+    pub(crate) certificate: Option<String>,
 }
 
 impl Authority {
@@ -65,7 +65,7 @@ impl Authority {
 
 impl Bundle {
     /// How it has a CA, as if `without` were taken out.
-    pub(super) fn hold(&self, ca: &str, without: Option<&Authority>) -> Hold {
+    pub(crate) fn hold(&self, ca: &str, without: Option<&Authority>) -> Hold {
         let is_left_out = |anchor: &&Anchor| {
             without.is_some_and(|authority| authority.is(ca, anchor.certificate.as_deref()))
         };
@@ -89,7 +89,7 @@ impl Bundle {
     }
 
     /// Whether one certificate is in it for sure.
-    pub(super) fn has_certificate(&self, authority: &Authority) -> bool {
+    pub(crate) fn has_certificate(&self, authority: &Authority) -> bool {
         let anchors = self.anchors.get(&authority.ca).into_iter().flatten();
         anchors
             .filter(|anchor| authority.is(&authority.ca, anchor.certificate.as_deref()))
@@ -97,17 +97,17 @@ impl Bundle {
     }
 
     /// Whether it has revocation lists.
-    pub(super) fn has_lists(&self) -> bool {
+    pub(crate) fn has_lists(&self) -> bool {
         !self.lists.is_empty()
     }
 
     /// Whether Envoy refuses what a CA has signed because it has revocation lists, but no valid one of this CA.
-    pub(super) fn lacks_list(&self, ca: &str) -> bool {
+    pub(crate) fn lacks_list(&self, ca: &str) -> bool {
         !self.lists.is_empty() && self.lists.get(ca) != Some(&true)
     }
 
     /// Whether it has the CA, valid or not, now.
-    pub(super) fn has(&self, ca: &str) -> bool {
+    pub(crate) fn has(&self, ca: &str) -> bool {
         matches!(
             self.hold(ca, None),
             Hold::Firm | Hold::Doubtful | Hold::Void
@@ -115,29 +115,38 @@ impl Bundle {
     }
 
     /// Whether it has the CA now or had it once.
-    pub(super) fn knows(&self, ca: &str) -> bool {
+    pub(crate) fn knows(&self, ca: &str) -> bool {
         self.anchors.contains_key(ca)
     }
 
     /// Whether a certificate of a CA is or was in it.
-    pub(super) fn has_had(&self, ca: &str, certificate: Option<&str>) -> bool {
+    pub(crate) fn has_had(&self, ca: &str, certificate: Option<&str>) -> bool {
         let mut anchors = self.anchors.get(ca).into_iter().flatten();
         anchors.any(|anchor| anchor.certificate.as_deref() == certificate)
     }
 
     /// Whether it has lost a certificate since the proxy started.
-    pub(super) fn has_shrunk(&self) -> bool {
+    pub(crate) fn has_shrunk(&self) -> bool {
         let mut anchors = self.anchors.values().flatten();
         anchors.any(|anchor| anchor.presence == Presence::Gone)
     }
 
     /// Every CA that is or was in it.
-    pub(super) fn cas(&self) -> impl Iterator<Item = &String> {
+    pub(crate) fn cas(&self) -> impl Iterator<Item = &String> {
         self.anchors.keys()
     }
 
+    /// The certificates that are in it now, each with its CA.
+    pub(crate) fn current(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        let anchors = self.anchors.iter();
+        anchors.flat_map(|(ca, anchors)| {
+            let here = anchors.iter().filter(|it| it.presence != Presence::Gone);
+            here.map(move |anchor| (ca.as_str(), anchor.certificate.as_deref()))
+        })
+    }
+
     /// The certificates of a CA that are or were in it.
-    pub(super) fn certificates(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub(crate) fn certificates(&self) -> impl Iterator<Item = (&str, &str)> {
         let anchors = self.anchors.iter();
         anchors.flat_map(|(ca, anchors)| {
             let known = anchors.iter().filter_map(|it| it.certificate.as_deref());
@@ -147,7 +156,7 @@ impl Bundle {
 }
 
 /// The bundles that a scrape tells of, by name.
-pub(super) fn bundles(samples: &[Sample], rows: &[Row<'_>], now: UnixTime) -> Vec<Bundle> {
+pub(crate) fn bundles(samples: &[Sample], rows: &[Row<'_>], now: UnixTime) -> Vec<Bundle> {
     let processes = Processes::of(samples);
     let validity = Validity::new(samples, now);
     let mut bundles: BTreeMap<String, Bundle> = BTreeMap::new();
@@ -222,7 +231,7 @@ fn places_of<'a>(ca: &str, rows: &[Row<'a>], presence: Presence) -> Vec<(&'a str
 }
 
 /// Whether the proxy's CA certificates are between their dates.
-pub(super) struct Validity {
+pub(crate) struct Validity {
     /// Certificates that are not, by secret, CA and digits.
     broken: BTreeSet<(String, String, Option<String>)>,
     /// The same by their digits, wherever they are.
@@ -230,7 +239,7 @@ pub(super) struct Validity {
 }
 
 impl Validity {
-    pub(super) fn new(samples: &[Sample], now: UnixTime) -> Self {
+    pub(crate) fn new(samples: &[Sample], now: UnixTime) -> Self {
         let processes = Processes::of(samples);
         let broken = |sample: &&Sample, after: bool| {
             let date = processes.date(sample, now);
@@ -257,7 +266,7 @@ impl Validity {
         }
     }
 
-    pub(super) fn of(&self, secret: &str, ca: &str, certificate: Option<&str>) -> bool {
+    pub(crate) fn of(&self, secret: &str, ca: &str, certificate: Option<&str>) -> bool {
         let key = (
             secret.to_owned(),
             ca.to_owned(),

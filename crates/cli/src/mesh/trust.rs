@@ -10,7 +10,7 @@ use super::proxy::Proxy;
 
 /// Whether a bundle accepts a leaf.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Trust {
+pub(crate) enum Trust {
     /// The CA is in the bundle.
     Direct,
     /// A CA above it is in the bundle.
@@ -25,14 +25,14 @@ pub(super) enum Trust {
 
 impl Trust {
     /// Whether it is sure that the leaf is accepted.
-    pub(super) const fn is_sure(&self) -> bool {
+    pub(crate) const fn is_sure(&self) -> bool {
         matches!(self, Self::Direct | Self::Through(_) | Self::Accepted)
     }
 }
 
 /// Why it cannot be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Doubt {
+pub(crate) enum Doubt {
     /// The bundle has certificates without a name.
     Nameless,
     /// What stands above the CA is not known.
@@ -51,7 +51,7 @@ pub(super) enum Doubt {
 
 /// A leaf that a bundle is asked about.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Leaf<'a> {
+pub(crate) enum Leaf<'a> {
     /// One that this CA, or one below it, will sign.
     Future(&'a str),
     /// A proxy's own, with the CA that signed it.
@@ -62,7 +62,7 @@ pub(super) enum Leaf<'a> {
 
 impl<'a> Leaf<'a> {
     /// The CA that signs it.
-    pub(super) const fn signer(self) -> &'a str {
+    pub(crate) const fn signer(self) -> &'a str {
         match self {
             Self::Future(signer) | Self::Own(signer, _) | Self::Peer(signer, _) => signer,
         }
@@ -80,7 +80,7 @@ struct Path<'a> {
 
 impl Bundle {
     /// Whether the bundle accepts a leaf, as if `without` were taken out.
-    pub(super) fn accepts(
+    pub(crate) fn accepts(
         &self,
         leaf: Leaf<'_>,
         ancestry: &Ancestry,

@@ -7,27 +7,27 @@ use super::series::of;
 
 /// Handshakes that were refused, since the proxy started and of late.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub(super) struct Refusals {
+pub(crate) struct Refusals {
     /// Servers have refused this proxy as a client, by an alert.
-    pub(super) as_client: Count,
+    pub(crate) as_client: Count,
     /// This proxy has refused servers for `unknown_ca`.
-    pub(super) of_servers: Count,
+    pub(crate) of_servers: Count,
     /// This proxy has refused clients for `unknown_ca`, who may be strangers.
-    pub(super) of_clients: Count,
+    pub(crate) of_clients: Count,
 }
 
 /// A counter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub(super) struct Count {
+pub(crate) struct Count {
     /// Since the proxy started.
-    pub(super) total: u64,
+    pub(crate) total: u64,
     /// Since the earlier scrape; `None` if there is none.
-    pub(super) increase: Option<u64>,
+    pub(crate) increase: Option<u64>,
 }
 
 impl Count {
     /// Whether it has gone up, as far as is known.
-    pub(super) const fn goes_on(self) -> Option<bool> {
+    pub(crate) const fn goes_on(self) -> Option<bool> {
         match self.increase {
             // What has never been has not gone up.
             None if self.total == 0 => Some(false),
@@ -59,7 +59,7 @@ impl Count {
 
 impl Refusals {
     /// By a scrape, and an earlier one.
-    pub(super) fn new(samples: &[Sample], earlier: Option<&[Sample]>) -> Self {
+    pub(crate) fn new(samples: &[Sample], earlier: Option<&[Sample]>) -> Self {
         let count = |direction: &str, reason: &str| {
             Count::new(samples, earlier, |sample| {
                 sample.find_label("direction") == Some(direction)
@@ -74,7 +74,7 @@ impl Refusals {
     }
 
     /// Whether a second scrape would tell more: something was refused once, and perhaps still is.
-    pub(super) const fn are_in_doubt(&self) -> bool {
+    pub(crate) const fn are_in_doubt(&self) -> bool {
         self.as_client.goes_on().is_none()
             || self.of_servers.goes_on().is_none()
             || self.of_clients.goes_on().is_none()

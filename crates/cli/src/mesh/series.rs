@@ -5,14 +5,14 @@ use mtls_watch_core::metrics::{INFO, Metric};
 use mtls_watch_x509::time::UnixTime;
 
 /// The label value of all CAs and secrets beyond the module's limit.
-pub(super) const FOLDED: &str = "other";
+pub(crate) const FOLDED: &str = "other";
 /// How a CA is called of which Envoy tells the serial number only.
 const NAMELESS: &str = "serial:";
 /// No certificate of a CA ends later than this after now, but by addition: fifty years.
 const REASON: i64 = 50 * 365 * 86_400;
 
 /// The samples of a metric of the catalogue.
-pub(super) fn of<'a, L>(
+pub(crate) fn of<'a, L>(
     samples: &'a [Sample],
     metric: &'a Metric<L>,
 ) -> impl Iterator<Item = &'a Sample> {
@@ -20,24 +20,24 @@ pub(super) fn of<'a, L>(
 }
 
 /// The samples of a metric.
-pub(super) fn named<'a>(samples: &'a [Sample], name: &'a str) -> impl Iterator<Item = &'a Sample> {
+pub(crate) fn named<'a>(samples: &'a [Sample], name: &'a str) -> impl Iterator<Item = &'a Sample> {
     samples.iter().filter(move |sample| sample.name == name)
 }
 
 /// Whether a label value is no CA's name.
-pub(super) fn nameless(ca: &str) -> bool {
+pub(crate) fn nameless(ca: &str) -> bool {
     ca.starts_with(NAMELESS) || ca == FOLDED
 }
 
 /// The value as a time.
-pub(super) fn time(sample: &Sample) -> Option<UnixTime> {
+pub(crate) fn time(sample: &Sample) -> Option<UnixTime> {
     let value = sample.value;
     value.is_finite().then_some(UnixTime(value as i64))
 }
 
 /// Whether something is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Presence {
+pub(crate) enum Presence {
     /// It is.
     Here,
     /// One of two processes has it: Envoy restarts, and adds the gauges of the old one to its own.
@@ -49,17 +49,17 @@ pub(super) enum Presence {
 /// How many processes' gauges are added in this scrape: two while Envoy restarts without closing its
 /// listeners (hot restart), for up to 15 minutes, else one.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Processes(f64);
+pub(crate) struct Processes(f64);
 
 impl Processes {
     /// Told by the gauge that is 1 in each.
-    pub(super) fn of(samples: &[Sample]) -> Self {
+    pub(crate) fn of(samples: &[Sample]) -> Self {
         let info = of(samples, &INFO).map(|sample| sample.value);
         Self(info.fold(1.0, f64::max))
     }
 
     /// Of a gauge that is 1 while something is there.
-    pub(super) fn presence(self, value: f64) -> Presence {
+    pub(crate) fn presence(self, value: f64) -> Presence {
         if value >= self.0 {
             Presence::Here
         } else if value > 0.0 {
@@ -70,7 +70,7 @@ impl Processes {
     }
 
     /// A date, which may be the sum of two.
-    pub(super) fn date(self, sample: &Sample, now: UnixTime) -> Option<UnixTime> {
+    pub(crate) fn date(self, sample: &Sample, now: UnixTime) -> Option<UnixTime> {
         let date = time(sample)?;
         let is_sum = self.0 > 1.0 && date.since(now).0 > REASON;
         Some(match is_sum {
@@ -81,16 +81,16 @@ impl Processes {
 }
 
 /// A row of `mtls_own_certificate_present`.
-pub(super) struct Row<'a> {
-    pub(super) layer: &'a str,
-    pub(super) secret: &'a str,
-    pub(super) identity: &'a str,
-    pub(super) certificate: Option<&'a str>,
-    pub(super) presence: Presence,
+pub(crate) struct Row<'a> {
+    pub(crate) layer: &'a str,
+    pub(crate) secret: &'a str,
+    pub(crate) identity: &'a str,
+    pub(crate) certificate: Option<&'a str>,
+    pub(crate) presence: Presence,
 }
 
 impl<'a> Row<'a> {
-    pub(super) fn new(sample: &'a Sample, processes: Processes) -> Option<Self> {
+    pub(crate) fn new(sample: &'a Sample, processes: Processes) -> Option<Self> {
         Some(Self {
             layer: sample.find_label("layer")?,
             secret: sample.find_label("secret")?,
@@ -100,7 +100,7 @@ impl<'a> Row<'a> {
         })
     }
 
-    pub(super) fn is_ca(&self) -> bool {
+    pub(crate) fn is_ca(&self) -> bool {
         self.layer != "workload"
     }
 }

@@ -12,51 +12,51 @@ use super::trust::{Doubt, Leaf, Trust};
 
 /// The facts, and the time at which they are judged.
 #[derive(Clone, Debug)]
-pub(super) struct Fleet {
+pub(crate) struct Fleet {
     /// In the order of the command line.
-    pub(super) proxies: Vec<Proxy>,
+    pub(crate) proxies: Vec<Proxy>,
     /// Which CA stands under which.
-    pub(super) ancestry: Ancestry,
+    pub(crate) ancestry: Ancestry,
     /// When.
-    pub(super) now: UnixTime,
+    pub(crate) now: UnixTime,
     /// A CA that signed a peer's leaf in the last so many seconds still signs.
-    pub(super) recent: Seconds,
+    pub(crate) recent: Seconds,
     /// The rotation that is asked about.
-    pub(super) rotation: Option<Rotation>,
+    pub(crate) rotation: Option<Rotation>,
     /// The bundles that are asked about; none: those that the rotation concerns.
-    pub(super) bundles: Vec<String>,
+    pub(crate) bundles: Vec<String>,
 }
 
 /// The change of a CA.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Rotation {
+pub(crate) struct Rotation {
     /// The CA that goes.
-    pub(super) old: Authority,
+    pub(crate) old: Authority,
     /// The CA that comes.
-    pub(super) new: Authority,
+    pub(crate) new: Authority,
 }
 
 impl Rotation {
     /// Whether both are certificates of one CA: the same name and the same key.
-    pub(super) fn is_reissue(&self) -> bool {
+    pub(crate) fn is_reissue(&self) -> bool {
         self.old.ca == self.new.ca
     }
 }
 
 /// A CA that signs something now.
 #[derive(Clone, Debug)]
-pub(super) struct Signature<'a> {
+pub(crate) struct Signature<'a> {
     /// The proxy that holds or has seen it.
-    pub(super) proxy: &'a Proxy,
+    pub(crate) proxy: &'a Proxy,
     /// The CA; `None` if it cannot be told.
-    pub(super) ca: Option<&'a str>,
+    pub(crate) ca: Option<&'a str>,
     /// Of what.
-    pub(super) on: Signed<'a>,
+    pub(crate) on: Signed<'a>,
 }
 
 /// What a CA has signed.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Signed<'a> {
+pub(crate) enum Signed<'a> {
     /// The proxy's own leaf.
     OwnLeaf(&'a Chain),
     /// A peer's leaf, last seen then.
@@ -65,7 +65,7 @@ pub(super) enum Signed<'a> {
 
 impl<'a> Signature<'a> {
     /// The leaf that a bundle would be asked about; `None` if its signer is not known.
-    pub(super) fn leaf(&self) -> Option<Leaf<'a>> {
+    pub(crate) fn leaf(&self) -> Option<Leaf<'a>> {
         let ca = self.ca?;
         Some(match self.on {
             Signed::OwnLeaf(chain) => Leaf::Own(ca, chain),
@@ -76,16 +76,16 @@ impl<'a> Signature<'a> {
 
 /// What one bundle of a proxy says to a leaf.
 #[derive(Clone, Debug)]
-pub(super) struct Judgement<'a> {
+pub(crate) struct Judgement<'a> {
     /// The bundle, where the proxy has several.
-    pub(super) bundle: Option<&'a str>,
+    pub(crate) bundle: Option<&'a str>,
     /// What it says.
-    pub(super) trust: Trust,
+    pub(crate) trust: Trust,
 }
 
 impl Fleet {
     /// Every CA that a proxy's metrics name.
-    pub(super) fn cas(&self) -> BTreeSet<&str> {
+    pub(crate) fn cas(&self) -> BTreeSet<&str> {
         let cas = self.proxies.iter().flat_map(Proxy::cas);
         cas.map(String::as_str).collect()
     }
@@ -93,7 +93,7 @@ impl Fleet {
     /// The bundles of a proxy by which its peers in this rotation are judged: those that are named, else those
     /// that have, or had, the old CA or the new one, or one under the same root. Without a rotation it is the
     /// CAs of the proxies' own leaves that count.
-    pub(super) fn concerned<'a>(&self, proxy: &'a Proxy) -> Vec<&'a Bundle> {
+    pub(crate) fn concerned<'a>(&self, proxy: &'a Proxy) -> Vec<&'a Bundle> {
         let bundles = proxy.bundles.iter();
         if !self.bundles.is_empty() {
             return bundles
@@ -130,7 +130,7 @@ impl Fleet {
 
     /// What the bundles of a proxy that are concerned say to a leaf, as if `without` were taken out. Where
     /// none is concerned: what the one says that says yes.
-    pub(super) fn judge<'a>(
+    pub(crate) fn judge<'a>(
         &self,
         proxy: &'a Proxy,
         leaf: Leaf<'_>,
@@ -183,7 +183,7 @@ impl Fleet {
     }
 
     /// Whether a proxy accepts what a CA will sign, with every bundle that is concerned.
-    pub(super) fn trust(&self, proxy: &Proxy, ca: &str) -> Trust {
+    pub(crate) fn trust(&self, proxy: &Proxy, ca: &str) -> Trust {
         let judgements = self.judge(proxy, Leaf::Future(ca), None);
         let worst = judgements.into_iter().max_by_key(|it| match &it.trust {
             trust if trust.is_sure() => 0,
@@ -194,7 +194,7 @@ impl Fleet {
     }
 
     /// Whether every proxy of which something is known accepts a leaf, as if `without` were taken out.
-    pub(super) fn all_accept(&self, leaf: Leaf<'_>, without: &Authority) -> bool {
+    pub(crate) fn all_accept(&self, leaf: Leaf<'_>, without: &Authority) -> bool {
         let mut known = self.proxies.iter().filter(|proxy| proxy.blind.is_none());
         known.all(|proxy| {
             let judgements = self.judge(proxy, leaf, Some(without));
@@ -203,14 +203,14 @@ impl Fleet {
     }
 
     /// The bundles that are concerned, of all proxies of which something is known.
-    pub(super) fn concerned_by_known(&self) -> impl Iterator<Item = &Bundle> {
+    pub(crate) fn concerned_by_known(&self) -> impl Iterator<Item = &Bundle> {
         let known = self.proxies.iter().filter(|proxy| proxy.blind.is_none());
         known.flat_map(|proxy| self.concerned(proxy))
     }
 
     /// Everything that is signed now: own leaves, and peers' leaves seen in the recent past. Leaves for the
     /// public are none of this mesh's.
-    pub(super) fn signatures(&self) -> impl Iterator<Item = Signature<'_>> {
+    pub(crate) fn signatures(&self) -> impl Iterator<Item = Signature<'_>> {
         self.proxies.iter().flat_map(|proxy| {
             let chains = proxy.chains.iter();
             let chains = chains.filter(|chain| !self.is_foreign(proxy, chain));
@@ -223,9 +223,19 @@ impl Fleet {
         })
     }
 
+    /// Whether a leaf stands under a CA. Of what is sent along with a leaf, the module tells what has signed in its chain.
+    pub(crate) fn stands_under(&self, chain: &Chain, ca: &str) -> bool {
+        let is_sent = || {
+            let mut carried = chain.carried.iter();
+            carried.any(|carried| carried.ca == ca && !carried.is_root)
+        };
+        let below = |signer: &String| self.ancestry.is_below(signer, ca) == Some(true);
+        chain.signer.as_ref().is_some_and(below) || is_sent()
+    }
+
     /// Whether a leaf is one for the public, beside the one by which the proxy is a workload: it stands under no
     /// CA of its own proxy's bundles, nor need it.
-    pub(super) fn is_foreign(&self, proxy: &Proxy, chain: &Chain) -> bool {
+    pub(crate) fn is_foreign(&self, proxy: &Proxy, chain: &Chain) -> bool {
         let is_asked = |signer: &String| {
             self.rotation.iter().any(|Rotation { old, new }| {
                 let mut both = [old, new].into_iter();
@@ -261,21 +271,21 @@ impl Fleet {
     }
 
     /// Whether a CA, or one under it, signs now.
-    pub(super) fn signs(&self, ca: &str) -> bool {
+    pub(crate) fn signs(&self, ca: &str) -> bool {
         let below = |signer| self.ancestry.is_below(signer, ca) == Some(true);
         self.signatures()
             .any(|signature| signature.ca.is_some_and(below))
     }
 
     /// When a peer's leaf of a CA, or of one under it, was last seen, by any proxy.
-    pub(super) fn last_seen(&self, ca: &str) -> Option<UnixTime> {
+    pub(crate) fn last_seen(&self, ca: &str) -> Option<UnixTime> {
         let seen = self.proxies.iter().flat_map(|proxy| &proxy.seen);
         let below = seen.filter(|(issuer, _)| self.ancestry.is_below(issuer, ca) == Some(true));
         below.filter_map(|(_, seen)| seen.latest()).max()
     }
 
     /// Start of validity of a CA, if any proxy knows it.
-    pub(super) fn not_before(&self, ca: &str) -> Option<UnixTime> {
+    pub(crate) fn not_before(&self, ca: &str) -> Option<UnixTime> {
         self.proxies
             .iter()
             .find_map(|proxy| proxy.not_before.get(ca).copied())
@@ -283,7 +293,7 @@ impl Fleet {
 
     /// Whether a CA, or a certificate, is known to be one. A root may be named by no series and yet stand above
     /// what signs.
-    pub(super) fn knows(&self, authority: &Authority) -> bool {
+    pub(crate) fn knows(&self, authority: &Authority) -> bool {
         let Authority { ca, certificate } = authority;
         match certificate {
             Some(digits) => {
@@ -295,7 +305,7 @@ impl Fleet {
     }
 
     /// The CA of a certificate, by the digits of its SHA-256.
-    pub(super) fn ca_of(proxies: &[Proxy], cas: &[Known], digits: &str) -> Option<String> {
+    pub(crate) fn ca_of(proxies: &[Proxy], cas: &[Known], digits: &str) -> Option<String> {
         let given = cas.iter().filter(|known| known.digits == digits);
         let mut given = given.map(|known| known.ca());
         let in_bundles = proxies.iter().flat_map(|proxy| &proxy.bundles);

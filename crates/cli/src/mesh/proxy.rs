@@ -4,62 +4,57 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use exposition::Sample;
 use mtls_watch_core::metrics::{
-    CATALOGUE, ISSUER_LAST_SEEN, NOT_BEFORE, OWN_FINDINGS, OWN_NOT_BEFORE, OWN_PRESENT,
-    TRUST_BUNDLE_CA,
+    CATALOGUE, HIERARCHY_POLL_AGE, ISSUER_LAST_SEEN, LAST_TICK, NOT_BEFORE, OWN_FINDINGS,
+    OWN_NOT_BEFORE, OWN_PRESENT, TRUST_BUNDLE_CA,
 };
 use mtls_watch_x509::time::{Seconds, UnixTime};
 
 use super::bundle::{Bundle, bundles};
 use super::chain::{Chain, chains};
 use super::refusals::Refusals;
-use super::series::{FOLDED, Presence, Processes, Row, named, nameless, of, time};
-
-/// How old the last good poll of the admin interface is.
-pub(super) const POLL_AGE: &str = "mtls_watch_hierarchy_poll_age_seconds";
-/// When the module last ran by itself.
-pub(super) const LAST_TICK: &str = "mtls_watch_last_tick_timestamp_seconds";
+use super::series::{FOLDED, Presence, Processes, Row, nameless, of, time};
 
 /// A proxy, as far as its metrics tell.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Proxy {
+pub(crate) struct Proxy {
     /// As named on the command line.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// How many proxies it stands for: of many that say the same, one is judged.
-    pub(super) count: usize,
+    pub(crate) count: usize,
     /// Why nothing is known of its hierarchy; `None`: it is known.
-    pub(super) blind: Option<Blind>,
+    pub(crate) blind: Option<Blind>,
     /// Its trust bundles.
-    pub(super) bundles: Vec<Bundle>,
+    pub(crate) bundles: Vec<Bundle>,
     /// Its own leaves with what signed them.
-    pub(super) chains: Vec<Chain>,
+    pub(crate) chains: Vec<Chain>,
     /// When peers' leaves were last seen, by the CA that signed them.
-    pub(super) seen: BTreeMap<String, Seen>,
+    pub(crate) seen: BTreeMap<String, Seen>,
     /// When a peer was last seen whose CA has no series of its own.
-    pub(super) folded_seen: Option<UnixTime>,
+    pub(crate) folded_seen: Option<UnixTime>,
     /// Start of validity of the CAs, where known.
-    pub(super) not_before: BTreeMap<String, UnixTime>,
+    pub(crate) not_before: BTreeMap<String, UnixTime>,
     /// The CAs that are self-issued.
-    pub(super) roots: BTreeSet<String>,
+    pub(crate) roots: BTreeSet<String>,
     /// CAs with a certificate, by its digits, that another CA has signed.
-    pub(super) issued: BTreeSet<(String, Option<String>)>,
+    pub(crate) issued: BTreeSet<(String, Option<String>)>,
     /// CAs that have left its own chains.
-    pub(super) left: BTreeSet<String>,
+    pub(crate) left: BTreeSet<String>,
     /// Handshakes that were refused.
-    pub(super) refusals: Refusals,
+    pub(crate) refusals: Refusals,
 }
 
 /// A proxy's metrics.
 #[derive(Clone, Debug)]
-pub(super) struct Scrapes {
+pub(crate) struct Scrapes {
     /// The newest.
-    pub(super) latest: Vec<Sample>,
+    pub(crate) latest: Vec<Sample>,
     /// One taken before that.
-    pub(super) earlier: Option<Vec<Sample>>,
+    pub(crate) earlier: Option<Vec<Sample>>,
 }
 
 /// Why nothing is known of a proxy's hierarchy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Blind {
+pub(crate) enum Blind {
     /// There is no metric of the module.
     NotLoaded,
     /// Envoy has left the labels in the names.
@@ -74,7 +69,7 @@ pub(super) enum Blind {
 
 impl Blind {
     /// What is missing, and what to do.
-    pub(super) const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::NotLoaded => "no mtls-watch metrics: the module is not loaded",
             Self::Untagged => {
@@ -95,26 +90,26 @@ impl Blind {
 
 /// When peers with leaves of a CA were last seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     /// As clients.
-    pub(super) inbound: Option<UnixSeconds>,
+    pub(crate) inbound: Option<UnixSeconds>,
     /// As servers.
-    pub(super) outbound: Option<UnixSeconds>,
+    pub(crate) outbound: Option<UnixSeconds>,
 }
 
 /// A time in JSON: Unix seconds.
-pub(super) type UnixSeconds = i64;
+pub(crate) type UnixSeconds = i64;
 
 impl Seen {
     /// The later of the two.
-    pub(super) fn latest(self) -> Option<UnixTime> {
+    pub(crate) fn latest(self) -> Option<UnixTime> {
         self.inbound.max(self.outbound).map(UnixTime)
     }
 }
 
 impl Proxy {
     /// The facts in a proxy's scrapes at a time. What was read longer ago than `stale` is not known.
-    pub(super) fn new(name: &str, scrapes: &Scrapes, now: UnixTime, stale: Seconds) -> Self {
+    pub(crate) fn new(name: &str, scrapes: &Scrapes, now: UnixTime, stale: Seconds) -> Self {
         let samples = scrapes.latest.as_slice();
         let processes = Processes::of(samples);
         let rows: Vec<Row<'_>> = of(samples, &OWN_PRESENT)
@@ -185,7 +180,7 @@ impl Proxy {
     }
 
     /// Handshakes that it has refused, since it started, because it did not know the peer's CA.
-    pub(super) const fn unknown_ca_failures(&self) -> u64 {
+    pub(crate) const fn unknown_ca_failures(&self) -> u64 {
         let Refusals {
             of_servers,
             of_clients,
@@ -195,13 +190,13 @@ impl Proxy {
     }
 
     /// Some of its bundles have no name in the metrics.
-    pub(super) fn has_folded_bundles(&self) -> bool {
+    pub(crate) fn has_folded_bundles(&self) -> bool {
         let mut bundles = self.bundles.iter();
         bundles.any(|bundle| bundle.name == FOLDED && bundle.is_partial)
     }
 
     /// Whether a CA is in a bundle now; `None` if that cannot be told.
-    pub(super) fn has_in_bundle(&self, ca: &str) -> Option<bool> {
+    pub(crate) fn has_in_bundle(&self, ca: &str) -> Option<bool> {
         if self.bundles.iter().any(|bundle| bundle.has(ca)) {
             return Some(true);
         }
@@ -210,7 +205,7 @@ impl Proxy {
     }
 
     /// Every CA that its metrics name.
-    pub(super) fn cas(&self) -> impl Iterator<Item = &String> {
+    pub(crate) fn cas(&self) -> impl Iterator<Item = &String> {
         let chains = self.chains.iter().flat_map(|chain| {
             let carried = chain.carried.iter().map(|carried| &carried.ca);
             let carried = carried.filter(|ca| !nameless(ca));
@@ -238,9 +233,9 @@ fn blind(samples: &[Sample], now: UnixTime, stale: Seconds) -> Option<Blind> {
     let age = |sample: &Sample| sample.value > stale.0 as f64;
     let stopped = |sample: &Sample| time(sample).is_some_and(|at| now.since(at) > stale);
     if of(samples, &TRUST_BUNDLE_CA).any(|sample| sample.find_label("ca").is_some()) {
-        if named(samples, LAST_TICK).any(stopped) {
+        if of(samples, &LAST_TICK).any(stopped) {
             Some(Blind::Stopped)
-        } else if named(samples, POLL_AGE).any(age) {
+        } else if of(samples, &HIERARCHY_POLL_AGE).any(age) {
             Some(Blind::Stale)
         } else {
             None

@@ -14,7 +14,7 @@ use crate::verify;
 
 /// What is known of the hierarchy above each CA.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Ancestry {
+pub(crate) struct Ancestry {
     /// Of a CA, those known to stand above it.
     above: BTreeMap<String, BTreeSet<Link>>,
     /// Of a CA, those that are sent along with its leaves: links or passengers.
@@ -28,38 +28,38 @@ pub(super) struct Ancestry {
     /// CAs that are in a bundle.
     anchors: BTreeSet<String>,
     /// CAs whose certificates were given.
-    pub(super) certified: BTreeSet<String>,
+    pub(crate) certified: BTreeSet<String>,
     /// The CA of each certificate that was given, by the digits of its SHA-256.
-    pub(super) certificates: BTreeMap<String, String>,
+    pub(crate) certificates: BTreeMap<String, String>,
 }
 
 /// A CA above another.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Link {
+pub(crate) struct Link {
     /// The upper CA.
-    pub(super) parent: String,
+    pub(crate) parent: String,
     /// The certificate by which it is above, of those that were given; `None`: a proxy's own leaf stands under
     /// it.
-    pub(super) certificate: Option<String>,
+    pub(crate) certificate: Option<String>,
 }
 
 /// A CA's certificate that was given.
 #[derive(Clone, Debug)]
-pub(super) struct Known {
+pub(crate) struct Known {
     /// Its facts.
-    pub(super) certificate: Certificate,
+    pub(crate) certificate: Certificate,
     /// Its DER.
-    pub(super) der: Vec<u8>,
+    pub(crate) der: Vec<u8>,
     /// The first [`DIGITS`] of its SHA-256.
-    pub(super) digits: String,
+    pub(crate) digits: String,
 }
 
 /// Digits of a certificate's SHA-256 in the label `certificate`.
-pub(super) const DIGITS: usize = 8;
+pub(crate) const DIGITS: usize = 8;
 
 impl Ancestry {
     /// What the proxies' own leaves and the CAs' certificates show.
-    pub(super) fn new(proxies: &[Proxy], cas: &[Known]) -> Self {
+    pub(crate) fn new(proxies: &[Proxy], cas: &[Known]) -> Self {
         let mut ancestry = Self::default();
         for proxy in proxies {
             ancestry.roots.extend(proxy.roots.iter().cloned());
@@ -145,12 +145,12 @@ impl Ancestry {
     }
 
     /// The CAs directly above a CA, as far as known.
-    pub(super) fn links(&self, ca: &str) -> impl Iterator<Item = &Link> {
+    pub(crate) fn links(&self, ca: &str) -> impl Iterator<Item = &Link> {
         self.above.get(ca).into_iter().flatten()
     }
 
     /// The CAs known to stand above a CA, nearest first.
-    pub(super) fn above(&self, ca: &str) -> Vec<&str> {
+    pub(crate) fn above(&self, ca: &str) -> Vec<&str> {
         let mut found: Vec<&str> = Vec::new();
         let mut next: Vec<&str> = vec![ca];
         while let Some(current) = next.pop() {
@@ -165,7 +165,7 @@ impl Ancestry {
     }
 
     /// The CAs known to stand under a CA.
-    pub(super) fn below(&self, ca: &str) -> Vec<&str> {
+    pub(crate) fn below(&self, ca: &str) -> Vec<&str> {
         let below = self.above.keys().map(String::as_str);
         below
             .filter(|it| *it != ca && self.above(it).contains(&ca))
@@ -173,23 +173,36 @@ impl Ancestry {
     }
 
     /// The CAs that are no roots and are sent along with leaves of a CA.
-    pub(super) fn sent_with(&self, ca: &str) -> impl Iterator<Item = &str> {
+    pub(crate) fn sent_with(&self, ca: &str) -> impl Iterator<Item = &str> {
         let sent = self.perhaps_above.get(ca).into_iter().flatten();
         sent.map(String::as_str)
     }
 
     /// Whether roots sign leaves themselves.
-    pub(super) fn roots_sign(&self) -> bool {
+    pub(crate) fn roots_sign(&self) -> bool {
         self.issuing.iter().any(|ca| self.roots.contains(ca))
     }
 
+    /// Whether every way that is known up from `ca` leads through `link`, or begins with it.
+    pub(crate) fn needs(&self, ca: &str, link: &str) -> bool {
+        ca == link || !self.avoids(ca, link, &mut BTreeSet::new())
+    }
+
+    fn avoids<'a>(&'a self, ca: &'a str, link: &str, met: &mut BTreeSet<&'a str>) -> bool {
+        if ca == link || !met.insert(ca) {
+            return false;
+        }
+        let mut links = self.links(ca).peekable();
+        links.peek().is_none() || links.any(|above| self.avoids(&above.parent, link, met))
+    }
+
     /// Whether a CA is self-issued, as far as known.
-    pub(super) fn is_root(&self, ca: &str) -> bool {
+    pub(crate) fn is_root(&self, ca: &str) -> bool {
         self.roots.contains(ca)
     }
 
     /// Whether everything above a CA is known.
-    pub(super) fn is_complete(&self, ca: &str) -> bool {
+    pub(crate) fn is_complete(&self, ca: &str) -> bool {
         self.ends_in_roots(ca, &mut BTreeSet::new())
     }
 
@@ -205,7 +218,7 @@ impl Ancestry {
     }
 
     /// Whether a CA is `top`, or stands under it; `None` if that cannot be told.
-    pub(super) fn is_below(&self, ca: &str, top: &str) -> Option<bool> {
+    pub(crate) fn is_below(&self, ca: &str, top: &str) -> Option<bool> {
         if ca == top || self.above(ca).contains(&top) {
             return Some(true);
         }
@@ -223,13 +236,13 @@ impl Ancestry {
     }
 
     /// Whether a CA that is no root is sent along with leaves that are in use.
-    pub(super) fn is_sent(&self, ca: &str) -> bool {
+    pub(crate) fn is_sent(&self, ca: &str) -> bool {
         let mut sent = self.perhaps_above.values();
         sent.any(|sent| sent.contains(ca))
     }
 
     /// The layer of a CA, if known.
-    pub(super) fn layer(&self, ca: &str) -> Option<&'static str> {
+    pub(crate) fn layer(&self, ca: &str) -> Option<&'static str> {
         let mut links = self.above.values().flatten();
         let mut is_above = || links.any(|link| link.parent == ca);
         if self.roots.contains(ca) {
@@ -260,7 +273,7 @@ impl Known {
     ///
     /// # Errors
     /// Which one is not, in words.
-    pub(super) fn check_signatures(all: &[Self]) -> Result<(), String> {
+    pub(crate) fn check_signatures(all: &[Self]) -> Result<(), String> {
         // Nobody verifies the signature of a root.
         for known in all.iter().filter(|it| !it.certificate.is_self_issued()) {
             let mut issuers = known.issuers(all).peekable();
@@ -278,7 +291,7 @@ impl Known {
     }
 
     /// The name of the CA as in labels.
-    pub(super) fn ca(&self) -> String {
+    pub(crate) fn ca(&self) -> String {
         label_value(&self.certificate.subject_ca()).into_owned()
     }
 }

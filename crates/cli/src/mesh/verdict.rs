@@ -3,7 +3,7 @@
 /// The answer at a gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// Yes.
     Open,
     /// It cannot be told, which is no yes.
@@ -14,7 +14,7 @@ pub(super) enum Verdict {
 
 impl Verdict {
     /// As the answer to a gate's question.
-    pub(super) const fn answer(self) -> &'static str {
+    pub(crate) const fn answer(self) -> &'static str {
         match self {
             Self::Open => "yes",
             Self::Unknown => "unknown",
@@ -25,21 +25,21 @@ impl Verdict {
 
 /// What stands in the way of a gate.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub(super) struct Reason {
+pub(crate) struct Reason {
     /// Whether it closes the gate, or leaves it unknown.
-    pub(super) verdict: Verdict,
+    pub(crate) verdict: Verdict,
     /// The proxy it is about.
-    pub(super) proxy: Option<String>,
+    pub(crate) proxy: Option<String>,
     /// The bundle that it is about, where the proxy has several.
-    pub(super) bundle: Option<String>,
+    pub(crate) bundle: Option<String>,
     /// The CA it is about.
-    pub(super) ca: Option<String>,
+    pub(crate) ca: Option<String>,
     /// What is wrong, in words.
-    pub(super) what: String,
+    pub(crate) what: String,
 }
 
 impl Reason {
-    pub(super) fn about(proxy: &str, ca: &str, verdict: Verdict, what: String) -> Self {
+    pub(crate) fn about(proxy: &str, ca: &str, verdict: Verdict, what: String) -> Self {
         Self {
             verdict,
             proxy: Some(proxy.to_owned()),
@@ -49,7 +49,7 @@ impl Reason {
         }
     }
 
-    pub(super) fn blind(proxy: &str, what: &str) -> Self {
+    pub(crate) fn blind(proxy: &str, what: &str) -> Self {
         Self {
             verdict: Verdict::Unknown,
             proxy: Some(proxy.to_owned()),
@@ -59,7 +59,7 @@ impl Reason {
         }
     }
 
-    pub(super) fn of_bundle(self, bundle: Option<&str>) -> Self {
+    pub(crate) fn of_bundle(self, bundle: Option<&str>) -> Self {
         Self {
             bundle: bundle.map(str::to_owned),
             ..self
