@@ -1,7 +1,7 @@
 //! Scenario F: a real SPIRE, and Envoys on its SDS. They need neither root nor a cluster, and run by `make test-spire`.
 //!
-//! How to see that they can fail: have the module pass over the bundles of SPIFFE validators, in `validation_context`
-//! of crates/core/src/own/admin.rs. `rotation::by_hand` then says that no bundle is known.
+//! How to see that they can fail: have the module pass over the bundles of SPIFFE validators, in `trust_domains` of
+//! crates/core/src/own/admin.rs. None of them holds then: gates 1 and 2 are unknown, and web has no bundle `ROOTCA`.
 
 mod federation;
 mod page;
