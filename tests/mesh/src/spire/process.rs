@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow};
 
 use crate::kubectl::run;
 use crate::{DEADLINE, eventually};
@@ -107,15 +107,25 @@ impl Drop for Process {
     }
 }
 
-/// Writes a script that runs the program with further arguments behind those that it is given.
+/// Writes a script that is replaced by this command; `"$@"` stands for what it is given.
 ///
 /// # Errors
 /// If it cannot be written.
-pub fn write_script(path: &Path, program: &Path, further: &str) -> Result<()> {
+pub fn write_script(path: &Path, command: &str) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
-    let text = format!("#!/bin/sh\nexec '{}' \"$@\" {further}\n", program.display());
-    ensure!(!text.contains("''"), "a path with a quote: {text}");
-    fs::write(path, text)?;
+    fs::write(path, format!("#!/bin/sh\nexec {command}\n"))?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
     Ok(())
+}
+
+/// The same of a program that ends with whoever has started it.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn write_launcher(path: &Path, program: &Path) -> Result<()> {
+    let prefix = ENDS_WITH_ITS_PARENT.join(" ");
+    write_script(
+        path,
+        &format!("setpriv {prefix} '{}' \"$@\"", program.display()),
+    )
 }

@@ -84,8 +84,12 @@ impl Server {
             &logs.join("server.log"),
         )?;
         fs::create_dir(path("bin"))?;
-        let socket = format!("-socketPath '{}'", path("server.sock").display());
-        write_script(&path("bin/spire-server"), &program, &socket)?;
+        let command = format!(
+            "'{}' \"$@\" -socketPath '{}'",
+            program.display(),
+            path("server.sock").display()
+        );
+        write_script(&path("bin/spire-server"), &command)?;
         process.wait_until(|| http_get(&format!("http://127.0.0.1:{health}/ready")).map(drop))?;
         Ok(Self {
             trust_domain: settings.trust_domain.to_owned(),

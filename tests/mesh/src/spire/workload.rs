@@ -10,6 +10,7 @@ use testbed::envoy::free_port;
 use testbed::sample::{Value, yaml};
 use testbed::{Client, Envoy, Sample, module};
 
+use super::process::write_launcher;
 use super::server::{Agent, Server};
 
 /// How a workload's Envoy asks SPIRE's agent, and whom it lets in.
@@ -78,12 +79,15 @@ impl<'a> Plan<'a> {
         })
     }
 
-    /// The program that SPIRE's agent tells this workload by: a name of its own for Envoy's.
+    /// What starts the program that SPIRE's agent tells this workload by.
     ///
     /// # Errors
     /// If there is no Envoy.
-    pub fn program(&self) -> Result<PathBuf> {
-        program(self.server, self.name)
+    pub fn launcher(&self) -> Result<PathBuf> {
+        let program = program(self.server, self.name)?;
+        let launcher = self.server.folder().join(format!("start-{}", self.name));
+        write_launcher(&launcher, &program)?;
+        Ok(launcher)
     }
 }
 
@@ -133,7 +137,7 @@ impl Workload {
                 .with_copies(&["outbound", "peer"], &suffix)
                 .upstream(&format!("peer{suffix}"), *port);
         }
-        let envoy = Envoy::start_program(&plan.program()?, &sample.yaml()?, 1, &[])?;
+        let envoy = Envoy::start_program(&plan.launcher()?, &sample.yaml()?, 1, &[])?;
         let port = |name: &&'static str| -> Result<_> {
             Ok((*name, envoy.listener_port(&format!("outbound-{name}"))?))
         };

@@ -23,7 +23,7 @@ fn two_envoys_see_each_other() -> Result<()> {
     let start = |name, own, peer| -> Result<Envoy> {
         let plan = Plan::of(name, &server, &agent);
         let sample = plan.sample(own, app.port())?.upstream("peer", peer);
-        Envoy::start_program(&plan.program()?, &sample.yaml()?, 1, &[])
+        Envoy::start_program(&plan.launcher()?, &sample.yaml()?, 1, &[])
     };
     let (web, cart) = (start("web", web, cart)?, start("cart", cart, web)?);
     let port = web.listener_port("outbound")?;
