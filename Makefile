@@ -139,6 +139,12 @@ refusals: build ## Refused and sound handshakes with ten TLS stacks, on five rel
 	done
 	$(CARGO) run --quiet -p scenarios --bin refusals -- $(MATRIX_VERSIONS)
 
+# Its data are in no package registry: LIMBO names the file.
+.PHONY: limbo
+limbo: envoy ## LIMBO=limbo.json: the cases of x509-limbo, put before Envoy and `inspect --trusted`; writes docs/limbo.md
+	@test -f "$(LIMBO)" || { echo "LIMBO=$(LIMBO): no such file; it is in https://github.com/C2SP/x509-limbo" >&2; exit 1; }
+	LIMBO=$(abspath $(LIMBO)) $(CARGO) test --quiet --test envoy all_of_x509_limbo -- --ignored
+
 .PHONY: bench
 bench: build envoy $(if $(QUICK),,$(BEFORE)) ## What it costs in a real Envoy, side by side with other filters (QUICK=1: only whether this works)
 	$(CARGO) build --quiet --release -p empty-filter -p bare-filter --target $(WASM_TARGET)
@@ -213,6 +219,11 @@ lint-workflows: target/tools/bin/actionlint ## GitHub's workflows, by actionlint
 lint-dashboards: ## The dashboards, by Grafana's own library, which reads them strictly (needs Go)
 	@command -v go >/dev/null || { echo "no Go: https://go.dev/dl" >&2; exit 1; }
 	cd tools/dashboards && go run . ../../envoy-config/grafana/*.json
+
+.PHONY: lints
+lints: ## Ask zlint and pkilint for the names of their lints, which docs/lints.md sorts (needs Go; then make docs)
+	@command -v go >/dev/null || { echo "no Go: https://go.dev/dl" >&2; exit 1; }
+	$(PYTHON) tools/lints/list
 
 # Licences, sources and duplicates are in make test, too; advisories need the RustSec database on GitHub.
 target/tools/bin/cargo-deny:

@@ -5,12 +5,32 @@ use serde_json::Value;
 use tempfile::TempDir;
 use testbed::Envoy;
 
-use crate::cases;
+use crate::cases::{self, Case};
 use crate::proxies::{bootstrap, client, diagnose, is_accepted, server};
+
+/// Pairs of one Envoy. Each is judged by a dump of all of them.
+const AT_ONCE: usize = 16;
 
 #[test]
 fn no_verdict_differs_from_the_handshake() -> Result<()> {
     let cases = cases::all()?;
+    let mut wrong = Vec::new();
+    for cases in cases.chunks(AT_ONCE) {
+        wrong.append(&mut differing(cases)?);
+    }
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let (refused, accepted): (Vec<_>, Vec<_>) = cases.iter().partition(|case| case.word.is_some());
+    ensure!(
+        refused.len() >= 30 && accepted.len() >= 30,
+        "{} and {}",
+        refused.len(),
+        accepted.len()
+    );
+    Ok(())
+}
+
+/// Of which another thing is said than happens.
+fn differing(cases: &[Case]) -> Result<Vec<String>> {
     let directory = TempDir::new()?;
     let (mut listeners, mut clusters) = (Vec::new(), Vec::new());
     for (index, case) in cases.iter().enumerate() {
@@ -43,13 +63,5 @@ fn no_verdict_differs_from_the_handshake() -> Result<()> {
             ));
         }
     }
-    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
-    let (refused, accepted): (Vec<_>, Vec<_>) = cases.iter().partition(|case| case.word.is_some());
-    ensure!(
-        refused.len() >= 30 && accepted.len() >= 30,
-        "{} and {}",
-        refused.len(),
-        accepted.len()
-    );
-    Ok(())
+    Ok(wrong)
 }

@@ -3,6 +3,7 @@
 mod contributing;
 mod crates;
 mod reference;
+mod regressions;
 
 use std::fs;
 use std::path::{Path, PathBuf};

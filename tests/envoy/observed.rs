@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use testbed::Client;
+use testbed::pki::{DAY, HOUR, LeafBuilder, Lifetime};
 use testbed::stats::eventually;
 
 use crate::setup::{CONNECTION_FINDINGS, INBOUND, Pki, Proxy, REQUEST_FINDINGS};
@@ -66,10 +67,14 @@ fn replicas_that_share_a_certificate() -> Result<()> {
 fn two_keys_with_one_serial_number() -> Result<()> {
     let pki = Pki::new()?;
     let proxy = Proxy::http(pki.sample("both.yaml")?)?;
-    let numbered = |number| -> Result<Client> {
-        let leaf = pki.pay().serial_number(&[number]);
-        Ok(Client::mtls(&leaf.issue()?))
-    };
+    let of = |leaf: LeafBuilder| Ok::<_, anyhow::Error>(Client::mtls(&leaf.issue()?));
+    let month = Lifetime::from_now(-HOUR, 30 * DAY);
+    let numbered = |number| of(pki.pay().lifetime(month).serial_number(&[number]));
+    // As Linkerd numbers its leaves, after each start anew.
+    let counted = || of(pki.pay().serial_number(&[1]));
+    for client in [counted()?, counted()?] {
+        proxy.get(&client)?;
+    }
     let (one, other, again) = (numbered(1)?, numbered(2)?, numbered(1)?);
     for client in [&one, &other, &one] {
         proxy.get(client)?;

@@ -3,6 +3,7 @@
 //! docs/oracles.md has the table; where OpenSSL says otherwise, it has the reason, too.
 
 mod cases;
+mod limbo;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -126,7 +127,7 @@ fn three_judges_of_two_hundred_certificates() -> Result<()> {
             direction: *direction,
             openssl: openssl(case, *direction, &directory)?,
             envoy: asked(&envoy, index, case, *direction, &directory).with_context(context)?,
-            ours: ours(case, *direction, &directory).with_context(context)?,
+            ours: ours(case, *direction, None, &directory).with_context(context)?,
         });
     }
     ensure!(rows.len() >= 200, "{} rows", rows.len());
@@ -275,8 +276,13 @@ fn asked(
     }))
 }
 
-/// What the command line says.
-fn ours(case: &Case, direction: Direction, directory: &TempDir) -> Result<Option<String>> {
+/// What the command line says, as of now or of another time.
+fn ours(
+    case: &Case,
+    direction: Direction,
+    at: Option<&str>,
+    directory: &TempDir,
+) -> Result<Option<String>> {
     let (chain, bundle) = (
         directory.path().join("chain.pem"),
         directory.path().join("bundle.pem"),
@@ -293,10 +299,12 @@ fn ours(case: &Case, direction: Direction, directory: &TempDir) -> Result<Option
         "--trusted",
     ];
     let files = [&bundle, &chain].map(|file| file.to_string_lossy().into_owned());
+    let time = at.map(|at| format!("--at={at}"));
     let arguments = arguments
         .iter()
         .map(|argument| (*argument).to_owned())
-        .chain(files);
+        .chain(files)
+        .chain(time);
     let output = mtls_watch_cli::execute(arguments);
     if output.code == 2 {
         return Ok(Some("malformed_certificate".to_owned()));

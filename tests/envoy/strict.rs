@@ -77,7 +77,7 @@ fn certificates_in_a_file_are_refused() -> Result<()> {
 }
 
 /// Has Envoy load a certificate as one that it trusts.
-fn load(der: &[u8]) -> Result<()> {
+pub fn load(der: &[u8]) -> Result<()> {
     let pem = pki::to_pem([&der.to_vec().into()]);
     let tls = json!({
         "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",

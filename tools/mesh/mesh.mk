@@ -36,6 +36,14 @@ test-mesh: export MINUTES := $(MINUTES)
 test-mesh: mesh-next cli envoy ## Scenarios on the mesh, asserted at Prometheus (FILTER="egress rotation::right": only those)
 	$(CARGO) test --quiet --package mesh-tests --test mesh --no-run
 	MESHES=$(MESHES) MESH_NEXT=$(abspath $(NEXT)/image) $(MESH_SETTINGS) tools/mesh/test $(FILTER)
+	$(if $(FILTER),,$(MAKE) --no-print-directory test-spire)
+
+# Scenarios with a SPIRE of their own, without root, on any machine with Go. A crash leaves nothing that runs.
+.PHONY: test-spire
+test-spire: build cli envoy ## Scenarios on a real SPIRE and Envoys on its SDS: rotations, federation (FILTER=upstream: only those)
+	@$(PYTHON) tools/fetch prometheus openssl
+	$(CARGO) test --quiet --package mesh-tests --test spire --no-run
+	tools/mesh/test-spire $(FILTER)
 
 # What is worth every commit, and has held many times in a row: a deployment, and a rotation with its gates. A part
 # that is not there fails it; the mesh is ended whatever comes of it.

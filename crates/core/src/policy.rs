@@ -179,6 +179,17 @@ fn leaf_findings(leaf: &Certificate) -> Findings {
 /// Two years, of which each may be a leap year where the CA counts in days.
 const LONGEST_LIFETIME: Seconds = Seconds::DAY.times(2 * 366);
 
+/// Whether nothing comes of it that a leaf's serial number is another one's, too: it ends before it would be revoked
+/// (short-lived, as the Baseline Requirements of the CA/Browser Forum have it in section 1.6.1: seven days), and its
+/// number is a counter's. Linkerd's identity controllers count from 1, each for itself and anew after each start.
+#[must_use]
+pub(crate) fn may_share_its_number(leaf: &Certificate) -> bool {
+    const SHORT_LIVED: Seconds = Seconds::DAY.times(7);
+    const COUNTED: usize = 4;
+    let lifetime = leaf.not_after.since(leaf.not_before);
+    lifetime <= SHORT_LIVED && leaf.serial.len() <= COUNTED
+}
+
 /// Whether a leaf may be used for what takes a certificate of its own. (cA is a finding of its own.)
 fn is_for_more(leaf: &Certificate) -> bool {
     let usage = leaf.key_usage.unwrap_or_default();

@@ -598,6 +598,13 @@ impl Identity {
         Ok(self)
     }
 
+    /// The same key, presenting a chain (DER, leaf first) that is not of it: a handshake gets as far as the signature.
+    pub fn showing(mut self, leaf: Vec<u8>, chain: Vec<Vec<u8>>) -> Self {
+        self.leaf = leaf.into();
+        self.chain = chain.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// The same identity, but its leaf's signature does not verify.
     pub fn with_bad_signature(mut self) -> Self {
         let mut der = self.leaf.to_vec();

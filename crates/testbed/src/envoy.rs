@@ -75,8 +75,21 @@ impl Envoy {
     /// # Errors
     /// As [`Envoy::start`].
     pub fn start_with(bootstrap: &str, concurrency: u32, arguments: &[&str]) -> Result<Self> {
+        Self::start_program(&Self::binary()?, bootstrap, concurrency, arguments)
+    }
+
+    /// The same with another binary than [`Envoy::binary`], or under another name.
+    ///
+    /// # Errors
+    /// As [`Envoy::start`].
+    pub fn start_program(
+        binary: &Path,
+        bootstrap: &str,
+        concurrency: u32,
+        arguments: &[&str],
+    ) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("envoy-").tempdir()?;
-        let mut process = spawn(directory.path(), bootstrap, concurrency, arguments)?;
+        let mut process = spawn(binary, directory.path(), bootstrap, concurrency, arguments)?;
         let admin = eventually(START_DEADLINE, || {
             Ok(match process.try_wait()? {
                 Some(status) => Err(anyhow!("exited with {status}")),
@@ -237,9 +250,14 @@ pub fn free_port() -> Result<u16> {
         .context("no free port")
 }
 
-fn spawn(directory: &Path, bootstrap: &str, concurrency: u32, arguments: &[&str]) -> Result<Child> {
-    let binary = Envoy::binary()?;
-    Command::new(&binary)
+fn spawn(
+    binary: &Path,
+    directory: &Path,
+    bootstrap: &str,
+    concurrency: u32,
+    arguments: &[&str],
+) -> Result<Child> {
+    Command::new(binary)
         .arg("--config-path")
         .arg(write_bootstrap(directory, bootstrap)?)
         .arg("--admin-address-path")

@@ -129,8 +129,13 @@ pub struct Load {
 }
 
 impl Load {
-    /// Starts to send on every edge.
+    /// Starts to send on every edge, ten times a second.
     pub fn start(edges: Vec<Edge>) -> Self {
+        Self::start_every(PAUSE, edges)
+    }
+
+    /// The same with this pause between two requests of an edge.
+    pub fn start_every(pause: Duration, edges: Vec<Edge>) -> Self {
         let edges: Arc<[Edge]> = edges.into();
         let stop = Arc::new(AtomicBool::new(false));
         let threads = (0..edges.len()).map(|index| {
@@ -138,7 +143,7 @@ impl Load {
             thread::spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
                     edges[index].send();
-                    thread::sleep(PAUSE);
+                    thread::sleep(pause);
                 }
             })
         });

@@ -1,5 +1,6 @@
 //! The commands of a page of the documentation, to be run as they stand there.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
@@ -15,6 +16,24 @@ use crate::{scratch, workspace_root};
 /// If there is no such page.
 pub fn commands(page: &str) -> Result<Vec<String>> {
     let text = fs::read_to_string(workspace_root().join(page)).context(page.to_owned())?;
+    Ok(commands_in(&text))
+}
+
+/// The same of one section (`## heading`), with those below it.
+///
+/// # Errors
+/// If there is no such page or section.
+pub fn commands_of_section(page: &str, heading: &str) -> Result<Vec<String>> {
+    let text = fs::read_to_string(workspace_root().join(page)).context(page.to_owned())?;
+    let begin = format!("\n## {heading}\n");
+    let section = text.split_once(&begin).map(|(_, rest)| rest);
+    let section = section.with_context(|| format!("{page} has no section {heading:?}"))?;
+    Ok(commands_in(
+        section.split("\n## ").next().unwrap_or(section),
+    ))
+}
+
+fn commands_in(text: &str) -> Vec<String> {
     let mut commands: Vec<String> = Vec::new();
     let (mut in_console, mut goes_on) = (false, false);
     for line in text.lines().map(str::trim) {
@@ -35,7 +54,7 @@ pub fn commands(page: &str) -> Result<Vec<String>> {
         }
         goes_on = line.ends_with('\\');
     }
-    Ok(commands)
+    commands
 }
 
 /// A copy of `envoy-config`, edited as the pages tell a user to: the address of the image.
@@ -95,7 +114,8 @@ pub fn run(command: &str, folder: &Path) -> Result<String> {
 #[derive(Debug)]
 pub struct Session {
     folder: PathBuf,
-    assignments: String,
+    path: Option<PathBuf>,
+    values: BTreeMap<String, String>,
 }
 
 impl Session {
@@ -104,20 +124,43 @@ impl Session {
     pub const fn new(folder: PathBuf) -> Self {
         Self {
             folder,
-            assignments: String::new(),
+            path: None,
+            values: BTreeMap::new(),
         }
     }
 
-    /// Keeps an assignment, to be evaluated before each command that follows. Whether it is one.
-    pub fn assigns(&mut self, command: &str) -> bool {
-        let name = command.split('=').next().unwrap_or("");
-        let is_name = |name: &str| name.bytes().all(|byte| byte.is_ascii_uppercase());
-        let assigns = command.contains('=') && is_name(name);
-        if assigns {
-            self.assignments += command;
-            self.assignments += "\n";
+    /// With the programs of a folder before all others.
+    #[must_use]
+    pub fn with_programs(mut self, folder: PathBuf) -> Self {
+        self.path = Some(folder);
+        self
+    }
+
+    /// Gives a variable a value.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.values.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// The value of a variable, empty if it has none.
+    #[must_use]
+    pub fn value(&self, name: &str) -> &str {
+        self.values.get(name).map_or("", String::as_str)
+    }
+
+    /// Carries an assignment out. Whether the command is one.
+    ///
+    /// # Errors
+    /// If what is assigned comes from a command that fails.
+    pub fn assigns(&mut self, command: &str) -> Result<bool> {
+        let Some((name, _)) = command.split_once('=') else {
+            return Ok(false);
+        };
+        if !name.bytes().all(|byte| byte.is_ascii_uppercase()) {
+            return Ok(false);
         }
-        assigns
+        let value = self.run(&format!("{command} && printf %s \"${name}\""))?;
+        self.set(name, &value);
+        Ok(true)
     }
 
     /// Runs a command, and returns what it prints.
@@ -125,6 +168,18 @@ impl Session {
     /// # Errors
     /// If it fails, in whichever part of a pipe.
     pub fn run(&self, command: &str) -> Result<String> {
-        run(&format!("{}{command}", self.assignments), &self.folder)
+        let path = self.path.iter();
+        let mut lines: Vec<String> = path
+            .map(|folder| format!("PATH={}:$PATH", quoted(&folder.display().to_string())))
+            .collect();
+        let values = self.values.iter();
+        lines.extend(values.map(|(name, value)| format!("{name}={}", quoted(value))));
+        lines.push(command.to_owned());
+        run(&lines.join("\n"), &self.folder).with_context(|| format!("$ {command}"))
     }
+}
+
+/// As one word of a shell.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
 }

@@ -1,7 +1,8 @@
 //! What the scenarios on a real mesh stand on: workloads in a namespace of their own, the certificate
 //! authorities that istiod signs with, and the questions that are put to Prometheus.
 //!
-//! The mesh is the one of `tools/mesh`, and this runs in its network: `make test-mesh`.
+//! The mesh is the one of `tools/mesh`, and this runs in its network: `make test-mesh`. What stands on a SPIRE is in
+//! [`spire`]: `make test-spire`.
 
 pub mod authority;
 pub mod documented;
@@ -15,6 +16,7 @@ pub mod prometheus;
 pub mod registry;
 pub mod rotation;
 pub mod runner;
+pub mod spire;
 
 use std::env;
 use std::path::{Path, PathBuf};

@@ -48,12 +48,60 @@ pub struct Gates {
 }
 
 impl Gates {
+    /// Runs `rotation-status` with these arguments on these proxies, `NAME=URL`. Calls are made several times a second,
+    /// so three seconds show whether handshakes are refused now.
+    ///
+    /// # Errors
+    /// If the command cannot read a proxy.
+    pub fn ask(arguments: &[String], proxies: impl IntoIterator<Item = String>) -> Result<Self> {
+        let output = Command::new(workspace_root().join("target/release/mtls-watch"))
+            .args(["rotation-status", "--format", "json"])
+            .args(["--observe", "3s"])
+            .args(arguments)
+            .args(proxies)
+            .output()
+            .context("make cli")?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let report: Value = serde_json::from_slice(&output.stdout).context(said)?;
+        let gates = report["gates"].as_array().context("no gates")?.iter();
+        let verdict = |gate: &Value| {
+            let verdict = gate["verdict"].as_str()?.to_owned();
+            Some((gate["number"].as_u64()?, verdict))
+        };
+        Ok(Self {
+            verdicts: gates.filter_map(verdict).collect(),
+            report,
+        })
+    }
+
+    /// What all gates say, a letter for each: `y y n n ?`.
+    #[must_use]
+    pub fn letters(&self) -> String {
+        let letters = self
+            .verdicts
+            .values()
+            .map(|verdict| match verdict.as_str() {
+                "open" => "y",
+                "closed" => "n",
+                _ => "?",
+            });
+        letters.collect::<Vec<_>>().join(" ")
+    }
+
     /// Whether the gate says yes.
     #[must_use]
     pub fn is_open(&self, gate: u64) -> bool {
         self.verdicts
             .get(&gate)
             .is_some_and(|verdict| verdict == "open")
+    }
+
+    /// Why those that are not open are not, on a line each.
+    #[must_use]
+    pub fn reasons(&self) -> String {
+        let shut = self.verdicts.keys().filter(|gate| !self.is_open(**gate));
+        let lines = shut.map(|gate| format!("gate {gate}: {}", self.because(*gate)));
+        lines.collect::<Vec<_>>().join("\n")
     }
 
     /// Why the gate says what it says.
@@ -183,25 +231,12 @@ impl<'a> Rotation<'a> {
         fs::write(&file, &self.cas)?;
         let pods = shop.pods()?.into_iter();
         let proxies = pods.map(|(name, address)| format!("{name}=http://{address}:15090"));
-        let output = Command::new(workspace_root().join("target/release/mtls-watch"))
-            .args(["rotation-status", "--format", "json"])
-            // Calls are made five times a second, and this asks every few seconds.
-            .args(["--recent", "15s", "--observe", "3s"])
-            .args(["--old", &self.old, "--new", &self.new, "--cas"])
-            .arg(&file)
-            .args(proxies)
-            .output()
-            .context("make cli")?;
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        let report: Value = serde_json::from_slice(&output.stdout).context(said)?;
-        let gates = report["gates"].as_array().context("no gates")?.iter();
-        let verdict = |gate: &Value| {
-            let verdict = gate["verdict"].as_str()?.to_owned();
-            Some((gate["number"].as_u64()?, verdict))
-        };
-        Ok(Gates {
-            verdicts: gates.filter_map(verdict).collect(),
-            report,
-        })
+        // This is asked every few seconds.
+        let question = [
+            "--recent", "15s", "--old", &self.old, "--new", &self.new, "--cas",
+        ];
+        let mut question: Vec<String> = question.map(str::to_owned).into();
+        question.push(file.display().to_string());
+        Gates::ask(&question, proxies)
     }
 }

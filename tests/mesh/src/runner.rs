@@ -2,7 +2,7 @@
 
 use std::env;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::time::Instant;
@@ -61,26 +61,68 @@ pub fn not_until(issue: u32, what: &str, outcome: Result<()>) -> Result<()> {
     }
 }
 
-/// Runs the scenarios that the command line asks for, and lists those that fail as their issue says.
+/// What scenarios run on.
+#[derive(Clone, Copy, Debug)]
+pub struct Stage {
+    /// How many scenarios at a time, if the command line does not say.
+    pub at_a_time: usize,
+    /// Before the first scenario; without it none can run.
+    pub begin: fn() -> Result<()>,
+    /// Whether another run has begun with the scenario of this name.
+    pub is_taken: fn(&str) -> bool,
+    /// Keeps in the folder what there is to look at when a scenario has failed.
+    pub keep_logs: fn(&Path),
+    /// After each scenario.
+    pub clean_up: fn() -> Result<()>,
+}
+
+/// The mesh of `make mesh`. Scenarios share istiod and its authorities.
+const MESH: Stage = Stage {
+    at_a_time: 1,
+    begin: istio::reset,
+    is_taken,
+    keep_logs,
+    clean_up: || {
+        namespace::delete_all()?;
+        istio::reset()
+    },
+};
+
+/// Runs the scenarios that the command line asks for on the mesh, and lists those that fail as their issue says.
 #[must_use]
 pub fn main(scenarios: &[Scenario]) -> ExitCode {
+    main_on(MESH, scenarios)
+}
+
+/// The same on another stage.
+#[must_use]
+pub fn main_on(stage: Stage, scenarios: &[Scenario]) -> ExitCode {
     let mut arguments = Arguments::from_args();
-    // They share istiod and its authorities.
-    arguments.test_threads = Some(1);
+    arguments.test_threads = arguments.test_threads.or(Some(stage.at_a_time));
+    if let Some(filter) = &arguments.filter
+        && !scenarios
+            .iter()
+            .any(|scenario| scenario.name.contains(filter.as_str()))
+    {
+        eprintln!("no scenario has {filter:?} in its name");
+        return ExitCode::FAILURE;
+    }
     let trials = scenarios.iter().map(|&scenario| {
-        let trial = Trial::ignorable_test(scenario.name, move || match scenario.is_taken() {
-            true => Ok(Completion::ignored_with("on another mesh")),
-            false => match scenario.judge() {
-                Ok(()) => Ok(Completion::Completed),
-                Err(error) => Err(format!("{error:#}").into()),
-            },
+        let trial = Trial::ignorable_test(scenario.name, move || {
+            match (stage.is_taken)(scenario.name) {
+                true => Ok(Completion::ignored_with("on another mesh")),
+                false => match scenario.judge(stage) {
+                    Ok(()) => Ok(Completion::Completed),
+                    Err(error) => Err(format!("{error:#}").into()),
+                },
+            }
         });
         trial.with_ignored_flag(scenario.large)
     });
     if !arguments.list
-        && let Err(error) = istio::reset()
+        && let Err(error) = (stage.begin)()
     {
-        eprintln!("no mesh: {error:#}");
+        eprintln!("no scenario can run: {error:#}");
         return ExitCode::FAILURE;
     }
     let conclusion = libtest_mimic::run(&arguments, trials.collect());
@@ -95,28 +137,17 @@ pub fn main(scenarios: &[Scenario]) -> ExitCode {
 }
 
 impl Scenario {
-    /// Whether another mesh of this run has begun with it. There is a file for each scenario that one has.
-    fn is_taken(self) -> bool {
-        env::var_os("MESH_QUEUE").is_some_and(|queue| {
-            let file = Path::new(&queue).join(self.name.replace(':', "_"));
-            File::create_new(file).is_err()
-        })
-    }
-
-    fn judge(self) -> Result<()> {
+    fn judge(self, stage: Stage) -> Result<()> {
         let start = Instant::now();
         let outcome = (self.run)();
-        let folder = workspace_root()
-            .join("target/mesh-logs")
-            .join(self.name.replace(':', "_"));
+        let folder = logs_of(self.name);
         if outcome.is_err() {
-            keep_logs(&folder);
+            (stage.keep_logs)(&folder);
             if env::var_os("KEEP").is_some() {
                 return outcome.context("left as it is, for kubectl");
             }
         }
-        namespace::delete_all()?;
-        istio::reset()?;
+        (stage.clean_up)()?;
         eprintln!(
             "  {} took {:.0} s",
             self.name,
@@ -124,6 +155,21 @@ impl Scenario {
         );
         outcome.with_context(|| format!("logs of all parts: {}", folder.display()))
     }
+}
+
+/// Where the logs of a scenario that has failed are kept.
+#[must_use]
+pub fn logs_of(scenario: &str) -> PathBuf {
+    let folder = workspace_root().join("target/mesh-logs");
+    folder.join(scenario.replace(':', "_"))
+}
+
+/// Whether another mesh of this run has begun with it. There is a file for each scenario that one has.
+fn is_taken(scenario: &str) -> bool {
+    env::var_os("MESH_QUEUE").is_some_and(|queue| {
+        let file = Path::new(&queue).join(scenario.replace(':', "_"));
+        File::create_new(file).is_err()
+    })
 }
 
 /// What there is to look at when a scenario has failed. What cannot be had is left out.

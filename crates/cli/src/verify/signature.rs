@@ -44,6 +44,8 @@ enum Key {
     P384(p384::ecdsa::VerifyingKey),
     P521(p521::ecdsa::VerifyingKey),
     Ed25519(ed25519_dalek::VerifyingKey),
+    /// BoringSSL reads it, and verifies no signature of a certificate with it: DSA, X25519.
+    Unfit,
 }
 
 #[derive(Clone, Copy)]
@@ -88,6 +90,7 @@ impl Key {
             ("1.3.101.112", _) => ed25519_dalek::VerifyingKey::from_public_key_der(der)
                 .ok()
                 .map(Self::Ed25519),
+            ("1.2.840.10040.4.1" | "1.3.101.110", _) => Some(Self::Unfit),
             _ => None,
         };
         key.ok_or_else(|| format!("the issuer's key ({algorithm} {curve}) cannot be used"))
@@ -102,6 +105,7 @@ impl Key {
     ) -> Option<bool> {
         let oid = algorithm.oid.to_string();
         match self {
+            Self::Unfit => None,
             Self::Rsa(key) if oid == RSA_PSS => pss(key, algorithm, message, signature),
             Self::Rsa(key) => {
                 has_no_parameters(algorithm).then_some(())?;
@@ -141,7 +145,7 @@ impl Key {
             Self::P256(key) => verifies!(key, p256),
             Self::P384(key) => verifies!(key, p384),
             Self::P521(key) => verifies!(key, p521),
-            Self::Rsa(_) | Self::Ed25519(_) => false,
+            Self::Rsa(_) | Self::Ed25519(_) | Self::Unfit => false,
         }
     }
 }

@@ -467,14 +467,15 @@ impl Inspector {
         peer
     }
 
-    /// Whether the issuer has given the serial number of a leaf to another key, too. Self-signed ones have no issuer in
-    /// common.
+    /// Whether the issuer has given the serial number of a leaf to another key, too, and should not have. Self-signed
+    /// ones have no issuer in common.
     #[inline(never)]
     fn is_serial_reused(&self, leaf: &Certificate) -> bool {
         let links = &leaf.links;
         let number = (&links.issuer, &links.authority_key_id, &leaf.serial);
         let hash = ById::default().hash_one(number);
-        !leaf.is_self_signed() && self.serials.is_reused(hash, leaf.key_hash)
+        let counts = !leaf.is_self_signed() && !policy::may_share_its_number(leaf);
+        counts && self.serials.is_reused(hash, leaf.key_hash)
     }
 
     /// Of both peers whose leaves share a serial number, each is told of the other.

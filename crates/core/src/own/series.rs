@@ -8,7 +8,7 @@ use super::admin::ServedContext;
 use super::places::Places;
 use super::public::is_public;
 use super::secret::{Dates, FullCertificate, OwnCertificate, Role, Secret};
-use super::succession::InUse;
+use super::succession::{InUse, Succession};
 use super::{directory, missing, revocation, signing};
 use crate::hash::HashMap;
 use crate::host::{Host, MetricKind, Version};
@@ -327,8 +327,12 @@ impl<'a> Hierarchy<'a> {
             let cas = bundle.full().enumerate();
             for ((member, judgement), (place, ca)) in members.iter().zip(judgements).zip(cas) {
                 let mut row = self.row(bundle, member, ca, judgement.at(now));
-                if in_use.is_superseded(place, ca, bundle, now) {
-                    row.findings = row.findings.difference(OF_END);
+                match in_use.succession(place, ca, bundle, now) {
+                    Succession::Done => row.findings = row.findings.difference(OF_END),
+                    Succession::UnderWay => {
+                        row.findings.remove(Finding::ExpiresWarning);
+                    }
+                    Succession::None => {}
                 }
                 row.is_trusted_ca = true;
                 row.rank = self.rank(bundle, member.layer, ca);

@@ -21,31 +21,39 @@ impl<'a> InUse<'a> {
         }
     }
 
-    fn needs(&self, ca: &Certificate) -> bool {
-        let mut links = self.links.iter();
-        links.any(|link| !link.is_self_issued() && link.names_as_issuer(ca))
+    fn signed_by<'b>(&'b self, ca: &'b Certificate) -> impl Iterator<Item = &'a Certificate> + 'b {
+        let links = self.links.iter().copied();
+        links.filter(|link| !link.is_self_issued() && link.names_as_issuer(ca))
     }
 
-    /// Whether the end of a CA in a bundle, at a place of it, concerns nobody: a successor that is valid now is
-    /// trusted beside it, and it has signed nothing that this proxy shows.
-    pub(super) fn is_superseded(
+    /// How far a CA in a bundle, at a place of it, has been replaced.
+    pub(super) fn succession(
         &self,
         place: usize,
         ca: &FullCertificate,
         bundle: &Secret,
         now: UnixTime,
-    ) -> bool {
-        bundle.full().enumerate().any(|(other_place, other)| {
-            lasts_longer(&other.facts, &ca.facts, now)
-                && match Kinship::of(&other.facts, &ca.facts) {
-                    // BoringSSL takes the first of two certificates of one CA, whether or not it has expired.
-                    Kinship::Ca => now <= ca.facts.not_after || other_place < place,
-                    // A leaf that does not say which key has signed it is verified by either.
-                    Kinship::Name => now <= ca.facts.not_after && !self.needs(&ca.facts),
-                    Kinship::TrustDomain => !self.needs(&ca.facts),
-                    Kinship::None => false,
-                }
-        })
+    ) -> Succession {
+        let by_signatures = || match self.signed_by(&ca.facts).max_by_key(|link| link.not_after) {
+            None => Succession::Done,
+            Some(last) if last.not_after < ca.facts.not_after => Succession::UnderWay,
+            Some(_) => Succession::None,
+        };
+        let successors = bundle
+            .full()
+            .enumerate()
+            .filter(|(_, other)| lasts_longer(&other.facts, &ca.facts, now));
+        let successions = successors.map(|(other_place, other)| {
+            match Kinship::of(&other.facts, &ca.facts) {
+                // BoringSSL takes the first of two certificates of one CA, whether or not it has expired.
+                Kinship::Ca if now <= ca.facts.not_after || other_place < place => Succession::Done,
+                // A leaf that does not say which key has signed it is verified by either.
+                Kinship::Name if now <= ca.facts.not_after => by_signatures(),
+                Kinship::TrustDomain => by_signatures(),
+                _ => Succession::None,
+            }
+        });
+        successions.max().unwrap_or(Succession::None)
     }
 
     /// The same of a CA in a chain: peers trust a later certificate of the same CA.
@@ -68,6 +76,19 @@ impl<'a> InUse<'a> {
             .filter(|ca| certificate.names_as_issuer(&ca.facts));
         !issuers.any(|ca| ca.facts.not_after >= certificate.not_after)
     }
+}
+
+/// How far a CA has been replaced by a successor that is valid now, and trusted beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Succession {
+    /// There is no successor, or what the CA has signed and this proxy shows lasts as long as the CA.
+    None,
+    /// What it has signed and this proxy shows ends before it does, and so is renewed before. SPIRE lets a new CA sign
+    /// when the old one has a sixth of its lifetime left, and leaves are renewed at half of theirs: for that time an
+    /// early warning of the old one's end would be one at every rotation.
+    UnderWay,
+    /// It has signed nothing that this proxy shows: its end concerns nobody.
+    Done,
 }
 
 /// What makes one CA the successor of another.

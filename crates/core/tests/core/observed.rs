@@ -146,6 +146,22 @@ fn as_many_pods_as_a_node_has_may_share_one_by_default() {
     }
 }
 
+/// Ten nodes full of pods, each of which shares a certificate, in one hour: more addresses than a worker remembers.
+#[test]
+fn full_nodes_are_not_found_by_default() {
+    let site = Site::new(json!({"deny": [SHARED]}));
+    let nodes: Vec<_> = (0..10).map(|_| pay()).collect();
+    for pod in 0..250 {
+        site.pass(TICK);
+        for (node, certificate) in nodes.iter().enumerate() {
+            let host = site.host(certificate, &format!("10.{node}.0.{pod}:40000"));
+            let decision = site.worker.accept().on(&host, Event::DownstreamData);
+            assert_eq!(decision, Continue, "pod {pod} of node {node}");
+        }
+    }
+    assert_eq!(site.found(SHARED), 0);
+}
+
 #[test]
 fn addresses_are_forgotten_after_an_hour() {
     let site = Site::new(sharing(3));
@@ -274,8 +290,10 @@ fn a_certificate_becomes_the_proxys_own_later() {
 
 const REUSED: &str = "serial_reused";
 
+/// Lives so long that it may have to be revoked.
 fn numbered(number: u8) -> LeafBuilder {
-    workload().serial_number(&[number])
+    let month = pki::fixtures::lasting(-HOUR, 30 * pki::DAY);
+    workload().lifetime(month).serial_number(&[number])
 }
 
 #[test]
@@ -306,10 +324,9 @@ fn one_key_and_several_issuers_may_have_a_number_twice() {
     assert_eq!(from(numbered(1).key(one.key()).dns("pay.shop")), Continue);
     // Two CAs of one name, such as the old and the new one of a rotation.
     let renamed = PKI.intermediate.subordinate("Issuing CA").issue().unwrap();
-    assert_eq!(
-        from(renamed.leaf().uri("spiffe://a/b").serial_number(&[1])),
-        Continue
-    );
+    let month = pki::fixtures::lasting(-HOUR, 30 * pki::DAY);
+    let leaf = renamed.leaf().uri("spiffe://a/b").lifetime(month);
+    assert_eq!(from(leaf.serial_number(&[1])), Continue);
     // Self-signed ones have no issuer in common.
     for _ in 0..2 {
         let leaf = LeafBuilder::self_signed().common_name("a").dns("a");
@@ -318,9 +335,53 @@ fn one_key_and_several_issuers_may_have_a_number_twice() {
     }
 }
 
+/// Three identity controllers of a Linkerd, each of which counts from 1, and all of them started anew.
+#[test]
+fn a_ca_of_short_lived_leaves_may_count_anew() {
+    let site = Site::new(json!({"deny": [REUSED]}));
+    let leaves = pki::issuers::default_leaves();
+    let (_, _, linkerd) = leaves.iter().find(|leaf| leaf.0 == "Linkerd").unwrap();
+    let from = |leaf: LeafBuilder| site.connect(&issued(leaf), "10.0.0.1:40000");
+    for number in [1_u32, 2, 300, 70_000] {
+        let bytes = number.to_be_bytes();
+        let start = bytes.iter().position(|byte| *byte != 0).unwrap();
+        for _ in 0..6 {
+            let leaf = linkerd.clone().serial_number(&bytes[start..]);
+            assert_eq!(from(leaf), Continue, "{number}");
+        }
+    }
+    assert_eq!(site.found(REUSED), 0);
+}
+
+#[test]
+fn a_short_lived_leaf_has_its_random_number_alone() {
+    let drawn = [0x5a; 16];
+    let lasting = |seconds| {
+        let lifetime = pki::fixtures::lasting(0, seconds);
+        move |number: &[u8]| workload().lifetime(lifetime).serial_number(number)
+    };
+    let week = 7 * pki::DAY;
+    for (seconds, number, expected) in [
+        (pki::DAY, &drawn[..], Deny),
+        (week, &drawn[..5], Deny),
+        (week, &drawn[..4], Continue),
+        (week + 1, &drawn[..4], Deny),
+    ] {
+        let site = Site::new(json!({"deny": [REUSED]}));
+        let from = |leaf: LeafBuilder| site.connect(&issued(leaf), "10.0.0.1:40000");
+        assert_eq!(from(lasting(seconds)(number)), Continue);
+        assert_eq!(
+            from(lasting(seconds)(number)),
+            expected,
+            "{seconds} {number:?}"
+        );
+    }
+}
+
 #[test]
 fn what_default_issuers_make_is_not_found() {
-    let site = Site::new(json!({"deny": [SHARED, OWN, REUSED]}));
+    const ALL: [&str; 4] = [SHARED, OWN, REUSED, UNVERIFIED];
+    let site = Site::new(json!({"deny": ALL}));
     for (issuer, is_client, leaf) in pki::issuers::default_leaves() {
         // A few replicas, each at an address of its own.
         for number in 1..=4 {
@@ -328,10 +389,13 @@ fn what_default_issuers_make_is_not_found() {
             let replica = issued(leaf.clone());
             if is_client {
                 assert_eq!(site.connect(&replica, &address), Continue, "{issuer}");
+                // Its handshake, and its session resumed.
+                assert_eq!(seen(&site, &replica, Some(1)), Continue, "{issuer}");
+                assert_eq!(seen(&site, &replica, Some(0)), Continue, "{issuer}");
             }
         }
     }
-    assert_eq!(site.found(SHARED) + site.found(OWN) + site.found(REUSED), 0);
+    assert_eq!(ALL.map(|finding| site.found(finding)), [0; 4]);
 }
 
 const UNVERIFIED: &str = "session_unverified";

@@ -371,6 +371,40 @@ fn a_ca_is_superseded_when_another_of_its_name_has_taken_over() {
     }
 }
 
+/// Where leaves are renewed in time, a trusted successor takes over before the old CA's end: no early warning of
+/// it, as at every rotation of SPIRE's. Of a leaf that lasts as long as the CA there is, and a critical one is always.
+#[test]
+fn a_ca_is_handed_over_while_its_leaves_end_before_it() {
+    let (warning, critical) = (
+        "root_ca ROOTCA expires_warning",
+        "root_ca ROOTCA expires_critical",
+    );
+    let (last_days, months) = (10 * DAY, 100 * DAY);
+    for (left, leaf_left, is_succeeded, expected) in [
+        (months, DAY, true, None),
+        (months, months, true, Some(warning)),
+        (months, DAY, false, Some(warning)),
+        (last_days, DAY, true, Some(critical)),
+    ] {
+        let old = root_until("Mesh CA", left);
+        let other = if is_succeeded { "Mesh CA" } else { "Other CA" };
+        let leaf = old.leaf().uri(PROXY).lifetime(lasting(-1000, leaf_left));
+        let mut poller = Poller::new();
+        poller.poll(&[
+            chain("default", &[&leaf.issue().unwrap().leaf_pem()]),
+            bundle("ROOTCA", &[&old.pem(), &root(other).pem()]),
+        ]);
+        let found = poller.rows(FINDINGS, |value| value > 0);
+        let of_end = found.iter().filter(|row| row.contains(" ROOTCA expire"));
+        let of_end: Vec<&str> = of_end.map(String::as_str).collect();
+        assert_eq!(
+            of_end,
+            Vec::from_iter(expected),
+            "{left} {leaf_left} {is_succeeded}"
+        );
+    }
+}
+
 /// A cross certificate ends before the root of the same key, which is trusted.
 #[test]
 fn a_leaf_does_not_outlive_a_ca_that_is_trusted_for_longer() {

@@ -115,7 +115,7 @@ fn rotation_on_istio() -> Result<()> {
     let mut session = Session::new(folder.clone());
     let mut rotation = None;
     for command in &commands {
-        if session.assigns(command) {
+        if session.assigns(command)? {
             continue;
         }
         if let Some(rotation) = &rotation {
