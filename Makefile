@@ -195,6 +195,12 @@ soak-alerts: ## A simulated week of eight issuers under the alert rules: nothing
 	@$(PYTHON) tools/fetch prometheus
 	FULL=1 $(CARGO) test --quiet --test monitoring simulation
 
+FLEETS ?= 10000
+
+.PHONY: soak-gates
+soak-gates: ## The gates of rotation-status for FLEETS=10000 random fleets and rotations, against a model of TLS (ten minutes)
+	MODEL_FLEETS=$(FLEETS) $(CARGO) test --quiet --release -p mtls-watch-cli --test rotation_status -- model --nocapture
+
 .PHONY: hostile
 hostile: build envoy ## Hostile peers in full numbers: 50,000 trusted certificates, 10,500 refused ones; prints the figures
 	FULL=1 $(CARGO) test --quiet --test envoy --test failures -- --nocapture --test-threads 1 crowd:: hostile:: strangers::
