@@ -188,7 +188,7 @@ rules-cost: ## What the alert rules cost a Prometheus with 8,000 proxies: second
 .PHONY: fleet-cost
 fleet-cost: cli ## How long fleet and rotation-status take for 8,000 generated proxies in a Prometheus: at most two seconds
 	@$(PYTHON) tools/fetch prometheus
-	FULL=1 $(CARGO) test --quiet --test monitoring store -- --nocapture
+	FULL=1 MTLS_WATCH=target/release/mtls-watch $(CARGO) test --quiet --test monitoring store -- --nocapture
 
 .PHONY: soak-alerts
 soak-alerts: ## A simulated week of eight issuers under the alert rules: nothing fires, and a stalled rotation is told (four minutes)
