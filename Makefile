@@ -188,12 +188,18 @@ rules-cost: ## What the alert rules cost a Prometheus with 8,000 proxies: second
 .PHONY: fleet-cost
 fleet-cost: cli ## How long fleet and rotation-status take for 8,000 generated proxies in a Prometheus: at most two seconds
 	@$(PYTHON) tools/fetch prometheus
-	FULL=1 $(CARGO) test --quiet --test monitoring store -- --nocapture
+	FULL=1 MTLS_WATCH=target/release/mtls-watch $(CARGO) test --quiet --test monitoring store -- --nocapture
 
 .PHONY: soak-alerts
 soak-alerts: ## A simulated week of eight issuers under the alert rules: nothing fires, and a stalled rotation is told (four minutes)
 	@$(PYTHON) tools/fetch prometheus
 	FULL=1 $(CARGO) test --quiet --test monitoring simulation
+
+FLEETS ?= 10000
+
+.PHONY: soak-gates
+soak-gates: ## The gates of rotation-status for FLEETS=10000 random fleets and rotations, against a model of TLS (ten minutes)
+	MODEL_FLEETS=$(FLEETS) $(CARGO) test --quiet --release -p mtls-watch-cli --test rotation_status -- model --nocapture
 
 .PHONY: hostile
 hostile: build envoy ## Hostile peers in full numbers: 50,000 trusted certificates, 10,500 refused ones; prints the figures

@@ -299,7 +299,7 @@ pub(crate) struct ReplyBody {
 }
 
 impl ReplyBody {
-    const RANGE: usize = 4 * 1024;
+    const RANGE: usize = 32 * 1024;
 
     /// None of it has been read.
     pub(crate) fn new() -> Self {

@@ -71,8 +71,8 @@ fn two_keys_with_one_serial_number() -> Result<()> {
     let month = Lifetime::from_now(-HOUR, 30 * DAY);
     let numbered = |number| of(pki.pay().lifetime(month).serial_number(&[number]));
     // As Linkerd numbers its leaves, after each start anew.
-    let counted = || of(pki.pay().serial_number(&[1]));
-    for client in [counted()?, counted()?] {
+    let counted = |number| of(pki.pay().serial_number(&[number]));
+    for client in [counted(5)?, counted(6)?, counted(5)?] {
         proxy.get(&client)?;
     }
     let (one, other, again) = (numbered(1)?, numbered(2)?, numbered(1)?);

@@ -37,7 +37,7 @@ pub struct Supply {
     pub secrets: Vec<Value>,
 }
 
-pub const FIXTURES: [Fixture; 19] = [
+pub const FIXTURES: [Fixture; 22] = [
     fixture("Istio, sidecar", istio_sidecar),
     fixture("Istio, gateway with `credentialName`", istio_gateway),
     fixture("Istio, certificates from files", istio_files),
@@ -47,7 +47,13 @@ pub const FIXTURES: [Fixture; 19] = [
     fixture("Istio, revocation lists (`ca-crl.pem`)", istio_revocation),
     fixture("SPIRE, one trust domain", spire),
     fixture("SPIRE, federated", spire_federated),
+    fixture("SPIFFE validator, map of bundles", bundle_map),
+    by_dates(
+        "SPIFFE validator, map of bundles in a file",
+        bundle_map_in_file,
+    ),
     fixture("Consul: inline in listeners and clusters", consul),
+    fixture("inline, with bundles that differ", inline_that_differ),
     fixture("Kuma", kuma),
     fixture("Contour", contour),
     by_dates("Emissary: files", emissary),
@@ -305,6 +311,58 @@ fn spire_federated(pki: &Pki) -> Result<Supply> {
         ("default", chain_of(&leaf.leaf_pem(), &leaf)?),
         ("ALL", domains),
     )?))
+}
+
+/// A map of bundles in the form of the SPIFFE standard: of each trust domain a JWK set.
+fn map_of(domains: &[(&str, &[&Ca])]) -> String {
+    let domains = domains.iter().map(|(name, cas)| {
+        let key = |ca: &&Ca| json!({"use": "x509-svid", "x5c": [BASE64.encode(ca.der())]});
+        let keys: Vec<Value> = cas.iter().map(key).collect();
+        ((*name).to_owned(), json!({"keys": keys}))
+    });
+    json!({"trust_domains": domains.collect::<serde_json::Map<_, _>>()}).to_string()
+}
+
+fn with_map(pki: &Pki, source: impl FnOnce(String) -> Result<Value>) -> Result<Supply> {
+    let (old, new, other) = (root("SPIRE 1")?, root("SPIRE 2")?, root("SPIRE O")?);
+    let leaf = workload(&old)?.leaf_only();
+    let map = map_of(&[
+        ("cluster.local", &[&old, &new]),
+        ("other.example", &[&other]),
+    ]);
+    let mut context = validator(&[]);
+    context["custom_validator_config"]["typed_config"]["trust_bundles"] = source(map)?;
+    let sds = Sds::new(pki);
+    let chain = ("default", chain_of(&leaf.leaf_pem(), &leaf)?);
+    Ok(of(sds.context(chain, ("ROOTCA", context))?))
+}
+
+fn bundle_map(pki: &Pki) -> Result<Supply> {
+    with_map(pki, |map| Ok(inline(&map)))
+}
+
+fn bundle_map_in_file(pki: &Pki) -> Result<Supply> {
+    with_map(pki, |map| {
+        let file = pki.directory().join("bundles.json");
+        fs::write(&file, map)?;
+        Ok(json!({"filename": file}))
+    })
+}
+
+/// Two listeners, of which one has the new root.
+fn inline_that_differ(_: &Pki) -> Result<Supply> {
+    let ((a, issuing), b) = (hierarchy("A")?, root("Root B")?);
+    let leaf = workload(&issuing)?;
+    let context = |cas: &[&Ca]| -> Result<Value> {
+        Ok(json!({
+            "tls_certificates": [chain_of(&leaf.chain_pem(), &leaf)?],
+            "validation_context": trusted(cas),
+        }))
+    };
+    Ok(Supply {
+        contexts: vec![context(&[&a])?, context(&[&a, &b])?],
+        ..Supply::default()
+    })
 }
 
 fn consul(_: &Pki) -> Result<Supply> {

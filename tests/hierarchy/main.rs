@@ -13,9 +13,11 @@ mod fixtures;
 mod meshes;
 mod own;
 mod refused;
+mod restart;
 mod revocation;
 mod shapes;
 mod sidecar;
+mod speed;
 mod updates;
 
 #[allow(dead_code, reason = "shared with tests/envoy, which uses the rest")]

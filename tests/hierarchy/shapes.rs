@@ -63,6 +63,7 @@ fn roots_behind_istios_chain_are_passengers() -> Result<()> {
         format!("issuing_ca default {issuer}"),
         format!("root_ca ROOTCA {root}"),
         format!("root_ca default {root}"),
+        format!("root_ca default {}", ca_label("Root B", &b)),
         format!("workload default {PROXY}"),
     ];
     expected.sort();

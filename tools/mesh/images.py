@@ -2,10 +2,10 @@
 """Writes the mesh's container images as archives for `ctr images import`: programs of this machine, and the
 libraries that they are linked to.
 
-    images.py BIN DEBIAN ENVOY FILES OUT
+    images.py BIN DEBIAN ENVOY FILES OUT PLANE
 
 BIN: what was built; DEBIAN: Debian's packages, unpacked; ENVOY: its binary; FILES: what Istio's module has
-beside its source.
+beside its source; PLANE: whose images, istio or gateway.
 An image that is newer than all that goes into it is left as it is.
 """
 
@@ -18,8 +18,10 @@ import sys
 import tarfile
 from pathlib import Path
 
-BIN, DEBIAN, ENVOY, FILES, OUT = map(Path, sys.argv[1:])
+BIN, DEBIAN, ENVOY, FILES, OUT = map(Path, sys.argv[1:6])
+PLANE = sys.argv[6]
 ISTIO_PROXY = "1337:1337"
+NOBODY = "65532:65532"
 LIBRARIES = "usr/lib/x86_64-linux-gnu"
 
 
@@ -153,6 +155,28 @@ def proxy():
     return image
 
 
+def envoy_gateway():
+    """The controller, its job of certificates and the shutdown manager beside each proxy."""
+    image = Image("envoy-gateway:1", ["/usr/local/bin/envoy-gateway"], NOBODY)
+    image.add_programs({"/usr/local/bin/envoy-gateway": BIN / "envoy-gateway"})
+    image.folders = [(folder, 0o777, 65532) for folder in ("var/lib/eg", "var/lib/eg/wasm")]
+    image.add("/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/certs/ca-certificates.crt")
+    return image
+
+
+def envoy():
+    image = Image("envoy:1", ["/usr/local/bin/envoy"], NOBODY)
+    image.add_programs({"/usr/local/bin/envoy": ENVOY})
+    return image
+
+
+def cert_manager():
+    image = Image("cert-manager:1", ["/cert-manager"], NOBODY)
+    image.add_programs({"/cert-manager": BIN / "cert-manager"})
+    return image
+
+
+IMAGES = {"istio": (pause, app, pilot, proxy), "gateway": (pause, app, envoy_gateway, envoy, cert_manager)}
 OUT.mkdir(exist_ok=True)
-for build in (pause, app, pilot, proxy):
+for build in IMAGES[PLANE]:
     build().write()

@@ -36,7 +36,7 @@ test-mesh: export MINUTES := $(MINUTES)
 test-mesh: mesh-next cli envoy ## Scenarios on the mesh, asserted at Prometheus (FILTER="egress rotation::right": only those)
 	$(CARGO) test --quiet --package mesh-tests --test mesh --no-run
 	MESHES=$(MESHES) MESH_NEXT=$(abspath $(NEXT)/image) $(MESH_SETTINGS) tools/mesh/test $(FILTER)
-	$(if $(FILTER),,$(MAKE) --no-print-directory test-spire)
+	$(if $(FILTER),,$(MAKE) --no-print-directory -j2 --output-sync=target test-spire test-gateway)
 
 # Scenarios with a SPIRE of their own, without root, on any machine with Go. A crash leaves nothing that runs.
 .PHONY: test-spire
@@ -44,6 +44,15 @@ test-spire: build cli envoy ## Scenarios on a real SPIRE and Envoys on its SDS: 
 	@$(PYTHON) tools/fetch prometheus openssl
 	$(CARGO) test --quiet --package mesh-tests --test spire --no-run
 	tools/mesh/test-spire $(FILTER)
+
+# On a mesh of its own, beside those of Istio; it is ended whatever comes of it, unless KEEP=1.
+.PHONY: test-gateway
+test-gateway: export MESH_INSTANCE := gateway
+test-gateway: export MESH_PLANE := gateway
+test-gateway: image cli envoy ## Scenarios on a real Envoy Gateway and cert-manager (FILTER=renewal: only those; KEEP=1: leave it up)
+	$(CARGO) test --quiet --package mesh-tests --test gateway --no-run
+	@failed=0; { $(MESH) up && $(MESH) exec $(CARGO) test --offline --quiet --package mesh-tests --test gateway -- $(FILTER); } || failed=1; \
+	[ -n "$(KEEP)" ] || $(MESH) down; exit $$failed
 
 # What is worth every commit, and has held many times in a row: a deployment, and a rotation with its gates. A part
 # that is not there fails it; the mesh is ended whatever comes of it.

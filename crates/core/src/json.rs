@@ -39,6 +39,25 @@ impl<'a> Value<'a> {
         Ok(value.filter(|value| !matches!(value, Self::Null)))
     }
 
+    /// The members of an object, with their names; none of anything else.
+    pub(crate) fn members(&self) -> impl Iterator<Item = (&str, &Self)> {
+        let members = match self {
+            Self::Object(members) => members.as_slice(),
+            _ => &[],
+        };
+        members
+            .iter()
+            .filter_map(|(name, value)| Some((name.as_text()?, value)))
+    }
+
+    /// The text that it is.
+    pub(crate) fn as_text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
     /// The member that is an object.
     pub(crate) fn object(&self, key: &str) -> Result<Option<&Self>, Unexpected> {
         match self.member(key)? {

@@ -181,7 +181,7 @@ const LONGEST_LIFETIME: Seconds = Seconds::DAY.times(2 * 366);
 
 /// Whether nothing comes of it that a leaf's serial number is another one's, too: it ends before it would be revoked
 /// (short-lived, as the Baseline Requirements of the CA/Browser Forum have it in section 1.6.1: seven days), and its
-/// number is a counter's. Linkerd's identity controllers count from 1, each for itself and anew after each start.
+/// number may be a counter's. Linkerd's identity controllers count from 1, each for itself and anew after each start.
 #[must_use]
 pub(crate) fn may_share_its_number(leaf: &Certificate) -> bool {
     const SHORT_LIVED: Seconds = Seconds::DAY.times(7);

@@ -32,6 +32,9 @@ pub struct Envoy {
     directory: TempDir,
 }
 
+/// With this among its arguments, another can take over from an Envoy ([`Envoy::restart`]).
+pub const RESTARTABLE: &str = "--use-dynamic-base-id";
+
 impl Envoy {
     /// The Envoy to run: `ENVOY` if set, else the one that `make envoy` fetched for
     /// `ENVOY_VERSION` (default [`DEFAULT_VERSION`]).
@@ -110,6 +113,27 @@ impl Envoy {
                 )))
             }
         }
+    }
+
+    /// Starts another that takes over from this one, which was started with [`RESTARTABLE`]: a hot restart. It ends this
+    /// one after `both`; it would end itself if this one were dropped before.
+    ///
+    /// # Errors
+    /// As [`Envoy::start`].
+    pub fn restart(&self, bootstrap: &str, concurrency: u32, both: Duration) -> Result<Self> {
+        let base = self.base_id().context("not restartable")?;
+        let both = both.as_secs().to_string();
+        #[rustfmt::skip]
+        let arguments = [
+            "--restart-epoch", "1", "--base-id", &base, "--drain-time-s", "1",
+            "--parent-shutdown-time-s", &both,
+        ];
+        Self::start_with(bootstrap, concurrency, &arguments)
+    }
+
+    fn base_id(&self) -> Option<String> {
+        let base = fs::read_to_string(self.directory.path().join(BASE_ID));
+        base.ok().map(|base| base.trim().to_owned())
     }
 
     /// Checks a bootstrap (YAML) as `envoy --mode validate` does, without listening.
@@ -227,8 +251,15 @@ impl Envoy {
 impl Drop for Envoy {
     fn drop(&mut self) {
         kill(&mut self.process);
+        // An Envoy that is killed leaves it behind.
+        if let Some(base) = self.base_id() {
+            let _ = fs::remove_file(format!("/dev/shm/envoy_shared_memory_{base}0"));
+        }
     }
 }
+
+/// Where an Envoy writes by what another finds it.
+const BASE_ID: &str = "base-id";
 
 /// A port of 127.0.0.1 that nothing listens on. Each call of a process returns another one.
 ///
@@ -257,6 +288,13 @@ fn spawn(
     concurrency: u32,
     arguments: &[&str],
 ) -> Result<Child> {
+    let base_id = directory.join(BASE_ID).display().to_string();
+    let restart: &[&str] = match arguments {
+        _ if arguments.contains(&RESTARTABLE) => &["--base-id-path", &base_id],
+        _ if arguments.contains(&"--restart-epoch") => &[],
+        // Hot restart needs shared memory.
+        _ => &["--disable-hot-restart"],
+    };
     Command::new(binary)
         .arg("--config-path")
         .arg(write_bootstrap(directory, bootstrap)?)
@@ -264,8 +302,8 @@ fn spawn(
         .arg(directory.join("admin"))
         .arg("--concurrency")
         .arg(concurrency.to_string())
-        // Hot restart needs shared memory, which an Envoy that is killed would leave behind.
-        .args(["--disable-hot-restart", "--log-level", "info"])
+        .args(["--log-level", "info"])
+        .args(restart)
         // At info it lists every extension there is.
         .args(["--component-log-level", "main:warning"])
         .args(arguments)

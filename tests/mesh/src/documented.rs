@@ -33,6 +33,15 @@ pub fn commands_of_section(page: &str, heading: &str) -> Result<Vec<String>> {
     ))
 }
 
+/// The same of what is before all sections.
+///
+/// # Errors
+/// If there is no such page.
+pub fn commands_of_introduction(page: &str) -> Result<Vec<String>> {
+    let text = fs::read_to_string(workspace_root().join(page)).context(page.to_owned())?;
+    Ok(commands_in(text.split("\n## ").next().unwrap_or(&text)))
+}
+
 fn commands_in(text: &str) -> Vec<String> {
     let mut commands: Vec<String> = Vec::new();
     let (mut in_console, mut goes_on) = (false, false);
@@ -57,25 +66,37 @@ fn commands_in(text: &str) -> Vec<String> {
     commands
 }
 
-/// A copy of `envoy-config`, edited as the pages tell a user to: the address of the image.
+/// A copy of `envoy-config/istio`, edited as the pages tell a user to: the address of the image.
 ///
 /// # Errors
 /// If it cannot be written.
 pub fn checkout() -> Result<PathBuf> {
+    let url = "oci://registry.example.com/mtls-watch:0.1.0";
+    checkout_of("istio", "base/module.yaml", (url, IMAGE))
+}
+
+/// A copy of a folder of `envoy-config`, with the first of two texts replaced by the other in one of its files. The
+/// folder in which commands of the pages find it.
+///
+/// # Errors
+/// If it cannot be written, or the file does not have that text.
+pub fn checkout_of(samples: &str, file: &str, edit: (&str, &str)) -> Result<PathBuf> {
     let folder = scratch("documented");
     let copy = folder.join("envoy-config");
     if copy.exists() {
         fs::remove_dir_all(&copy)?;
     }
-    copy_all(
-        &workspace_root().join("envoy-config/istio"),
-        &copy.join("istio"),
-    )?;
-    let module = copy.join("istio/base/module.yaml");
-    let text = fs::read_to_string(&module)?;
-    let edited = text.replace("oci://registry.example.com/mtls-watch:0.1.0", IMAGE);
-    ensure!(edited != text, "another url is in base/module.yaml");
-    fs::write(module, edited)?;
+    let copy = copy.join(samples);
+    copy_all(&workspace_root().join("envoy-config").join(samples), &copy)?;
+    let file = copy.join(file);
+    let text = fs::read_to_string(&file)?;
+    ensure!(
+        text.contains(edit.0),
+        "no {:?} in {}",
+        edit.0,
+        file.display()
+    );
+    fs::write(file, text.replace(edit.0, edit.1))?;
     Ok(folder)
 }
 

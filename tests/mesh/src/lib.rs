@@ -6,6 +6,7 @@
 
 pub mod authority;
 pub mod documented;
+pub mod gateway;
 pub mod handshakes;
 pub mod istio;
 pub mod kubectl;

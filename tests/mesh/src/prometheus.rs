@@ -184,8 +184,8 @@ pub fn restart() -> Result<()> {
 }
 
 /// The rules with their pending times (`for: 15m`) in seconds, and with 20 seconds in the stead of the hour for which
-/// a peer's certificate that is no longer shown counts: for certificates that live for minutes. The rules are as
-/// they were when this is dropped.
+/// a peer's certificate that is no longer shown counts, and of the ten minutes after which a VM that does not tick is
+/// dead: for certificates that live for minutes. The rules are as they were when this is dropped.
 #[derive(Debug)]
 pub struct ScaledRules(());
 
@@ -195,15 +195,29 @@ impl ScaledRules {
     /// # Errors
     /// If Prometheus refuses them.
     pub fn load() -> Result<Self> {
+        Self::pending_for("4s")
+    }
+
+    /// With another pending time: a minute of a day is nothing of two minutes.
+    ///
+    /// # Errors
+    /// If Prometheus refuses them.
+    pub fn pending_for(time: &str) -> Result<Self> {
+        let pending = format!("for: {time}");
         write_rules(|text| {
             let lines = text
                 .lines()
                 .map(|line| match line.trim_start().strip_prefix("for: ") {
-                    Some(_) => line.replace(line.trim_start(), "for: 4s"),
-                    None => line.replace(
-                        "mtls_peer_certificate_last_seen_timestamp_seconds < 3600",
-                        "mtls_peer_certificate_last_seen_timestamp_seconds < 20",
-                    ),
+                    Some(_) => line.replace(line.trim_start(), &pending),
+                    None => line
+                        .replace(
+                            "mtls_peer_certificate_last_seen_timestamp_seconds < 3600",
+                            "mtls_peer_certificate_last_seen_timestamp_seconds < 20",
+                        )
+                        .replace(
+                            "mtls_watch_last_tick_timestamp_seconds > 600",
+                            "mtls_watch_last_tick_timestamp_seconds > 20",
+                        ),
                 });
             lines.collect::<Vec<_>>().join("\n")
         })?;

@@ -164,6 +164,25 @@ impl Ancestry {
         found
     }
 
+    /// The CAs known to stand under a CA.
+    pub(crate) fn below(&self, ca: &str) -> Vec<&str> {
+        let below = self.above.keys().map(String::as_str);
+        below
+            .filter(|it| *it != ca && self.above(it).contains(&ca))
+            .collect()
+    }
+
+    /// The CAs that are no roots and are sent along with leaves of a CA.
+    pub(crate) fn sent_with(&self, ca: &str) -> impl Iterator<Item = &str> {
+        let sent = self.perhaps_above.get(ca).into_iter().flatten();
+        sent.map(String::as_str)
+    }
+
+    /// Whether roots sign leaves themselves.
+    pub(crate) fn roots_sign(&self) -> bool {
+        self.issuing.iter().any(|ca| self.roots.contains(ca))
+    }
+
     /// Whether every way that is known up from `ca` leads through `link`, or begins with it.
     pub(crate) fn needs(&self, ca: &str, link: &str) -> bool {
         ca == link || !self.avoids(ca, link, &mut BTreeSet::new())

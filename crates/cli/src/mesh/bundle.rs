@@ -96,6 +96,11 @@ impl Bundle {
             .any(|anchor| anchor.presence == Presence::Here && anchor.is_valid)
     }
 
+    /// Whether it has revocation lists.
+    pub(crate) fn has_lists(&self) -> bool {
+        !self.lists.is_empty()
+    }
+
     /// Whether Envoy refuses what a CA has signed because it has revocation lists, but no valid one of this CA.
     pub(crate) fn lacks_list(&self, ca: &str) -> bool {
         !self.lists.is_empty() && self.lists.get(ca) != Some(&true)

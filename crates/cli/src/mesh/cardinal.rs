@@ -163,6 +163,14 @@ fn objection(proxy: &Proxy, ca: &str, judgement: &Judgement<'_>) -> Option<Reaso
                     "trusts {ca}{}, but has revocation lists there and no valid one of {link}: Envoy refuses what that CA has signed",
                     where_in(" in its bundle ")
                 ),
+                Doubt::NoRoot(link) => format!(
+                    "trusts {ca}{}, but has revocation lists there, by which Envoy refuses a chain that leads to no root of that bundle: {link} leads to none that is known (see --cas)",
+                    where_in(" in its bundle ")
+                ),
+                Doubt::Below => format!(
+                    "trusts {ca}{}, but has revocation lists there, and which CA under it will sign, and needs one, is not known (see --cas)",
+                    where_in(" in its bundle ")
+                ),
                 Doubt::Carried(link) => format!(
                     "trusts {ca}{} only if peers send the certificate by which it stands under {link}",
                     where_in(" in its bundle ")

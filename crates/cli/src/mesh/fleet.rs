@@ -172,9 +172,11 @@ impl Fleet {
             && proxy.bundles.len() == 1
             && !bundle.has_shrunk()
             && without.is_none()
-            && !self.ancestry.is_complete(leaf.signer());
+            && !self.ancestry.is_complete(leaf.signer())
+            // A root that is not in it was accepted by a cross-certificate, which other leaves need not bring.
+            && (matches!(leaf, Leaf::Peer(..)) || !self.ancestry.is_root(leaf.signer()));
         match trust {
-            Trust::Unknown(Doubt::Revocation(_)) => trust,
+            Trust::Unknown(Doubt::Revocation(_) | Doubt::NoRoot(_) | Doubt::Below) => trust,
             Trust::Unknown(_) if is_accepted => Trust::Accepted,
             trust => trust,
         }

@@ -8,7 +8,7 @@ mod dates;
 mod facts;
 mod kinds;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use exposition::Sample;
@@ -76,7 +76,6 @@ pub(crate) fn read(
         others,
         silent,
         beyond,
-        unusual,
         failed,
         earlier,
         dated,
@@ -89,7 +88,6 @@ pub(crate) fn read(
         &ask.others,
         &ask.silent,
         &ask.beyond,
-        &ask.unusual,
         &ask.failed,
         &ask.earlier,
         &ask.dated,
@@ -98,7 +96,13 @@ pub(crate) fn read(
         &ask.shared,
         &ask.counts,
     ])?;
-    let facts = Facts::new(&shared, &counts);
+    let count = |samples: [&[Sample]; 2]| {
+        let keys = samples.into_iter().flatten().map(key);
+        keys.collect::<BTreeSet<Key>>().len()
+    };
+    let all = count([&leaves, &others]);
+    let telling = all.saturating_sub(count([&silent, &[]]));
+    let facts = Facts::new(&shared, &counts, all, telling);
     let apart = facts.apart(prometheus)?;
 
     let mut proxies = kinds::Proxies::default();
@@ -111,7 +115,7 @@ pub(crate) fn read(
         .latest
         .with(named(others, INFO.description.name, &[]));
     let undated_of_proxies = undated.clone();
-    for samples in [beyond, unusual, undated_of_proxies, apart] {
+    for samples in [beyond, undated_of_proxies, apart] {
         proxies.latest.with(samples);
     }
     let failures = HANDSHAKE_FAILURES.description.name;
@@ -144,8 +148,6 @@ struct Queries {
     silent: String,
     /// What counts only where it is beyond a bound.
     beyond: String,
-    /// What has left, or is there twice while Envoy restarts.
-    unusual: String,
     failed: String,
     earlier: String,
     dated: String,
@@ -204,7 +206,6 @@ impl Queries {
                 "max by ({BY_PROXY}) ({info}) unless on ({BY_PROXY}) {bundle}{{ca!=\"\"}}"
             ),
             beyond: beyond.join(" or "),
-            unusual: format!("{} != 1", facts::held()),
             failed: refused(""),
             earlier: refused(&format!(" offset {}s", observe.max(OBSERVED).as_secs())),
             // A certificate has the same dates at every proxy. The sum of two processes' gauges is no date: hence the least.

@@ -41,6 +41,10 @@ pub(crate) enum Doubt {
     Validity(String),
     /// The bundle has revocation lists, but no valid one of this CA.
     Revocation(String),
+    /// The bundle has revocation lists, and what stands above this CA is not in it up to a root.
+    NoRoot(String),
+    /// The bundle has revocation lists, and it is not known which CA under this one will sign.
+    Below,
     /// The way leads through this CA, of which it is not known whether peers send the certificate.
     Carried(String),
 }
@@ -88,9 +92,8 @@ impl Bundle {
             .iter()
             .find(|ca| self.hold(ca, without) == Hold::Firm)
         {
-            let mut asked = [leaf.signer(), *anchor].into_iter();
-            if let Some(ca) = asked.find(|ca| self.lacks_list(ca)) {
-                return Trust::Unknown(Doubt::Revocation(ca.to_owned()));
+            if let Some(doubt) = self.unlisted(leaf, &path, ancestry, without) {
+                return Trust::Unknown(doubt);
             }
             return match self.obstacle(leaf, &path, anchor, without) {
                 Some(doubt) => Trust::Unknown(doubt),
@@ -110,6 +113,44 @@ impl Bundle {
             Trust::No
         } else {
             Trust::Unknown(Doubt::Ancestry)
+        }
+    }
+
+    /// Why Envoy may refuse a leaf for want of a revocation list. If a bundle has any, each certificate of the path must have
+    /// a valid one of its issuer, and the path must end in a root of the bundle (measured on Envoy 1.40).
+    fn unlisted(
+        &self,
+        leaf: Leaf<'_>,
+        path: &Path<'_>,
+        ancestry: &Ancestry,
+        without: Option<&Authority>,
+    ) -> Option<Doubt> {
+        if !self.has_lists() {
+            return None;
+        }
+        let is_firm_root = |ca: &&str| ancestry.is_root(ca) && self.hold(ca, without) == Hold::Firm;
+        // BoringSSL takes what is in the bundle before what is sent, and goes on in the bundle.
+        let leads_on = |ca: &str| {
+            let mut above = ancestry.links(ca).map(|link| link.parent.as_str());
+            !self.has(ca) || above.any(|parent| self.hold(parent, without) == Hold::Firm)
+        };
+        let below = match leaf {
+            Leaf::Future(signer) => ancestry.below(signer),
+            Leaf::Own(..) | Leaf::Peer(..) => Vec::new(),
+        };
+        let is_alone = below.is_empty() && ancestry.is_root(leaf.signer());
+        let sent = ancestry.sent_with(leaf.signer());
+        let mut signers = path.sure.iter().copied().chain(sent).chain(below);
+        let mut links = path.sure.iter().filter(|ca| !ancestry.is_root(ca));
+        if let Some(ca) = signers.find(|ca| self.lacks_list(ca)) {
+            Some(Doubt::Revocation(ca.to_owned()))
+        } else if let Some(ca) = links.find(|ca| !leads_on(ca)) {
+            Some(Doubt::NoRoot((*ca).to_owned()))
+        } else if !path.sure.iter().any(is_firm_root) {
+            Some(Doubt::NoRoot(leaf.signer().to_owned()))
+        } else {
+            let is_asked = matches!(leaf, Leaf::Future(_)) && is_alone;
+            (is_asked && !ancestry.roots_sign()).then_some(Doubt::Below)
         }
     }
 

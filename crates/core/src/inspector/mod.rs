@@ -471,11 +471,17 @@ impl Inspector {
     /// ones have no issuer in common.
     #[inline(never)]
     fn is_serial_reused(&self, leaf: &Certificate) -> bool {
-        let links = &leaf.links;
-        let number = (&links.issuer, &links.authority_key_id, &leaf.serial);
-        let hash = ById::default().hash_one(number);
-        let counts = !leaf.is_self_signed() && !policy::may_share_its_number(leaf);
-        counts && self.serials.is_reused(hash, leaf.key_hash)
+        let issuer = (&leaf.links.issuer, &leaf.links.authority_key_id);
+        let [issuer, serial, number] = [
+            ById::default().hash_one(issuer),
+            ById::default().hash_one(&leaf.serial),
+            ById::default().hash_one((issuer, &leaf.serial)),
+        ];
+        // One number for all leaves is no counter's.
+        let is_counted =
+            policy::may_share_its_number(leaf) && self.serials.is_given_to_several(issuer, serial);
+        let is_reused = self.serials.is_given_to_several(number, leaf.key_hash);
+        is_reused && !is_counted && !leaf.is_self_signed()
     }
 
     /// Of both peers whose leaves share a serial number, each is told of the other.

@@ -58,30 +58,31 @@ pub(super) struct Serials(Cell<Vec<Serial>>);
 
 #[derive(Clone, Copy, Default)]
 struct Serial {
-    /// Hash of the issuer and the number.
+    /// Hash of the issuer and the number; of the issuer.
     hash: u64,
-    /// Hash of the key that it was given to; [`SEVERAL`].
+    /// Hash of the key that the number was given to; of the number that the issuer has given; [`SEVERAL`].
     key: u64,
 }
 
-/// There is more than one key.
+/// There is more than one.
 const SEVERAL: u64 = 0;
 
 impl Serials {
-    /// Whether the issuer has given the same number to another key, as far as is remembered; `hash` is of issuer and
-    /// number. A newer number takes the place of an older one.
-    pub(super) fn is_reused(&self, hash: u64, key: u64) -> bool {
+    /// Whether the issuer has given the same number to another key, as far as is remembered: `hash` is of issuer and
+    /// number. Or whether it has given other numbers: `hash` is of the issuer, and `key` of the number. What is newer
+    /// takes the place of what is older.
+    pub(super) fn is_given_to_several(&self, hash: u64, key: u64) -> bool {
         let mut seen = self.0.take();
         let (places, place) = places(hash, SERIALS);
         seen.resize(places, Serial::default());
-        let is_reused = seen.get_mut(place).is_some_and(|known| {
-            let is_reused = known.hash == hash && known.key != key;
-            let key = if is_reused { SEVERAL } else { key };
+        let are_several = seen.get_mut(place).is_some_and(|known| {
+            let are_several = known.hash == hash && known.key != key;
+            let key = if are_several { SEVERAL } else { key };
             *known = Serial { hash, key };
-            is_reused
+            are_several
         });
         self.0.set(seen);
-        is_reused
+        are_several
     }
 }
 
@@ -131,14 +132,14 @@ mod tests {
     #[test]
     fn a_number_of_two_keys_is_reused_from_then_on() {
         let serials = Serials::default();
-        assert!(!serials.is_reused(7, 1));
-        assert!(!serials.is_reused(7, 1));
-        assert!(serials.is_reused(7, 2));
-        assert!(serials.is_reused(7, 1) && serials.is_reused(7, 2));
-        assert!(!serials.is_reused(8, 2));
+        assert!(!serials.is_given_to_several(7, 1));
+        assert!(!serials.is_given_to_several(7, 1));
+        assert!(serials.is_given_to_several(7, 2));
+        assert!(serials.is_given_to_several(7, 1) && serials.is_given_to_several(7, 2));
+        assert!(!serials.is_given_to_several(8, 2));
         // Another number that has the same place.
-        assert!(!serials.is_reused(7 + SERIALS, 2));
-        assert!(!serials.is_reused(7, 1));
+        assert!(!serials.is_given_to_several(7 + SERIALS, 2));
+        assert!(!serials.is_given_to_several(7, 1));
         assert_eq!(size_of_val(&*serials.0.take()), 16 * 256);
     }
 }

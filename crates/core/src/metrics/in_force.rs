@@ -45,7 +45,8 @@ impl InForce {
         self.told.set(errors);
     }
 
-    /// A configuration ticks. The most errors that one in force has, if that was not told before.
+    /// A configuration ticks. The most errors that one in force has, to be told: also again if it has some, for another VM
+    /// of the proxy, which this one knows nothing of, may have told since that it has none.
     pub fn ticked(&self, ticking: Configuration, now: UnixTime) -> Option<usize> {
         let mut configurations = self.configurations.take();
         configurations.retain(|(known, ticked)| {
@@ -59,6 +60,6 @@ impl InForce {
         let errors = configurations.iter().map(|(known, _)| known.errors);
         let most = errors.max().unwrap_or_default();
         self.configurations.set(configurations);
-        (self.told.replace(most) != most).then_some(most)
+        (self.told.replace(most) != most || most > 0).then_some(most)
     }
 }

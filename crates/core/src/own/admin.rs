@@ -9,7 +9,7 @@
 //! part ([`parts`]).
 
 use std::borrow::Cow;
-use std::hash::BuildHasher as _;
+use std::hash::{BuildHasher as _, Hash};
 use std::rc::Rc;
 
 use mtls_watch_x509::ParseError;
@@ -17,10 +17,11 @@ use mtls_watch_x509::crl::RevocationList;
 use mtls_watch_x509::pem::{self, PemError};
 
 use super::parts::{self, Body, Wanted, Whole};
-use crate::hash::{HashMap, Keyed};
+use crate::hash::{ById, HashMap, Keyed};
 use crate::json::{Unexpected, Value};
 
 pub use super::reply::{MAX_REPLY_BYTES, ReplyError};
+use super::secret::INLINE;
 pub use super::secret::{CertificateKey, Dates, FullCertificate, OwnCertificate, Role, Secret};
 
 /// Path of the secrets. The mask is that of one kind of config: Envoy leaves out the others.
@@ -34,8 +35,8 @@ pub const CONTEXTS: [&str; 2] = [
     "/config_dump?mask=static_clusters,dynamic_active_clusters",
 ];
 
-/// How `/certs` calls what is inline in a TLS context.
-const INLINE: &str = "<inline>";
+/// Instead of the path that `/certs` leaves empty.
+const UNNAMED: &str = "<unnamed>";
 
 /// Reads the secrets of a `config_dump`.
 ///
@@ -71,15 +72,15 @@ pub fn read_secrets(body: &mut dyn Body) -> Result<Vec<Secret>, ReplyError> {
         objects: &[],
     };
     let mut found = Found::default();
-    parts::parts(body, &WANTED, &mut |list, part| {
+    parts::parts(body, &WANTED, &mut |list, _, part| {
         // One that cannot be read is passed over.
         let _ = Value::read(part).and_then(|config| found.add_secret(&config, list == WARMING));
     })?;
     Ok(found.secrets)
 }
 
-/// Reads what is inline in the TLS contexts of listeners or clusters, as one secret for each role and trust
-/// domain.
+/// Reads what is inline in the TLS contexts of listeners or clusters: each chain and each bundle once, a bundle with the name
+/// of the first listener or cluster that has it.
 ///
 /// # Errors
 /// [`ReplyError::Json`] and [`ReplyError::TooLarge`].
@@ -90,26 +91,30 @@ pub fn read_contexts(body: &mut dyn Body) -> Result<Vec<Secret>, ReplyError> {
     };
     let mut found = Found::default();
     let mut seen = Repeated::default();
-    parts::parts(body, &WANTED, &mut |_, part| {
+    parts::parts(body, &WANTED, &mut |_, name, part| {
         if seen.is_new(part) {
             // As with secrets.
-            let _ = Value::read(part).and_then(|context| found.add_context(&context));
+            let _ = Value::read(part).and_then(|context| found.add_context(name, &context));
         }
     })?;
     Ok(found.secrets)
 }
 
-/// Tells what was read before: most clusters of a mesh have one TLS context.
+/// Tells what was there before: most clusters of a mesh have one TLS context.
 #[derive(Default)]
 struct Repeated {
     hasher: Keyed,
-    seen: HashMap<u64, ()>,
+    seen: HashMap<u64, u64, ById>,
 }
 
 impl Repeated {
-    fn is_new(&mut self, part: &[u8]) -> bool {
-        let hash = self.hasher.hash_one(part);
-        self.seen.insert(hash, ()).is_none()
+    fn is_new(&mut self, item: &(impl Hash + ?Sized)) -> bool {
+        let hash = self.hasher.hash_one(item);
+        self.seen.insert(hash, hash).is_none()
+    }
+
+    fn has(&self, item: &impl Hash) -> bool {
+        self.seen.contains_key(&self.hasher.hash_one(item))
     }
 }
 
@@ -118,10 +123,14 @@ impl Repeated {
 struct Found {
     secrets: Vec<Secret>,
     hasher: Keyed,
-    /// Texts with certificates, by hash: many secrets have one bundle.
-    texts: HashMap<u64, Rc<Vec<Result<OwnCertificate, Unreadable>>>>,
-    /// Each once.
-    revocation_lists: Vec<Rc<RevocationList>>,
+    /// By hash: many secrets have one bundle.
+    texts: HashMap<u64, Rc<Text>, ById>,
+}
+
+/// What a text has in PEM.
+struct Text {
+    certificates: Vec<Result<OwnCertificate, Unreadable>>,
+    lists: Vec<Rc<RevocationList>>,
 }
 
 impl Found {
@@ -147,7 +156,7 @@ impl Found {
     }
 
     /// Adds an `envoy.extensions.transport_sockets.tls.v3.CommonTlsContext`.
-    fn add_context(&mut self, context: &Value<'_>) -> Result<(), Unexpected> {
+    fn add_context(&mut self, of: &str, context: &Value<'_>) -> Result<(), Unexpected> {
         for certificate in context.list("tls_certificates")? {
             if let Some(chain) = chain(Some(certificate))? {
                 self.add(Secret::new(INLINE.to_owned(), Role::Chain), chain)?;
@@ -158,30 +167,38 @@ impl Found {
             None => None,
         };
         let validation = context.object("validation_context")?;
+        let name = format!("{INLINE}:{of}");
         for validation in [validation, default].into_iter().flatten() {
-            self.add_bundles(INLINE, validation)?;
+            self.add_bundles(&name, validation)?;
         }
         Ok(())
     }
 
-    /// Adds a `CertificateValidationContext`. Beside a SPIFFE validator Envoy asks neither other CAs nor
-    /// revocation lists.
+    /// Adds a `CertificateValidationContext`. Beside a SPIFFE validator Envoy asks neither `trusted_ca` nor `crl`.
     fn add_bundles(&mut self, name: &str, context: &Value<'_>) -> Result<(), Unexpected> {
-        let domains = trust_domains(context)?;
-        if domains.is_empty() {
+        let bundle = || Secret::new(name.to_owned(), Role::Bundle);
+        let Some(validator) = spiffe_validator(context)? else {
             if let Some(trusted) = context.object("trusted_ca")? {
-                let mut bundle = Secret::new(name.to_owned(), Role::Bundle);
+                let mut bundle = bundle();
+                // Of lists in a file nothing is told.
                 if let Some(lists) = context.object("crl")? {
-                    bundle.revocation_lists = self.revocation_lists(lists)?;
+                    let text = inline(lists)?.unwrap_or_default();
+                    bundle
+                        .revocation_lists
+                        .clone_from(&self.parsed(&text).lists);
                 }
                 self.add(bundle, trusted)?;
             }
             return Ok(());
+        };
+        // Envoy asks no other, then.
+        if let Some(map) = validator.object("trust_bundles")? {
+            return self.add_bundle_map(&bundle, map);
         }
-        for domain in domains {
+        for domain in validator.list("trust_domains")? {
             let trusted = domain.object("trust_bundle")?;
             if let (Some(domain), Some(trusted)) = (domain.text("name")?, trusted) {
-                let mut bundle = Secret::new(name.to_owned(), Role::Bundle);
+                let mut bundle = bundle();
                 bundle.trust_domain = Some(domain.to_owned());
                 self.add(bundle, trusted)?;
             }
@@ -189,39 +206,58 @@ impl Found {
         Ok(())
     }
 
-    /// Reads the revocation lists that a DataSource has inline. One that names a file says nothing.
-    fn revocation_lists(
+    /// Adds a map of SPIFFE bundles: of each trust domain a JWK set, in which a key of the use `x509-svid` has its
+    /// certificate in `x5c`, as base64 of its DER (SPIFFE Trust Domain and Bundle, 4.2.2).
+    fn add_bundle_map(
         &mut self,
+        bundle: &dyn Fn() -> Secret,
         source: &Value<'_>,
-    ) -> Result<Vec<Rc<RevocationList>>, Unexpected> {
-        let mut lists = Vec::new();
-        let text = inline(source)?.unwrap_or_default();
-        for list in pem::revocation_lists(&text).flat_map(|der| RevocationList::read(&der)) {
-            let mut known = self.revocation_lists.iter();
-            let list = match known.find(|known| ***known == list) {
-                Some(known) => Rc::clone(known),
-                None => {
-                    let list = Rc::new(list);
-                    self.revocation_lists.push(Rc::clone(&list));
-                    list
-                }
-            };
-            lists.push(list);
+    ) -> Result<(), Unexpected> {
+        let Some(text) = inline(source)? else {
+            return Ok(());
+        };
+        let map = Value::read(&text)?;
+        for (domain, keys) in map
+            .object("trust_domains")?
+            .into_iter()
+            .flat_map(Value::members)
+        {
+            let mut bundle = bundle();
+            bundle.trust_domain = Some(domain.to_owned());
+            let mut certificates = Vec::new();
+            for key in keys.list("keys")? {
+                let texts = key.list("x5c")?.iter().filter_map(Value::as_text);
+                certificates.extend(texts.map(|text| parse(pem::decode_base64(text.as_bytes()))));
+            }
+            self.add_certificates(bundle, &certificates);
         }
-        Ok(lists)
+        Ok(())
     }
 
-    /// Adds a secret with the certificates that a DataSource has inline. Of one that names a file, `/certs` tells.
-    #[inline(never)]
+    /// Adds a secret with what a DataSource has inline. Of one that names a file, `/certs` tells.
     fn add(&mut self, mut secret: Secret, source: &Value<'_>) -> Result<(), Unexpected> {
         let Some(text) = inline(source)? else {
             return Ok(());
         };
-        let role = secret.role;
-        for (position, certificate) in self.parsed(&text).iter().enumerate() {
+        let text = self.parsed(&text);
+        // Envoy takes lists that stand among the CAs as well.
+        if secret.role == Role::Bundle {
+            secret.revocation_lists.extend_from_slice(&text.lists);
+        }
+        self.add_certificates(secret, &text.certificates);
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn add_certificates(
+        &mut self,
+        mut secret: Secret,
+        certificates: &[Result<OwnCertificate, Unreadable>],
+    ) {
+        for (position, certificate) in certificates.iter().enumerate() {
             match certificate {
-                // Twice in a bundle is once.
-                Ok(known) if role == Role::Bundle && secret.certificates.contains(known) => {}
+                // Twice is once: Istio sends a root that signs leaves as CA and as root.
+                Ok(known) if secret.certificates.contains(known) => {}
                 Ok(certificate) => secret.certificates.push(certificate.clone()),
                 Err(_) => {
                     secret.unreadable = secret.unreadable.saturating_add(1);
@@ -229,17 +265,23 @@ impl Found {
                 }
             }
         }
-        if !self.secrets.contains(&secret) {
+        let mut known = self.secrets.iter();
+        if !known.any(|known| known.is_same(&secret)) {
             self.secrets.push(secret);
         }
-        Ok(())
     }
 
-    fn parsed(&mut self, text: &[u8]) -> Rc<Vec<Result<OwnCertificate, Unreadable>>> {
+    fn parsed(&mut self, text: &[u8]) -> Rc<Text> {
         let hash = self.hasher.hash_one(text);
         let known = self.texts.entry(hash);
-        let parse = || Rc::new(pem::certificates(text).map(parse).collect());
-        Rc::clone(known.or_insert_with(parse))
+        let lists = pem::revocation_lists(text).flat_map(|der| RevocationList::read(&der));
+        let read = || {
+            Rc::new(Text {
+                certificates: pem::certificates(text).map(parse).collect(),
+                lists: lists.map(Rc::new).collect(),
+            })
+        };
+        Rc::clone(known.or_insert_with(read))
     }
 }
 
@@ -261,15 +303,33 @@ fn chain<'a>(certificate: Option<&'a Value<'_>>) -> Result<Option<&'a Value<'a>>
     }
 }
 
-/// Those of an `envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig`; of any other validator nothing
-/// is read.
-fn trust_domains<'a>(context: &'a Value<'_>) -> Result<&'a [Value<'a>], Unexpected> {
+/// An `envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig`; of any other validator nothing is read.
+fn spiffe_validator<'a>(context: &'a Value<'_>) -> Result<Option<&'a Value<'a>>, Unexpected> {
     let Some(validator) = context.object("custom_validator_config")? else {
-        return Ok(&[]);
+        return Ok(None);
     };
-    match validator.object("typed_config")? {
-        Some(config) => config.list("trust_domains"),
-        None => Ok(&[]),
+    let config = validator.object("typed_config")?;
+    Ok(config.filter(|config| {
+        let has = |(name, _): (&str, _)| matches!(name, "trust_domains" | "trust_bundles");
+        config.members().any(has)
+    }))
+}
+
+/// Calls all inline bundles alike, unless they differ: what one listener or cluster trusts says nothing of another.
+pub fn name_inline(secrets: &mut [Secret]) {
+    let is_inline = |secret: &Secret| secret.role == Role::Bundle && secret.is_inline();
+    let domains: Vec<Option<String>> = secrets
+        .iter()
+        .filter(|secret| is_inline(secret))
+        .map(|secret| secret.trust_domain.clone())
+        .collect();
+    for secret in secrets.iter_mut().filter(|secret| is_inline(secret)) {
+        let of_domain = domains
+            .iter()
+            .filter(|domain| **domain == secret.trust_domain);
+        if of_domain.count() == 1 {
+            secret.name.truncate(INLINE.len());
+        }
     }
 }
 
@@ -326,7 +386,7 @@ pub fn read_certificates(body: &mut dyn Body) -> Result<Served, ReplyError> {
     let mut served = Served::default();
     let mut seen = Repeated::default();
     let mut is_broken = false;
-    let lists = parts::parts(body, &WANTED, &mut |_, part| {
+    let lists = parts::parts(body, &WANTED, &mut |_, _, part| {
         if seen.is_new(part) {
             let added = Value::read(part).and_then(|context| served.add(&context));
             is_broken |= added.is_err();
@@ -349,7 +409,12 @@ impl Served {
             for entry in context.list(list)? {
                 if let Some(dates) = dates(role, entry)? {
                     keys.push(dates.key());
-                    let path = entry.text("path")?.unwrap_or(INLINE);
+                    let path = match entry.text("path")? {
+                        None => INLINE,
+                        // A SPIFFE validator with a map of bundles.
+                        Some("") => UNNAMED,
+                        Some(path) => path,
+                    };
                     self.add_certificate(role, path, OwnCertificate::Dates(dates));
                 }
             }
@@ -381,13 +446,13 @@ impl Served {
     /// What `known` does not have in full.
     #[must_use]
     pub fn unknown(&self, known: &[Secret]) -> Vec<Secret> {
-        let known: HashMap<CertificateKey, ()> = known
-            .iter()
-            .flat_map(|secret| secret.full().map(|full| (full.key(), ())))
-            .collect();
+        let mut in_full = Repeated::default();
+        for full in known.iter().flat_map(Secret::full) {
+            in_full.is_new(&full.key());
+        }
         let mut unknown = self.secrets.clone();
         for secret in &mut unknown {
-            let is_unknown = |it: &OwnCertificate| !known.contains_key(&it.key());
+            let is_unknown = |it: &OwnCertificate| !in_full.has(&it.key());
             secret.certificates.retain(is_unknown);
         }
         unknown.retain(|secret| !secret.certificates.is_empty());

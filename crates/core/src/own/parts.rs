@@ -8,9 +8,15 @@ use super::reply::{MAX_PART_BYTES, ReplyError};
 
 /// Longest key that is told from others.
 const MAX_KEY_BYTES: usize = 32;
+/// Longest name that is told. Label values are cut there, too.
+const MAX_NAME_BYTES: usize = 200;
 
 /// Deepest nesting. Envoy's own has thirty levels.
 const MAX_DEPTH: usize = 512;
+
+/// How many parts are remembered, to pass over their copies, and the longest of them.
+const MAX_MET: usize = 8;
+const MAX_MET_BYTES: usize = 16 * 1024;
 
 /// Bytes that have a meaning outside of texts: a table, for a reply has millions of others.
 #[expect(
@@ -36,12 +42,26 @@ fn is_structure(byte: &u8) -> bool {
 /// How many bytes come before the next with a meaning. Envoy indents what it writes: most are blanks.
 fn without_meaning(bytes: &[u8]) -> usize {
     let mut rest = bytes;
-    while let Some((b"    ", after)) = rest.split_first_chunk() {
+    while let Some((b"        ", after)) = rest.split_first_chunk() {
+        rest = after;
+    }
+    if let Some((b"    ", after)) = rest.split_first_chunk() {
         rest = after;
     }
     let others = rest.iter().position(is_structure).unwrap_or(rest.len());
     let blanks = bytes.len().saturating_sub(rest.len());
     blanks.saturating_add(others)
+}
+
+/// Whether a text begins with another: eight bytes at a time, for the comparison of slices takes one.
+fn begins_with(text: &[u8], other: &[u8]) -> bool {
+    let Some(text) = text.get(..other.len()) else {
+        return false;
+    };
+    let ((words, rest), (other_words, other_rest)) = (text.as_chunks(), other.as_chunks());
+    let number = |word: &[u8; 8]| u64::from_ne_bytes(*word);
+    let is_same = |(word, other): (&[u8; 8], &[u8; 8])| number(word) == number(other);
+    words.iter().zip(other_words).all(is_same) && rest == other_rest
 }
 
 /// A reply, range by range.
@@ -59,6 +79,9 @@ impl Body for Whole<'_> {
     }
 }
 
+/// Who takes the parts: key, name, text.
+pub(super) type Take<'a> = dyn FnMut(&'static str, &str, &[u8]) + 'a;
+
 /// What is asked for.
 pub(super) struct Wanted {
     /// Keys of lists, each object in which is a part.
@@ -73,7 +96,8 @@ impl Wanted {
     }
 }
 
-/// Reads a reply, and hands over each part with the key of its list, or its own. Says which lists there were.
+/// Reads a reply, and hands over each part: with the key of its list, or its own, and with the `name` of the outermost object
+/// around it that has one. A copy of one that was met shortly before need not come. Says which lists there were.
 ///
 /// # Errors
 /// [`ReplyError::Json`] if the text is no object, or ends within it; [`ReplyError::TooLarge`] for a part of more
@@ -81,14 +105,18 @@ impl Wanted {
 pub(super) fn parts(
     body: &mut dyn Body,
     wanted: &Wanted,
-    take: &mut dyn FnMut(&'static str, &[u8]),
+    take: &mut Take<'_>,
 ) -> Result<Vec<&'static str>, ReplyError> {
     let mut reader = Reader {
         wanted,
         levels: Vec::new(),
         state: State::Value,
         key: Vec::new(),
+        name: Vec::new(),
+        named: 0,
         part: None,
+        met: [const { ("", Vec::new()) }; MAX_MET],
+        next_met: 0,
         deep: 0,
         lists: Vec::new(),
         is_over: false,
@@ -115,10 +143,16 @@ enum State {
     Value,
     /// In an object, before a key.
     BeforeKey,
-    Text {
-        is_key: bool,
-        escaped: bool,
-    },
+    /// Within a text. `escaped`: so is its next byte.
+    Text { is: Text, escaped: bool },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Text {
+    Key,
+    /// The name of the outermost object that has one.
+    Name,
+    Other,
 }
 
 struct Part {
@@ -136,7 +170,13 @@ struct Reader<'a> {
     state: State,
     /// The key before the value, or as much of it as has been read.
     key: Vec<u8>,
+    /// The name of the outermost object that has one, and how many levels are open in it; 0: none has.
+    name: Vec<u8>,
+    named: usize,
     part: Option<Part>,
+    /// The last parts that differed: a large mesh has the same TLS context for nearly every cluster.
+    met: [(&'static str, Vec<u8>); MAX_MET],
+    next_met: usize,
     /// How many levels are open below `levels`, where no key matters.
     deep: usize,
     lists: Vec<&'static str>,
@@ -144,17 +184,13 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn read(
-        &mut self,
-        range: &[u8],
-        take: &mut dyn FnMut(&'static str, &[u8]),
-    ) -> Result<(), ReplyError> {
+    fn read(&mut self, range: &[u8], take: &mut Take<'_>) -> Result<(), ReplyError> {
         // Where the part that is not yet kept begins.
         let mut kept = 0;
         let mut at = 0;
         while let Some(byte) = range.get(at) {
-            if let State::Text { is_key, escaped } = self.state {
-                at = self.text(range, at, is_key, escaped);
+            if let State::Text { is, escaped } = self.state {
+                at = self.text(range, at, is, escaped);
                 continue;
             }
             if !is_structure(byte) {
@@ -169,14 +205,9 @@ impl Reader<'_> {
             }
             match byte {
                 b'"' => {
-                    let is_key = self.state == State::BeforeKey;
-                    if is_key {
-                        self.key.clear();
-                    }
-                    self.state = State::Text {
-                        is_key,
-                        escaped: false,
-                    };
+                    let is = self.text_begins();
+                    let escaped = false;
+                    self.state = State::Text { is, escaped };
                 }
                 b'{' | b'[' if self.is_below_keys() => {
                     self.deep = self.deep.saturating_add(1);
@@ -190,6 +221,11 @@ impl Reader<'_> {
                     let is_object = *byte == b'{';
                     if self.open(is_object)? {
                         kept = at;
+                        if let Some(length) = self.met(range.get(at..).unwrap_or_default()) {
+                            at = at.saturating_add(length);
+                            kept = at;
+                            continue;
+                        }
                     }
                 }
                 b'}' | b']' => {
@@ -219,6 +255,18 @@ impl Reader<'_> {
         }
     }
 
+    /// Passes over a part that has just begun, if its text begins as that of one before: an object ends where it ends, so it
+    /// is the same. How long it is.
+    fn met(&mut self, text: &[u8]) -> Option<usize> {
+        let key = self.part.as_ref()?.key;
+        let mut met = self.met.iter();
+        let (_, same) = met.find(|(of, part)| *of == key && begins_with(text, part))?;
+        self.part = None;
+        self.levels.pop();
+        self.state = State::Value;
+        Some(same.len())
+    }
+
     /// Whether a part is open, and so deep that it cannot have lists that are asked for. What is in it is checked
     /// by whoever reads it.
     fn is_below_keys(&self) -> bool {
@@ -228,8 +276,22 @@ impl Reader<'_> {
         })
     }
 
+    fn text_begins(&mut self) -> Text {
+        if self.state == State::BeforeKey {
+            self.key.clear();
+            return Text::Key;
+        }
+        let is_member = self.levels.last().is_some_and(|level| level.is_object);
+        if self.named > 0 || self.part.is_some() || !is_member || self.key != b"name" {
+            return Text::Other;
+        }
+        self.name.clear();
+        self.named = self.levels.len();
+        Text::Name
+    }
+
     /// Goes on in a text, to its end or that of the range.
-    fn text(&mut self, range: &[u8], start: usize, is_key: bool, mut escaped: bool) -> usize {
+    fn text(&mut self, range: &[u8], start: usize, is: Text, mut escaped: bool) -> usize {
         let rest = range.get(start..).unwrap_or_default();
         let mut length = usize::from(escaped && !rest.is_empty());
         escaped &= rest.is_empty();
@@ -250,8 +312,11 @@ impl Reader<'_> {
             true => rest.get(..length),
             false => Some(rest),
         };
-        if is_key && self.key.len() <= MAX_KEY_BYTES {
-            self.key.extend_from_slice(text.unwrap_or_default());
+        let text = text.unwrap_or_default();
+        match is {
+            Text::Key if self.key.len() <= MAX_KEY_BYTES => self.key.extend_from_slice(text),
+            Text::Name if self.name.len() <= MAX_NAME_BYTES => self.name.extend_from_slice(text),
+            _ => {}
         }
         match is_over {
             true => {
@@ -259,7 +324,7 @@ impl Reader<'_> {
                 start.saturating_add(length).saturating_add(1)
             }
             false => {
-                self.state = State::Text { is_key, escaped };
+                self.state = State::Text { is, escaped };
                 range.len()
             }
         }
@@ -324,7 +389,7 @@ impl Reader<'_> {
         &mut self,
         is_object: bool,
         rest: &[u8],
-        take: &mut dyn FnMut(&'static str, &[u8]),
+        take: &mut Take<'_>,
     ) -> Result<(), ReplyError> {
         match self.levels.pop() {
             Some(level) if level.is_object == is_object => {}
@@ -333,9 +398,20 @@ impl Reader<'_> {
         self.state = State::Value;
         self.is_over = self.levels.is_empty();
         let depth = self.levels.len();
+        if depth < self.named {
+            self.named = 0;
+        }
         if let Some(mut part) = self.part.take_if(|part| part.depth == depth) {
             part.keep(rest)?;
-            take(part.key, &part.bytes);
+            let name = str::from_utf8(&self.name).ok().filter(|_| self.named > 0);
+            take(part.key, name.unwrap_or_default(), &part.bytes);
+            if part.bytes.len() <= MAX_MET_BYTES {
+                let next = self.next_met % MAX_MET;
+                self.next_met = next.saturating_add(1);
+                if let Some(oldest) = self.met.get_mut(next) {
+                    *oldest = (part.key, part.bytes);
+                }
+            }
         }
         Ok(())
     }
@@ -375,8 +451,9 @@ mod tests {
     fn read(text: &str, range: usize) -> Result<Vec<(&'static str, String)>, ReplyError> {
         let mut found = Vec::new();
         let mut body = Ranges(text.as_bytes(), range);
-        parts(&mut body, &WANTED, &mut |key, part| {
-            found.push((key, String::from_utf8(part.to_vec()).unwrap()));
+        parts(&mut body, &WANTED, &mut |key, name, part| {
+            let text = String::from_utf8(part.to_vec()).unwrap();
+            found.push((key, [name, &text].concat()));
         })?;
         Ok(found)
     }
@@ -422,6 +499,61 @@ mod tests {
             for range in 1..=text.len() {
                 assert_eq!(read(text, range).unwrap(), expected, "{text} by {range}");
             }
+        }
+    }
+
+    /// Its copies do not come, whatever lies between; what only begins like it does.
+    #[test]
+    fn a_part_that_was_met_is_passed_over() {
+        let (one, other) = (r#"{"a": {"b": "}\""}}"#, r#"{"a": {"b": "}\"x"}}"#);
+        let list = [one, one, other, r#"{"a": 1}"#, one, other].join(",\n  ");
+        let text = format!(r#"{{"configs": [{list}], "secrets": [{one}]}}"#);
+        for range in 1..=text.len() {
+            let found = read(&text, range).unwrap();
+            let mut differ: Vec<_> = Vec::new();
+            for part in &found {
+                if !differ.contains(part) {
+                    differ.push(part.clone());
+                }
+            }
+            let expected = [
+                ("configs", one),
+                ("configs", other),
+                ("configs", r#"{"a": 1}"#),
+                ("secrets", one),
+            ];
+            let expected = expected.map(|(key, part)| (key, part.to_owned()));
+            assert_eq!(differ, expected, "by {range}");
+            if range == text.len() {
+                assert_eq!(found, expected);
+            }
+        }
+        // More than are remembered.
+        let many: Vec<String> = (0..20).map(|it| format!(r#"{{"a": {it}}}"#)).collect();
+        let text = format!(r#"{{"configs": [{0}, {0}]}}"#, many.join(", "));
+        assert_eq!(read(&text, 4096).unwrap().len(), 40);
+    }
+
+    #[test]
+    fn a_part_has_the_name_of_the_outermost_object_around_it() {
+        let text = r#"{"configs": [{"@type": "T", "rest": [
+            {"name": "a", "state": {"name": "deep", "x": {"name": "no", "context": {"name": "b"}}}},
+            {"name": ["no"], "state": {"name": "c\"", "context": {}}},
+            {"name": 7, "context": {"c": 1}}
+        ]}]}"#;
+        let expected = [r#"a{"name": "b"}"#, r#"c\"{}"#, r#"{"c": 1}"#];
+        let wanted = Wanted {
+            lists: &[],
+            objects: &["context"],
+        };
+        for range in 1..=text.len() {
+            let mut found = Vec::new();
+            let mut body = Ranges(text.as_bytes(), range);
+            let take = &mut |_: &'static str, name: &str, part: &[u8]| {
+                found.push([name, str::from_utf8(part).unwrap()].concat());
+            };
+            parts(&mut body, &wanted, take).unwrap();
+            assert_eq!(found, expected, "by {range}");
         }
     }
 

@@ -88,9 +88,17 @@ struct Told {
 /// What is inline in TLS contexts, and for which answer of `/certs` it was asked.
 #[derive(Default)]
 struct Inline {
-    asked_for: Vec<Secret>,
+    asked_for: Served,
     secrets: Vec<Secret>,
+    /// How long the replies were that tell of it.
+    bytes: usize,
+    /// How many polls may pass until it is asked for again.
+    rest: usize,
 }
+
+/// The contexts of a large mesh have many megabytes, and `/certs` does not tell of every change in them: revocation lists,
+/// before Envoy 1.40 all CAs but the first. So they cost so much a poll on average.
+const CONTEXT_BYTES: usize = 1024 * 1024;
 
 impl Poller {
     /// A poller with that configuration.
@@ -205,18 +213,18 @@ impl Poller {
             }
             Err(error) => self.told().error = Some(error),
         }
-        let unknown = self.served.borrow().unknown(&self.told().secrets);
+        let served = self.served.borrow();
         let mut inline = self.inline();
-        if !admin::has_inline(&unknown) {
+        if !admin::has_inline(&served.unknown(&self.told().secrets)) {
             *inline = Inline::default();
             return None;
         }
-        // The TLS contexts are large, and they are as they were. But of revocation lists `/certs` does not tell.
-        let has_lists = |secret: &Secret| !secret.revocation_lists.is_empty();
-        if inline.asked_for == unknown && !inline.secrets.iter().any(has_lists) {
+        inline.rest = inline.rest.saturating_sub(1);
+        if inline.asked_for == *served && inline.rest > 0 {
             return None;
         }
-        inline.asked_for = unknown;
+        inline.asked_for.clone_from(&served);
+        inline.bytes = 0;
         Some(Question::Contexts(0))
     }
 
@@ -226,13 +234,17 @@ impl Poller {
         number: usize,
     ) -> Option<Question> {
         let mut inline = self.inline();
+        if let Ok(reply) = &reply {
+            inline.bytes = inline.bytes.saturating_add(reply.size);
+            inline.rest = inline.bytes / CONTEXT_BYTES;
+        }
         match reply.and_then(|reply| admin::read_contexts(reply.body)) {
             Ok(found) => {
                 if number == 0 {
                     inline.secrets.clear();
                 }
                 for secret in found {
-                    if !inline.secrets.contains(&secret) {
+                    if !inline.secrets.iter().any(|known| known.is_same(&secret)) {
                         inline.secrets.push(secret);
                     }
                 }
@@ -256,9 +268,10 @@ impl Poller {
         }
         let mut inline = self.inline();
         secrets.extend(inline.secrets.iter().cloned());
+        admin::name_inline(&mut secrets);
         if error.is_some() {
             // To be asked again.
-            inline.asked_for.clear();
+            inline.rest = 0;
         }
         let served = self.served.borrow();
         secrets.extend(served.unknown(&secrets));

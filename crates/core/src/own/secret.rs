@@ -9,6 +9,9 @@ use mtls_watch_x509::{self as x509, Certificate, ParseError, spiffe};
 
 use crate::source::read::{Fingerprint, fingerprint_of};
 
+/// How `/certs` calls what is inline in a TLS context.
+pub(super) const INLINE: &str = "<inline>";
+
 /// What a secret is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
@@ -23,7 +26,8 @@ pub enum Role {
 /// A secret of this proxy, or what stands for one: a file, or what is inline in a TLS context.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Secret {
-    /// Name in SDS, path of the file, or `inline`.
+    /// Name in SDS, path of the file, or `<inline>`; of one inline bundle of several that differ also the listener or cluster
+    /// that has it: `<inline>:public_listener`.
     pub name: String,
     /// What it is for.
     pub role: Role,
@@ -154,6 +158,23 @@ impl Secret {
             leaf_unreadable: false,
             revocation_lists: Vec::new(),
         }
+    }
+
+    /// Whether it is inline in a TLS context.
+    pub(super) fn is_inline(&self) -> bool {
+        self.name.starts_with(INLINE)
+    }
+
+    /// Whether it has what another has, by the same name. Of what is inline the name does not matter.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let is_named = self.name == other.name || (self.is_inline() && other.is_inline());
+        is_named
+            && self.role == other.role
+            && self.trust_domain == other.trust_domain
+            && self.certificates == other.certificates
+            && self.unreadable == other.unreadable
+            && self.leaf_unreadable == other.leaf_unreadable
+            && self.revocation_lists == other.revocation_lists
     }
 
     /// Whether each of its certificates is known as it is.

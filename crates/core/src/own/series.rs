@@ -48,9 +48,11 @@ impl Values {
         self.0.insert(series, value);
     }
 
-    fn add(&mut self, series: String, number: u64) {
+    /// What it has come to.
+    fn add(&mut self, series: String, number: u64) -> u64 {
         let value = self.0.entry(series).or_default();
         *value = value.saturating_add(number);
+        *value
     }
 
     /// So many certificates have that finding, which counts unless it is accepted.
@@ -268,20 +270,20 @@ impl<'a> Hierarchy<'a> {
 
     /// Of several secrets of one label and identity the one whose leaf began last: the others are about to go.
     fn newest_chains(&self) -> impl Iterator<Item = &'a Secret> {
-        let mut newest: HashMap<String, &'a Secret> = HashMap::default();
+        let mut newest: Vec<(String, &'a Secret)> = Vec::new();
         let began = |secret: &Secret| secret.leaf().map(|leaf| leaf.facts.not_before);
         for chain in &self.chains {
             let Some(leaf) = chain.secret.leaf() else {
                 continue;
             };
-            let known = newest
-                .entry(self.key(chain.secret, leaf))
-                .or_insert(chain.secret);
-            if began(chain.secret) > began(known) {
-                *known = chain.secret;
+            let key = self.key(chain.secret, leaf);
+            match newest.iter_mut().find(|(known, _)| *known == key) {
+                Some((_, known)) if began(chain.secret) > began(known) => *known = chain.secret,
+                Some(_) => {}
+                None => newest.push((key, chain.secret)),
             }
         }
-        newest.into_values()
+        newest.into_iter().map(|(_, secret)| secret)
     }
 
     /// By what a leaf stays the same at a rotation.
@@ -319,9 +321,11 @@ impl<'a> Hierarchy<'a> {
                 row.rank = self.rank(chain.secret, member.layer, link);
                 rows.push(row);
             }
+            self.push_passengers(&mut rows, chain);
             self.push_others(&mut rows, chain.secret, thresholds, now);
         }
         for bundle in &self.bundles {
+            let beside = self.of_one_name(bundle);
             let members = self.trusted(bundle);
             let judgements = policy::judge_own(&members, thresholds);
             let cas = bundle.full().enumerate();
@@ -334,7 +338,8 @@ impl<'a> Hierarchy<'a> {
                     }
                     Succession::None => {}
                 }
-                row.is_trusted_ca = true;
+                let has_it = |other: &&Secret| other.full().any(|other| other == ca);
+                row.is_trusted_ca = beside.iter().all(has_it);
                 row.rank = self.rank(bundle, member.layer, ca);
                 rows.push(row);
             }
@@ -371,6 +376,39 @@ impl<'a> Hierarchy<'a> {
             is_trusted_ca: false,
             is_folded: false,
             rank: Rank::Ca,
+        }
+    }
+
+    /// The other bundles of the same name: of a listener that is replaced, or of a secret that is named after its
+    /// content. Which of them a peer meets is not known, so trusted is what all of them have.
+    fn of_one_name(&self, bundle: &'a Secret) -> Vec<&'a Secret> {
+        let label = self.label(bundle);
+        let is_other = |other: &&&Secret| {
+            other.trust_domain == bundle.trust_domain
+                && other.certificates != bundle.certificates
+                && self.label(other) == label
+        };
+        self.bundles.iter().filter(is_other).copied().collect()
+    }
+
+    /// The certificates that come with a chain and sign nothing there. Nobody asks for them, so nothing about them is found.
+    fn push_passengers(&self, rows: &mut Vec<Row<'a>>, chain: &Chain<'a>) {
+        let passengers = chain.secret.full();
+        for passenger in passengers.filter(|full| !chain.links.contains(full)) {
+            let layer = match passenger.facts.is_self_issued() {
+                true => Layer::RootCa,
+                false => Layer::IntermediateCa,
+            };
+            let certificate = passenger.facts.clone();
+            let member = Member {
+                layer,
+                issuer: None,
+                certificate,
+            };
+            let mut row = self.row(chain.secret, &member, passenger, Findings::empty());
+            row.findings = Findings::empty();
+            row.rank = Rank::Again;
+            rows.push(row);
         }
     }
 
@@ -619,14 +657,14 @@ impl Rank {
 
 /// Puts the CAs that are in an earlier row, too, to the end.
 fn demote_twice(rows: &mut [Row<'_>]) {
-    let mut seen: HashMap<String, ()> = HashMap::default();
+    let mut seen = Values::default();
     for rank in Rank::OF_CAS {
         // A CA is worth more in the bundle, where it is trusted.
         for is_trusted in [true, false] {
             let of_rank = |row: &&mut Row<'_>| row.rank == rank && row.is_trusted_ca == is_trusted;
             for row in rows.iter_mut().filter(of_rank) {
                 if let Some(certificate) = &row.certificate
-                    && seen.insert(certificate.clone(), ()).is_some()
+                    && seen.add(certificate.clone(), 1) > 1
                 {
                     row.rank = Rank::Again;
                 }

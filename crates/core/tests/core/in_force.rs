@@ -100,3 +100,28 @@ fn of_several_plugins_the_worst_is_told_for_as_long_as_it_is_there() {
     vm.tick_at(70, &[&right]);
     assert_eq!(vm.told(), Some(0));
 }
+
+/// Plugins of two VMs know nothing of each other, and write one gauge.
+#[test]
+fn errors_of_one_vm_are_told_though_another_has_none() {
+    let (one, registry) = (Vm::new(), Rc::default());
+    let other = Vm {
+        proxy: Rc::clone(&one.proxy),
+        registry,
+    };
+    let wrong = one.load("mesh", 2);
+    one.tick_at(5, &[&wrong]);
+    let right = other.load("namespace", 0);
+    assert_eq!(one.told(), Some(0));
+    for seconds in [10, 15] {
+        one.tick_at(seconds, &[&wrong]);
+        other.tick_at(seconds, &[&right]);
+        assert_eq!(one.told(), Some(2));
+    }
+    let mended = one.load("mesh", 0);
+    for seconds in [20, 25] {
+        one.tick_at(seconds, &[&wrong, &mended]);
+        other.tick_at(seconds, &[&right]);
+        assert_eq!(one.told(), Some(0));
+    }
+}

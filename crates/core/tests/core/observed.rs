@@ -342,15 +342,24 @@ fn a_ca_of_short_lived_leaves_may_count_anew() {
     let leaves = pki::issuers::default_leaves();
     let (_, _, linkerd) = leaves.iter().find(|leaf| leaf.0 == "Linkerd").unwrap();
     let from = |leaf: LeafBuilder| site.connect(&issued(leaf), "10.0.0.1:40000");
-    for number in [1_u32, 2, 300, 70_000] {
-        let bytes = number.to_be_bytes();
-        let start = bytes.iter().position(|byte| *byte != 0).unwrap();
-        for _ in 0..6 {
+    for _ in 0..6 {
+        for number in [1_u32, 2, 300, 70_000] {
+            let bytes = number.to_be_bytes();
+            let start = bytes.iter().position(|byte| *byte != 0).unwrap();
             let leaf = linkerd.clone().serial_number(&bytes[start..]);
             assert_eq!(from(leaf), Continue, "{number}");
         }
     }
     assert_eq!(site.found(REUSED), 0);
+}
+
+/// The IMC study "Mutual TLS in Practice" has issuers that number all they sign 00 or 01.
+#[test]
+fn one_number_for_all_is_found_in_short_lived_leaves_too() {
+    let site = Site::new(json!({"deny": [REUSED]}));
+    let from = |leaf: LeafBuilder| site.connect(&issued(leaf), "10.0.0.1:40000");
+    assert_eq!(from(workload().serial_number(&[1])), Continue);
+    assert_eq!(from(workload().serial_number(&[1])), Deny);
 }
 
 #[test]
@@ -369,6 +378,8 @@ fn a_short_lived_leaf_has_its_random_number_alone() {
     ] {
         let site = Site::new(json!({"deny": [REUSED]}));
         let from = |leaf: LeafBuilder| site.connect(&issued(leaf), "10.0.0.1:40000");
+        // It has given another number before.
+        assert_eq!(from(lasting(seconds)(&[7])), Continue);
         assert_eq!(from(lasting(seconds)(number)), Continue);
         assert_eq!(
             from(lasting(seconds)(number)),

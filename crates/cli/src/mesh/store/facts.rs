@@ -30,20 +30,13 @@ pub(super) fn shared() -> String {
     format!("count by (__name__, {LABELS}) ({} == 1)", held())
 }
 
-/// How many proxies there are, how many series they have been scraped with, and how many tell of what they hold; by how
-/// many each CA was seen lately, and when last.
+/// How many processes there are; by how many each CA was seen lately, and when last.
 pub(super) fn counts(moment: &Moment) -> String {
     let info = INFO.description.name;
-    let bundle = TRUST_BUNDLE_CA.description.name;
     let seen = ISSUER_LAST_SEEN.description.name;
     let since = moment.now.minus(moment.recent).0;
     let counts = [
-        ("proxies", format!("count(max by ({BY_PROXY}) ({info}))")),
-        ("scraped", format!("count({info})")),
-        (
-            "telling",
-            format!("count(max by ({BY_PROXY}) ({bundle}{{ca!=\"\"}}))"),
-        ),
+        ("processes", format!("sum({info})")),
         (
             "seen",
             format!("count by (direction, issuer) ({seen} > {since})"),
@@ -69,21 +62,28 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    pub(super) fn new(shared: &[Sample], counts: &[Sample]) -> Self {
+    /// Of so many `proxies`, of which so many are `telling` what they trust.
+    pub(super) fn new(
+        shared: &[Sample],
+        counts: &[Sample],
+        proxies: usize,
+        telling: usize,
+    ) -> Self {
         let of = |what: &'static str| {
             counts
                 .iter()
                 .filter(move |count| count.label("what") == what)
         };
-        let number = |what| of(what).map(|count| count.value).fold(0.0, f64::max);
-        // What is scraped twice is counted twice, and by such counts nobody is known to have anything.
-        let is_exact = number("proxies") == number("scraped");
+        let processes: f64 = of("processes").map(|count| count.value).sum();
+        let (all, telling) = (proxies as f64, telling as f64);
+        // What is scraped twice, or restarts, is counted twice, and by such counts nobody is known to have anything.
+        let is_exact = processes == all;
         // Those that do not tell what they trust may have leaves all the same.
-        let all_tell = number("telling") == number("proxies");
+        let all_tell = telling == all;
         let mut facts = Self::default();
         for fact in shared {
             let is_told_by_all = all_tell || fact.name == TRUST_BUNDLE_CA.description.name;
-            if is_exact && is_told_by_all && fact.value == number("telling") {
+            if is_exact && is_told_by_all && fact.value == telling {
                 facts.of_all.push(Sample {
                     value: 1.0,
                     ..fact.clone()
@@ -100,7 +100,7 @@ impl Facts {
                     .all(|label| count.label(label) == last.label(label))
             };
             let count = of("seen").find(same).map_or(0.0, |count| count.value);
-            if is_exact && count == number("proxies") {
+            if is_exact && count == all {
                 facts.seen_by_all.push(Sample {
                     name: ISSUER_LAST_SEEN.description.name.to_owned(),
                     ..last.clone()
@@ -129,7 +129,7 @@ impl Facts {
         for (name, (label, values)) in &self.apart {
             names.push(name);
             queries.push(format!(
-                "max by ({BY_PROXY}, {LABELS}) ({name}{{layer!=\"workload\",{label}=~\"{}\"}} == 1)",
+                "max by ({BY_PROXY}, {LABELS}) ({name}{{layer!=\"workload\",{label}=~\"{}\"}})",
                 any_of(values)
             ));
         }
@@ -197,25 +197,23 @@ mod tests {
         }
     }
 
-    /// `proxies`, `scraped`, `telling`; and by how many CA `a` was seen lately.
-    fn counts([proxies, scraped, telling, seen]: [f64; 4]) -> Vec<Sample> {
+    /// How many processes; and by how many CA `a` was seen lately.
+    fn counts(processes: f64, seen: f64) -> Vec<Sample> {
         let of_ca = |what| [("what", what), ("direction", "inbound"), ("issuer", "a")];
         vec![
-            sample("", &[("what", "proxies")], proxies),
-            sample("", &[("what", "scraped")], scraped),
-            sample("", &[("what", "telling")], telling),
+            sample("", &[("what", "processes")], processes),
             sample("", &of_ca("seen"), seen),
             sample("", &of_ca("last"), 1_800_000_000.0),
         ]
     }
 
     /// How many facts all have, of a leaf's CA and of a bundle's.
-    fn of_all(number: f64, counted: [f64; 4]) -> [usize; 2] {
+    fn of_all(number: f64, proxies: usize, processes: f64, telling: usize) -> [usize; 2] {
         let shared = [
             sample(OWN_ISSUER.description.name, &[("ca", "a")], number),
             sample(TRUST_BUNDLE_CA.description.name, &[("ca", "a")], number),
         ];
-        let facts = Facts::new(&shared, &counts(counted));
+        let facts = Facts::new(&shared, &counts(processes, 0.0), proxies, telling);
         let of = |name| facts.of_all.iter().filter(|it| it.name == name).count();
         let found = [
             OWN_ISSUER.description.name,
@@ -228,24 +226,24 @@ mod tests {
 
     #[test]
     fn what_all_have_is_known_by_its_count() {
-        assert_eq!(of_all(3.0, [3.0, 3.0, 3.0, 3.0]), [1, 1]);
-        assert_eq!(of_all(2.0, [3.0, 3.0, 3.0, 3.0]), [0, 0]);
+        assert_eq!(of_all(3.0, 3, 3.0, 3), [1, 1]);
+        assert_eq!(of_all(2.0, 3, 3.0, 3), [0, 0]);
     }
 
     #[test]
     fn a_proxy_that_is_scraped_twice_stands_for_no_other() {
         // One of three lacks it, and another is counted twice.
-        assert_eq!(of_all(3.0, [3.0, 4.0, 3.0, 3.0]), [0, 0]);
+        assert_eq!(of_all(3.0, 3, 4.0, 3), [0, 0]);
     }
 
     #[test]
     fn a_proxy_that_does_not_tell_what_it_trusts_stands_for_no_other() {
-        assert_eq!(of_all(2.0, [3.0, 3.0, 2.0, 3.0]), [0, 1]);
+        assert_eq!(of_all(2.0, 3, 3.0, 2), [0, 1]);
     }
 
     #[test]
     fn a_ca_is_seen_by_all_only_if_each_has_seen_it_lately() {
-        let seen = |number| Facts::new(&[], &counts([3.0, 3.0, 3.0, number]));
+        let seen = |number| Facts::new(&[], &counts(3.0, number), 3, 3);
         assert_eq!(seen(3.0).seen_by_all.len(), 1);
         assert_eq!(seen(2.0).seen_by_all.len(), 0);
         assert!(seen(2.0).seen_apart.contains("a"));

@@ -1,8 +1,8 @@
 //! A fleet in the midst of a rotation, and what TLS says about it.
 
 use super::tls::{
-    CaId, CertId, Leaf, NEW, NEW_BY_OLD, NEW_ISSUING, NEW_SELF, OLD, OLD_AGAIN, OLD_ISSUING,
-    OLD_SELF, OTHER_ISSUING, STRANGER, Universe, ZONE, ZONE_ISSUING,
+    CAS, CaId, CertId, Leaf, List, NEW, NEW_BY_OLD, NEW_ISSUING, NEW_SELF, OLD, OLD_AGAIN,
+    OLD_ISSUING, OLD_SELF, OTHER_ISSUING, STRANGER, Universe, ZONE, ZONE_ISSUING,
 };
 
 /// What is rotated.
@@ -24,6 +24,8 @@ pub struct Bundle {
     pub certs: Vec<CertId>,
     /// Certificates that have left it since the proxy started.
     pub left: Vec<CertId>,
+    /// Revocation lists beside it; none: Envoy asks for none.
+    pub lists: Vec<List>,
 }
 
 #[derive(Clone, Debug)]
@@ -137,6 +139,12 @@ impl Kind {
     }
 }
 
+/// A valid list of each CA.
+fn all_lists() -> Vec<List> {
+    let list = |ca| List { ca, is_valid: true };
+    (0..CAS).map(list).collect()
+}
+
 /// A leaf as a good issuer sends it: the CAs between it and the root.
 fn leaf(issuer: CaId) -> Leaf {
     let chain = match issuer {
@@ -156,6 +164,10 @@ impl Fleet {
         let kind = Kind::random(dice);
         let (old, new) = kind.anchors();
         let number = 2 + dice.roll(3) as usize;
+        let lists = match dice.one_in(4) {
+            true => all_lists(),
+            false => vec![],
+        };
         let bundle = |name: &str, dice: &mut Dice| {
             let mut certs = match phase {
                 0 => vec![old],
@@ -174,6 +186,7 @@ impl Fleet {
                 name: name.to_owned(),
                 certs,
                 left,
+                lists: lists.clone(),
             }
         };
         let proxies = (0..number).map(|index| {
@@ -192,6 +205,7 @@ impl Fleet {
                     name: "strangers".to_owned(),
                     certs: vec![STRANGER],
                     left: vec![],
+                    lists: vec![],
                 });
             }
             let junk = dice.pick(&[0, 0, 3]);
@@ -209,14 +223,16 @@ impl Fleet {
                 refused_before: [dice.roll(3), 0, 0],
             }
         });
+        let proxies = proxies.collect();
         let mut fleet = Self {
             kind,
-            proxies: proxies.collect(),
+            proxies,
             externals: vec![],
             ended: vec![],
             busy: vec![],
-            // An issuing CA that has signed nothing yet is in no metric, nor is a root that nobody has any more.
-            has_cas: kind == Kind::Issuing || phase == 5 || dice.one_in(2),
+            // An issuing CA that has signed nothing yet is in no metric, nor is a root that nobody has any more. Which of
+            // them needs a list, only certificates tell.
+            has_cas: kind == Kind::Issuing || phase == 5 || !lists.is_empty() || dice.one_in(2),
             has_before: true,
             shows_passengers: dice.one_in(2),
         };
@@ -272,7 +288,7 @@ impl Fleet {
         let proxy = &mut self.proxies[index];
         let bundle = dice.roll(proxy.bundles.len() as u64) as usize;
         let bundle = &mut proxy.bundles[bundle];
-        match dice.roll(17) {
+        match dice.roll(20) {
             // It lags, or is ahead.
             0 | 1 => bundle.certs = vec![old],
             2 => bundle.certs = vec![new],
@@ -302,6 +318,20 @@ impl Fleet {
             13 => proxy.is_stale = true,
             14 => proxy.hot_restart = true,
             15 => proxy.is_workload = false,
+            // A list is missing, has ended, or is there without the others.
+            16 => {
+                bundle.lists = all_lists();
+                bundle.lists.remove(dice.roll(CAS as u64) as usize);
+            }
+            17 => {
+                bundle.lists = all_lists();
+                bundle.lists[dice.roll(CAS as u64) as usize].is_valid = false;
+            }
+            18 => {
+                let ca = dice.pick(&[OLD, NEW, OLD_ISSUING, NEW_ISSUING]);
+                let is_valid = true;
+                bundle.lists = vec![List { ca, is_valid }];
+            }
             _ => {
                 bundle.left = bundle.certs.split_off(1);
             }
@@ -370,7 +400,7 @@ impl Fleet {
     ) -> bool {
         let certs = bundle.certs.iter().filter(|cert| !without.contains(cert));
         let certs: Vec<CertId> = certs.copied().collect();
-        universe.accepts(&certs, leaf, &self.ended)
+        universe.accepts(&certs, &bundle.lists, leaf, &self.ended)
     }
 
     fn server_accepts(

@@ -17,7 +17,7 @@ use self::tls::Universe;
 use crate::metrics::AT;
 use crate::run::{reasons, verdict, verdicts};
 
-/// Fleets in each property, about. `MODEL_FLEETS=10000` for more.
+/// Fleets in each property, about. `make soak-gates` takes 10,000 (`MODEL_FLEETS`).
 fn number() -> u64 {
     let asked = env::var("MODEL_FLEETS").ok();
     asked.map_or(300, |number| number.parse().unwrap())

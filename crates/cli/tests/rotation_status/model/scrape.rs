@@ -108,6 +108,17 @@ pub fn latest(fleet: &Fleet, proxy: &Proxy, universe: &Universe) -> String {
             to,
         );
     }
+    for bundle in &proxy.bundles {
+        for list in &bundle.lists {
+            let (of, ca) = (&bundle.name, &universe.names[list.ca]);
+            let labels = format!("{{secret=\"{of}\",ca=\"{ca}\"}}");
+            let end = if list.is_valid { NOW + YEAR } else { NOW - 60 };
+            for (metric, time) in [("this", NOW - YEAR), ("next", end)] {
+                let metric = format!("mtls_own_crl_{metric}_update_timestamp_seconds");
+                gauge(metric + &labels, time);
+            }
+        }
+    }
     let mut seen = proxy.seen.clone();
     seen.sort_by_key(|(_, seconds_ago)| std::cmp::Reverse(*seconds_ago));
     let newest: std::collections::BTreeMap<_, _> = seen.into_iter().collect();

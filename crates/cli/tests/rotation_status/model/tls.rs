@@ -34,6 +34,8 @@ pub const OTHER_ISSUING: CaId = 4;
 pub const ZONE: CaId = 5;
 pub const ZONE_ISSUING: CaId = 6;
 pub const STRANGER: CaId = 7;
+/// How many there are.
+pub const CAS: CaId = 8;
 
 /// Old root, and the same again with the same key.
 pub const OLD_SELF: CertId = 0;
@@ -81,7 +83,7 @@ impl Universe {
             format!("{}:{}", name.replace(' ', "_"), &ca.key_identifier()[..8])
         };
         Self {
-            names: all[..8].iter().map(name).collect(),
+            names: all[..CAS].iter().map(name).collect(),
             certs: all
                 .iter()
                 .map(|(ca, _, subject, issuer)| Cert {
@@ -107,30 +109,69 @@ impl Universe {
 
     /// The anchor in `bundle` to which a leaf leads; `None`: none. Dates do not matter.
     pub fn anchor(&self, bundle: &[CertId], leaf: &Leaf) -> Option<CertId> {
-        self.path(bundle, leaf, &[])
+        self.path(bundle, leaf, &[]).map(|path| path.anchor)
     }
 
     /// Whether a peer with this bundle accepts the leaf.
-    pub fn accepts(&self, bundle: &[CertId], leaf: &Leaf, ended: &[CertId]) -> bool {
-        let anchor = self.path(bundle, leaf, ended);
-        anchor.is_some_and(|anchor| !ended.contains(&anchor))
+    pub fn accepts(
+        &self,
+        bundle: &[CertId],
+        lists: &[List],
+        leaf: &Leaf,
+        ended: &[CertId],
+    ) -> bool {
+        let Some(mut path) = self.path(bundle, leaf, ended) else {
+            return false;
+        };
+        // From an anchor that is no root BoringSSL goes on to one, as far as the bundle leads.
+        let mut top = path.anchor;
+        let mut is_valid = !ended.contains(&top);
+        while !self.is_self_signed(top) {
+            let issuer = self.certs[top].issuer;
+            path.signers.push(issuer);
+            let of_it = |cert: &&CertId| self.certs[**cert].subject == issuer;
+            let Some(next) = bundle.iter().find(of_it) else {
+                break;
+            };
+            top = *next;
+            is_valid &= !ended.contains(&top);
+        }
+        // If there is any list, each certificate of the path must have a valid one of its issuer, whose certificate is
+        // on the path as well (measured).
+        let has_list = |ca: &CaId| lists.iter().any(|list| list.ca == *ca && list.is_valid);
+        let is_listed = self.is_self_signed(top) && path.signers.iter().all(has_list);
+        is_valid && (lists.is_empty() || is_listed)
     }
 
-    fn path(&self, bundle: &[CertId], leaf: &Leaf, ended: &[CertId]) -> Option<CertId> {
-        let mut issuer = leaf.issuer;
+    fn path(&self, bundle: &[CertId], leaf: &Leaf, ended: &[CertId]) -> Option<Path> {
+        let mut signers = vec![leaf.issuer];
         for _ in 0..10 {
+            let issuer = *signers.last()?;
             let of_it = |cert: &&CertId| self.certs[**cert].subject == issuer;
-            if let Some(anchor) = bundle.iter().find(of_it) {
-                return Some(*anchor);
+            if let Some(anchor) = bundle.iter().find(of_it).copied() {
+                return Some(Path { signers, anchor });
             }
             let sent = leaf.chain.iter().find(of_it)?;
             if ended.contains(sent) || self.is_self_signed(*sent) {
                 return None;
             }
-            issuer = self.certs[*sent].issuer;
+            signers.push(self.certs[*sent].issuer);
         }
         None
     }
+}
+
+/// The way from a leaf to its anchor, and the CAs that have signed something on it.
+struct Path {
+    signers: Vec<CaId>,
+    anchor: CertId,
+}
+
+/// A revocation list that names nobody.
+#[derive(Clone, Debug)]
+pub struct List {
+    pub ca: CaId,
+    pub is_valid: bool,
 }
 
 fn digits(ca: &Ca) -> String {

@@ -129,12 +129,31 @@ fn a_list_in_a_tls_context_is_followed() {
         }}});
         let certs = json!([{"ca_cert": [details(ca.der(), "<inline>", None)]}]);
         poller.ask(&Admin {
-            secrets: json!({}),
             certificates: json!({"certificates": certs}),
-            listeners: json!({"configs": [{"static_listeners": [context]}]}),
+            listeners: json!({"configs": [{"static_listeners": [context]}]}).to_string(),
+            ..Admin::new(json!({}))
         });
         let labels = [format!("_inline_ {}", label("Root CA", &ca))];
         assert_eq!(poller.with_value(NEXT_UPDATE, seconds(lifetime.1)), labels);
     }
     assert_eq!(found(&poller), [""; 0]);
+}
+
+/// OpenSSL's files may have both, and Envoy reads both from `trusted_ca` and from the bundle of a SPIFFE validator.
+#[test]
+fn a_list_among_the_cas_counts() {
+    let ca = root("Root CA");
+    let end = 2 * DAY;
+    let both = [ca.pem(), list(&ca, (-8 * DAY, end), &[])].concat();
+    let mut validator = validator("ROOTCA", &[("cluster.local", &[&ca])]);
+    let config =
+        &mut validator["secret"]["validation_context"]["custom_validator_config"]["typed_config"];
+    config["trust_domains"][0]["trust_bundle"] = json!({"inline_string": both});
+    for bundle in [bundle("ROOTCA", &[&both]), validator] {
+        let mut poller = Poller::new();
+        poller.poll(&[chain("default", &[&leaf(&ca).leaf_pem()]), bundle]);
+        let labels = [format!("ROOTCA {}", label("Root CA", &ca))];
+        assert_eq!(poller.with_value(NEXT_UPDATE, seconds(end)), labels);
+        assert_eq!(found(&poller), ["none ROOTCA crl_expiring"]);
+    }
 }
