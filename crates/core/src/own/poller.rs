@@ -4,7 +4,7 @@
 //! asks, renews it at every tick, and loses it a few ticks after it has died. While a reply is read, the thread does
 //! nothing else: so a VM that has no traffic takes the lease from one that has. The main thread's never has.
 
-use std::cell::{Cell, RefCell, RefMut};
+use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::hash::BuildHasher as _;
 
 use super::admin::{self, ReplyError, Secret, Served};
@@ -153,6 +153,10 @@ impl Poller {
         self.told.borrow_mut()
     }
 
+    fn served(&self) -> Ref<'_, Served> {
+        self.served.borrow()
+    }
+
     fn inline(&self) -> RefMut<'_, Inline> {
         self.inline.borrow_mut()
     }
@@ -213,7 +217,7 @@ impl Poller {
             }
             Err(error) => self.told().error = Some(error),
         }
-        let served = self.served.borrow();
+        let served = self.served();
         let mut inline = self.inline();
         if !admin::has_inline(&served.unknown(&self.told().secrets)) {
             *inline = Inline::default();
@@ -273,7 +277,7 @@ impl Poller {
             // To be asked again.
             inline.rest = 0;
         }
-        let served = self.served.borrow();
+        let served = self.served();
         secrets.extend(served.unknown(&secrets));
         let is_whole = error.is_none();
         let found = series::Found {
