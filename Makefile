@@ -198,7 +198,7 @@ soak-alerts: ## A simulated week of eight issuers under the alert rules: nothing
 FLEETS ?= 10000
 
 .PHONY: soak-gates
-soak-gates: ## The gates of rotation-status for FLEETS=10000 random fleets and rotations, against a model of TLS (ten minutes)
+soak-gates: ## The gates of rotation-status for FLEETS=10000 random fleets and rotations, against a model of TLS
 	MODEL_FLEETS=$(FLEETS) $(CARGO) test --quiet --release -p mtls-watch-cli --test rotation_status -- model --nocapture
 
 .PHONY: hostile
