@@ -142,7 +142,12 @@ proptest! {
         let Ok(strict) = Oracle::read(&der) else {
             return Ok(());
         };
-        let ours = parse(&der).map_err(|error| TestCaseError::fail(error.to_string()))?;
+        let ours = match parse(&der) {
+            Ok(ours) => ours,
+            // The other parser passes over what follows the last field that it knows: extensions with the tag [0].
+            Err(_) if by_openssl(&der).is_none() => return Ok(()),
+            Err(error) => return Err(TestCaseError::fail(error.to_string())),
+        };
         prop_assert_eq!(Oracle::of(&ours), strict);
         let names = oracle::subject_alt_names(&der);
         let mut uris = names.iter().filter_map(|name| name.strip_prefix("URI:"));
