@@ -2,10 +2,11 @@
 
 use std::env;
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -261,7 +262,8 @@ impl Drop for Envoy {
 /// Where an Envoy writes by what another finds it.
 const BASE_ID: &str = "base-id";
 
-/// A port of 127.0.0.1 that nothing listens on. Each call of a process returns another one.
+/// A port of 127.0.0.1 that nothing listens on. Each call returns another one, in all processes that run: who has got it
+/// holds the UDP port of the same number.
 ///
 /// # Errors
 /// If none is free.
@@ -271,13 +273,23 @@ pub fn free_port() -> Result<u16> {
     const FIRST: u16 = 15_500;
     const COUNT: u16 = 16_000;
     static CALLS: AtomicU16 = AtomicU16::new(0);
+    static HELD: Mutex<Vec<UdpSocket>> = Mutex::new(Vec::new());
     let start = (std::process::id() % u32::from(COUNT)) as u16;
     (0..COUNT)
         .map(|_| {
             let call = CALLS.fetch_add(1, Ordering::Relaxed);
             FIRST + start.wrapping_mul(37).wrapping_add(call) % COUNT
         })
-        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .find(|port| {
+            let address = ("127.0.0.1", *port);
+            let (Ok(held), Ok(_)) = (UdpSocket::bind(address), TcpListener::bind(address)) else {
+                return false;
+            };
+            HELD.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(held);
+            true
+        })
         .context("no free port")
 }
 
