@@ -8,7 +8,6 @@ mod domains;
 mod report;
 mod text;
 
-use std::thread;
 use std::time::Duration;
 
 use mtls_watch_core::metrics::name::label_value;
@@ -17,12 +16,11 @@ use mtls_watch_x509::time::UnixTime;
 use self::report::Report;
 use crate::clock::{duration, now, seconds};
 use crate::http::{Access, Http};
-use crate::mesh::ancestry::Ancestry;
 use crate::mesh::fleet::Fleet;
 use crate::mesh::given;
 use crate::mesh::questions::Answers;
 use crate::mesh::store::{self, Moment};
-use crate::prometheus::Prometheus;
+use crate::prometheus::{Prometheus, at_once};
 use crate::terminal::in_colour;
 use crate::{Error, Output, thresholds, watch};
 
@@ -100,25 +98,12 @@ fn look(arguments: &Arguments) -> Result<Output, Error> {
     let given = given::read(&arguments.cas)?;
     let http = Http::new(&arguments.access, arguments.timeout)?;
     let prometheus = Prometheus::new(&http, &arguments.prometheus);
-    let (store, answers) = thread::scope(|scope| {
-        let answers = scope.spawn(|| Answers::ask(&prometheus));
-        let store = store::read(&prometheus, Duration::ZERO, &moment);
-        let answers = answers.join();
-        (
-            store,
-            answers.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-        )
-    });
-    let (store, answers) = (store?, answers?);
-    let proxies = store.proxies(&moment);
-    let fleet = Fleet {
-        ancestry: Ancestry::new(&proxies, &given),
-        proxies,
-        now: moment.now,
-        recent: moment.recent,
-        rotation: None,
-        bundles: Vec::new(),
-    };
+    let (answers, store) = at_once(
+        || Answers::ask(&prometheus),
+        || store::read(&prometheus, Duration::ZERO, &moment),
+    );
+    let (answers, store) = (answers?, store?);
+    let fleet = Fleet::new(store.proxies(&moment), &given, moment.now, moment.recent);
     let only = arguments.ca.as_deref().map(label_value);
     let report = Report::new(
         prometheus.url(),

@@ -152,3 +152,15 @@ fn encoded(byte: u8) -> String {
         false => format!("%{byte:02X}"),
     }
 }
+/// Both answers, asked for at the same time.
+pub(crate) fn at_once<A: Send, B>(
+    first: impl FnOnce() -> A + Send,
+    second: impl FnOnce() -> B,
+) -> (A, B) {
+    thread::scope(|scope| {
+        let first = scope.spawn(first);
+        let second = second();
+        let first = first.join().unwrap_or_else(|panic| resume_unwind(panic));
+        (first, second)
+    })
+}

@@ -21,7 +21,7 @@ use self::report::Report;
 use self::source::Source;
 use crate::clock::{duration, now, seconds};
 use crate::http::{Access, Http};
-use crate::mesh::ancestry::{Ancestry, DIGITS, Known};
+use crate::mesh::ancestry::{DIGITS, Known};
 use crate::mesh::bundle::Authority;
 use crate::mesh::fleet::{Fleet, Rotation};
 use crate::mesh::given;
@@ -146,11 +146,8 @@ fn look(arguments: &Arguments) -> Result<Output, Error> {
         rotation: asked
             .map(|(old, new)| rotation(&old, &new, &proxies, &cas))
             .transpose()?,
-        ancestry: Ancestry::new(&proxies, &cas),
-        proxies,
-        now,
-        recent: seconds(arguments.recent),
         bundles: arguments.bundles.clone(),
+        ..Fleet::new(proxies, &cas, now, seconds(arguments.recent))
     };
     let report = Report::new(&fleet, arguments.gate, &only);
     let text = match arguments.format {

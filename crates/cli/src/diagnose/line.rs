@@ -1,6 +1,6 @@
 //! What the steps say, in the order in which broken mTLS is debugged.
 
-use mtls_watch_core::terms::Layer;
+use mtls_watch_core::terms::{Finding, Layer};
 use mtls_watch_x509::time::UnixTime;
 
 use crate::clock::{ago, span};
@@ -25,6 +25,46 @@ impl Step {
         Self::Usage,
         Self::Counters,
     ];
+
+    /// The step that tells of a finding.
+    pub(super) const fn of(finding: Finding) -> Self {
+        match finding {
+            Finding::Expired
+            | Finding::ExpiresCritical
+            | Finding::ExpiresWarning
+            | Finding::NotYetValid
+            | Finding::ValidityReversed
+            | Finding::RotationRejected
+            | Finding::SecretWarming
+            | Finding::CrlExpiring => Self::Expiry,
+            Finding::SpiffeIdInvalid | Finding::SubjectAltNameMissing | Finding::WildcardClient => {
+                Self::Names
+            }
+            Finding::ClientAuthMissing
+            | Finding::ServerAuthMissing
+            | Finding::ExtendedKeyUsageAbsent
+            | Finding::DigitalSignatureMissing
+            | Finding::CertSignMissing
+            | Finding::LeafIsCa
+            | Finding::CaFlagMissing
+            | Finding::UsageExcessive => Self::Usage,
+            Finding::OutlivesIssuer
+            | Finding::WeakKey
+            | Finding::WeakSignature
+            | Finding::Unreadable
+            | Finding::ValidityTooLong
+            | Finding::DefaultIssuer
+            | Finding::SelfSignedLeaf
+            | Finding::Version1
+            | Finding::CriticalExtensionUnknown
+            | Finding::CertificateShared
+            | Finding::OwnCertificatePresented
+            | Finding::SerialReused
+            | Finding::SessionUnverified
+            | Finding::ConnectionOutlivesCertificate
+            | Finding::RevokedOwn => Self::Chain,
+        }
+    }
 
     /// As people read it.
     pub(super) const fn title(self) -> &'static str {
@@ -98,6 +138,29 @@ impl Line {
             cure: Some(cure),
             ..self
         }
+    }
+}
+
+/// How many lines have that mark.
+pub(super) fn count(lines: &[Line], mark: Mark) -> usize {
+    lines.iter().filter(|line| line.mark == mark).count()
+}
+
+/// The first step in one line: the worst, else what ends first, else `nothing`.
+pub(super) fn of_dates(lines: &[Line], now: UnixTime, nothing: &str) -> String {
+    let ends = lines
+        .iter()
+        .filter(|line| line.at.is_some_and(|at| at >= now));
+    let first = ends.min_by_key(|line| line.at);
+    match (
+        count(lines, Mark::Broken),
+        count(lines, Mark::Warning),
+        first,
+    ) {
+        (0, 0, Some(first)) => format!("first: {}", first.text),
+        (0, 0, None) => nothing.to_owned(),
+        (0, soon, _) => format!("{soon} will end soon"),
+        (broken, _, _) => format!("{broken} not valid"),
     }
 }
 

@@ -2,7 +2,6 @@
 
 mod failures;
 
-use std::thread;
 use std::time::Duration;
 
 use exposition::Sample;
@@ -13,16 +12,15 @@ use mtls_watch_x509::time::{Seconds, UnixTime};
 use self::failures::Failures;
 use super::cure;
 use super::handshake::Refused;
-use super::line::{Line, Mark, Said, Step, end};
+use super::line::{Line, Mark, Said, Step, count, end, of_dates};
 use super::report::{OfStep, OfTarget, Report};
 use super::target::{Origin, Pod, Seen, Target};
-use crate::mesh::ancestry::Ancestry;
 use crate::mesh::cardinal::objections;
 use crate::mesh::fleet::Fleet;
 use crate::mesh::questions::Answers;
 use crate::mesh::store::{self, Dates, Key, Moment, Store, current, key, name};
 use crate::mesh::verdict::Verdict;
-use crate::prometheus::{Prometheus, QueryError};
+use crate::prometheus::{Prometheus, QueryError, at_once};
 use crate::terminal::counted;
 
 /// A CA that was met within this time is in use, and what was read longer ago than [`STALE`] is unknown: as in
@@ -60,28 +58,15 @@ pub(super) fn report(
         recent: RECENT,
         stale: STALE,
     };
-    let (store, others) = thread::scope(|scope| {
-        let others = scope.spawn(|| {
+    let (others, store) = at_once(
+        || {
             let answers = Answers::ask(prometheus)?;
             Ok::<_, QueryError>((answers, Failures::ask(prometheus, watch)?))
-        });
-        let store = store::read(prometheus, watch, &moment);
-        let others = others.join();
-        (
-            store,
-            others.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-        )
-    });
-    let (store, (answers, failures)) = (store?, others?);
-    let proxies = store.proxies(&moment);
-    let fleet = Fleet {
-        ancestry: Ancestry::new(&proxies, &[]),
-        proxies,
-        now,
-        recent: RECENT,
-        rotation: None,
-        bundles: Vec::new(),
-    };
+        },
+        || store::read(prometheus, watch, &moment),
+    );
+    let ((answers, failures), store) = (others?, store?);
+    let fleet = Fleet::new(store.proxies(&moment), &[], moment.now, moment.recent);
     let mesh = Mesh {
         url: prometheus.url(),
         fleet: &fleet,
@@ -109,34 +94,15 @@ pub(super) fn report(
     Ok(Report::new(vec![target], Vec::new(), now))
 }
 
-/// Findings of own certificates, by the step that tells of them.
-const OF_LEAVES: [Finding; 5] = [
-    Finding::Expired,
-    Finding::NotYetValid,
-    Finding::ValidityReversed,
-    Finding::ExpiresCritical,
-    Finding::ExpiresWarning,
-];
-const OF_SECRETS: [Finding; 3] = [
-    Finding::RotationRejected,
-    Finding::SecretWarming,
-    Finding::CrlExpiring,
-];
-const OF_NAMES: [Finding; 3] = [
-    Finding::SpiffeIdInvalid,
-    Finding::SubjectAltNameMissing,
-    Finding::WildcardClient,
-];
-const OF_USAGE: [Finding; 8] = [
-    Finding::ClientAuthMissing,
-    Finding::ServerAuthMissing,
-    Finding::DigitalSignatureMissing,
-    Finding::CertSignMissing,
-    Finding::CaFlagMissing,
-    Finding::LeafIsCa,
-    Finding::UsageExcessive,
-    Finding::ExtendedKeyUsageAbsent,
-];
+/// Whether a finding is of the dates of a CA. The step shows each of those once, and not for each proxy.
+fn is_of_dates(layer: Option<Layer>, finding: Finding) -> bool {
+    let of_secrets = [
+        Finding::RotationRejected,
+        Finding::SecretWarming,
+        Finding::CrlExpiring,
+    ];
+    layer != Some(Layer::Workload) && !of_secrets.contains(&finding)
+}
 
 impl Mesh<'_> {
     /// Whether any proxy tells of what it holds.
@@ -151,8 +117,7 @@ impl Mesh<'_> {
     fn expiry(&self) -> Said {
         let fleet = self.fleet;
         let mut lines = self.own(|layer, finding| {
-            layer == Some(Layer::Workload) && OF_LEAVES.contains(&finding)
-                || OF_SECRETS.contains(&finding)
+            Step::of(finding) == Step::Expiry && !is_of_dates(layer, finding)
         });
         let mut cas: Vec<&str> = self.store.dates.iter().map(|it| it.ca.as_str()).collect();
         cas.dedup();
@@ -162,23 +127,7 @@ impl Mesh<'_> {
         }
         lines.sort_by_key(|line| (std::cmp::Reverse(line.mark), line.at));
         lines.extend(self.unseen());
-        let broken = lines
-            .iter()
-            .filter(|line| line.mark == Mark::Broken)
-            .count();
-        let soon = lines
-            .iter()
-            .filter(|line| line.mark == Mark::Warning)
-            .count();
-        let first = lines
-            .iter()
-            .filter(|line| line.at.is_some_and(|at| at >= fleet.now));
-        let summary = match (broken, soon, first.min_by_key(|line| line.at)) {
-            (0, 0, Some(first)) => format!("first: {}", first.text),
-            (0, 0, None) => "no CA was seen".to_owned(),
-            (0, soon, _) => format!("{soon} will end soon"),
-            (broken, _, _) => format!("{broken} not valid"),
-        };
+        let summary = of_dates(&lines, fleet.now, "no CA was seen");
         Said {
             step: Step::Expiry,
             summary,
@@ -258,11 +207,7 @@ impl Mesh<'_> {
                 }
             })
             .collect();
-        lines.extend(self.own(|layer, finding| {
-            let of_dates = OF_LEAVES.contains(&finding) && layer != Some(Layer::Workload);
-            let elsewhere = [&OF_LEAVES[..], &OF_SECRETS, &OF_NAMES, &OF_USAGE].concat();
-            !of_dates && !elsewhere.contains(&finding)
-        }));
+        lines.extend(self.own(|_, finding| Step::of(finding) == Step::Chain));
         let signs = self.fleet.signatures().next().is_some();
         let is_open = objections
             .iter()
@@ -274,24 +219,20 @@ impl Mesh<'_> {
             ));
         }
         lines.sort_by_key(|line| std::cmp::Reverse(line.mark));
-        let broken = lines
-            .iter()
-            .filter(|line| line.mark == Mark::Broken)
-            .count();
+        let broken = count(&lines, Mark::Broken);
         Said {
             step: Step::Chain,
             summary: match broken {
                 0 if signs && is_open => "whatever is signed is trusted by every proxy".to_owned(),
                 0 => "it is not known whether all that is signed is trusted".to_owned(),
-                1 => "1 fault".to_owned(),
-                broken => format!("{broken} faults"),
+                broken => counted(broken, "fault", "faults"),
             },
             lines,
         }
     }
 
     fn names(&self) -> Said {
-        let mut lines = self.own(|_, finding| OF_NAMES.contains(&finding));
+        let mut lines = self.own(|_, finding| Step::of(finding) == Step::Names);
         let members = self.store.kinds.iter().flat_map(|kind| &kind.members);
         let identities = members.flat_map(|member| member.identities.values());
         let domains = identities.filter_map(|it| mtls_watch_x509::spiffe::trust_domain(it));
@@ -322,7 +263,7 @@ impl Mesh<'_> {
     }
 
     fn usage(&self) -> Said {
-        let mut lines = self.own(|_, finding| OF_USAGE.contains(&finding));
+        let mut lines = self.own(|_, finding| Step::of(finding) == Step::Usage);
         let faults = lines.iter().filter(|line| line.mark > Mark::Unseen).count();
         let (mark, sound) = match self.tells() {
             true => (Mark::Ok, "no usage is missing in what the proxies hold"),
@@ -335,8 +276,7 @@ impl Mesh<'_> {
             step: Step::Usage,
             summary: match faults {
                 0 => sound.to_owned(),
-                1 => "1 fault".to_owned(),
-                faults => format!("{faults} faults"),
+                faults => counted(faults, "fault", "faults"),
             },
             lines,
         }

@@ -84,6 +84,23 @@ pub(crate) struct Judgement<'a> {
 }
 
 impl Fleet {
+    /// All that these proxies tell, with `given` CAs' certificates; no rotation is asked about.
+    pub(crate) fn new(
+        proxies: Vec<Proxy>,
+        given: &[Known],
+        now: UnixTime,
+        recent: Seconds,
+    ) -> Self {
+        Self {
+            ancestry: Ancestry::new(&proxies, given),
+            proxies,
+            now,
+            recent,
+            rotation: None,
+            bundles: Vec::new(),
+        }
+    }
+
     /// Every CA that a proxy's metrics name.
     pub(crate) fn cas(&self) -> BTreeSet<&str> {
         let cas = self.proxies.iter().flat_map(Proxy::cas);

@@ -6,8 +6,9 @@ use mtls_watch_x509 as x509;
 use super::subject::is_of_chain;
 use super::{Judged, Subject};
 use crate::diagnose::handshake::Decision;
-use crate::diagnose::line::{Line, Mark, Said, Step};
+use crate::diagnose::line::{Line, Mark, Said, Step, count};
 use crate::diagnose::target::{Certificate, Chain, Seen};
+use crate::terminal::counted;
 
 pub(super) fn said(subject: &Subject<'_>) -> Said {
     let target = subject.target;
@@ -137,32 +138,13 @@ fn form(chain: &Chain) -> Vec<Line> {
     lines
 }
 
-/// Findings of which another step tells.
-const OF_OTHER_STEPS: [Finding; 15] = [
-    Finding::Expired,
-    Finding::NotYetValid,
-    Finding::ValidityReversed,
-    Finding::ExpiresCritical,
-    Finding::ExpiresWarning,
-    Finding::SpiffeIdInvalid,
-    Finding::SubjectAltNameMissing,
-    Finding::ClientAuthMissing,
-    Finding::ServerAuthMissing,
-    Finding::DigitalSignatureMissing,
-    Finding::CertSignMissing,
-    Finding::CaFlagMissing,
-    Finding::LeafIsCa,
-    Finding::UsageExcessive,
-    Finding::ExtendedKeyUsageAbsent,
-];
-
 fn findings(subject: &Subject<'_>, chain: &Chain) -> Vec<Line> {
     let mut lines = Vec::new();
     for judgement in subject.judgements(chain) {
         let name = judgement.member.identity().into_owned();
         for finding in judgement.findings.iter() {
             let mark = match finding {
-                finding if OF_OTHER_STEPS.contains(&finding) => continue,
+                finding if Step::of(finding) != Step::Chain => continue,
                 Finding::CriticalExtensionUnknown if judgement.is_used => Mark::Broken,
                 // Envoy accepts it.
                 _ => Mark::Note,
@@ -175,10 +157,7 @@ fn findings(subject: &Subject<'_>, chain: &Chain) -> Vec<Line> {
 }
 
 fn summary(lines: &[Line], judged: &[Judged<'_>]) -> String {
-    let broken = lines
-        .iter()
-        .filter(|line| line.mark == Mark::Broken)
-        .count();
+    let broken = count(lines, Mark::Broken);
     let accepted = judged
         .iter()
         .filter(|it| matches!(it.decision, Decision::Accepted(_)))
@@ -188,7 +167,6 @@ fn summary(lines: &[Line], judged: &[Judged<'_>]) -> String {
         (0, 0) if judged.is_empty() => "there is no trust bundle to verify it with".to_owned(),
         (0, 0) if !leads => "it could not be verified".to_owned(),
         (0, _) => "it leads to a CA that is trusted".to_owned(),
-        (1, _) => "1 fault".to_owned(),
-        (broken, _) => format!("{broken} faults"),
+        (broken, _) => counted(broken, "fault", "faults"),
     }
 }

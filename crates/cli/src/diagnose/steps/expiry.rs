@@ -9,7 +9,7 @@ use mtls_watch_x509::time::{Seconds, UnixTime};
 
 use super::Subject;
 use crate::diagnose::cure;
-use crate::diagnose::line::{Line, Mark, Said, Step, end};
+use crate::diagnose::line::{Line, Mark, Said, Step, end, of_dates};
 use crate::diagnose::target::{Bundle, Chain, Dated, PlacedList, Seen};
 
 const OF_DATES: [Finding; 5] = [
@@ -41,9 +41,13 @@ pub(super) fn said(subject: &Subject<'_>) -> Said {
     }
     lines.extend(subject.refusals(Step::Expiry, &lines));
     lines.extend(unseen(subject, lines.is_empty()));
+    let nothing = match lines.iter().all(|line| line.mark == Mark::Unseen) {
+        true => "no certificate was seen",
+        false => "nothing has expired",
+    };
     Said {
         step: Step::Expiry,
-        summary: summary(&lines, subject.now),
+        summary: of_dates(&lines, subject.now, nothing),
         lines,
     }
 }
@@ -271,31 +275,6 @@ fn unseen(subject: &Subject<'_>, nothing_else: bool) -> Vec<Line> {
         false => Mark::Note,
     };
     why.into_iter().map(|why| Line::new(mark, why)).collect()
-}
-
-/// The worst in one line, else what ends first.
-fn summary(lines: &[Line], now: UnixTime) -> String {
-    let broken = lines
-        .iter()
-        .filter(|line| line.mark == Mark::Broken)
-        .count();
-    let soon = lines
-        .iter()
-        .filter(|line| line.mark == Mark::Warning)
-        .count();
-    let first = lines
-        .iter()
-        .filter(|line| line.at.is_some_and(|at| at >= now))
-        .min_by_key(|line| line.at);
-    match (broken, soon, first) {
-        (0, 0, Some(first)) => format!("first: {}", first.text),
-        (0, 0, None) if lines.iter().all(|line| line.mark == Mark::Unseen) => {
-            "no certificate was seen".to_owned()
-        }
-        (0, 0, None) => "nothing has expired".to_owned(),
-        (0, soon, _) => format!("{soon} will end soon"),
-        (broken, _, _) => format!("{broken} not valid"),
-    }
 }
 
 /// A layer as people read it.

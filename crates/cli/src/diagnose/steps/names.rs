@@ -9,6 +9,7 @@ use crate::diagnose::handshake::Decision;
 use crate::diagnose::line::{Line, Mark, Said, Step};
 use crate::diagnose::matcher::{Matched, Matcher, matches};
 use crate::diagnose::target::{Anchors, Chain};
+use crate::terminal::counted;
 
 pub(super) fn said(subject: &Subject<'_>) -> Said {
     let mut lines = Vec::new();
@@ -31,8 +32,7 @@ pub(super) fn said(subject: &Subject<'_>) -> Said {
         summary: match (broken, names) {
             (0, Some(names)) => names,
             (0, None) => "no names were seen".to_owned(),
-            (1, _) => "1 fault".to_owned(),
-            (broken, _) => format!("{broken} faults"),
+            (broken, _) => counted(broken, "fault", "faults"),
         },
         lines,
     }
@@ -67,6 +67,15 @@ fn of_chain(subject: &Subject<'_>, chain: &Chain) -> Vec<Line> {
         }
         _ => {}
     }
+    let judgements = subject.judgements(chain);
+    let wildcards = judgements
+        .iter()
+        .filter(|it| it.findings.contains(Finding::WildcardClient));
+    lines.extend(wildcards.map(|it| {
+        let finding = Finding::WildcardClient;
+        let text = format!("{}: {}", leaf.identity, finding.hint());
+        subject.finding(Mark::Note, finding, it.member.layer, text)
+    }));
     lines.extend(foreign(subject, chain));
     if !names.is_empty() {
         lines.push(Line::new(Mark::Ok, names.join(", ")));

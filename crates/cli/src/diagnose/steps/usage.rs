@@ -6,6 +6,7 @@ use mtls_watch_x509::describe::describe;
 use super::Subject;
 use crate::diagnose::line::{Line, Mark, Said, Step};
 use crate::diagnose::target::Chain;
+use crate::terminal::counted;
 
 /// What Envoy refuses.
 const REFUSED: [Finding; 5] = [
@@ -36,8 +37,7 @@ pub(super) fn said(subject: &Subject<'_>) -> Said {
         summary: match (faults, usages) {
             (0, Some(usages)) => usages,
             (0, None) => "no usages were seen".to_owned(),
-            (1, _) => "1 fault".to_owned(),
-            (faults, _) => format!("{faults} faults"),
+            (faults, _) => counted(faults, "fault", "faults"),
         },
         lines,
     }
