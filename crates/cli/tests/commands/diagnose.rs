@@ -65,6 +65,30 @@ fn step<'a>(report: &'a Value, name: &str) -> &'a Value {
 }
 
 #[test]
+fn each_finding_is_told_of_in_one_step() {
+    let (files, cas) = (Files::new(), Hierarchy::new().unwrap());
+    let years = Lifetime::from_now(-HOUR, 3 * 366 * DAY);
+    let leaf = cas.leaf().uri(PAY).lifetime(years);
+    let leaf = leaf.extended_key_usages(&[ExtendedKeyUsage::ServerAuth]);
+    let secret = secret("pay", &leaf.issue().unwrap(), &cas.trust_bundle());
+    let (report, _) = json_of(&[&files.write("pay.json", secret)]);
+    for (word, expected) in [
+        ("client_auth_missing", "usage"),
+        ("validity_too_long", "chain"),
+    ] {
+        let tells = |step: &&str| step_has(&report, step, word);
+        let steps = ["expiry", "chain", "names", "usage"];
+        let steps: Vec<&str> = steps.into_iter().filter(|it| tells(it)).collect();
+        assert_eq!(steps, [expected], "{word}: {report:#}");
+    }
+}
+
+fn step_has(report: &Value, name: &str, word: &str) -> bool {
+    let mut lines = step(report, name)["lines"].as_array().unwrap().iter();
+    lines.any(|line| line["word"] == word)
+}
+
+#[test]
 fn a_secret_that_is_sound() {
     let (files, cas) = (Files::new(), Hierarchy::new().unwrap());
     let pay = cas.leaf().uri(PAY).issue().unwrap();
